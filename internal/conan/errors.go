@@ -1,0 +1,46 @@
+package conan
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// The closed vocabulary of failures. They are always wrapped with the reference
+// and tested with errors.Is; only proxy/errors.go knows their HTTP status.
+var (
+	// ErrNotFound: every place that could have it was asked and said no.
+	ErrNotFound = errors.New("not found")
+	// ErrNotFetched: it was not looked up (offline, excluded by a rule); not the same as absent.
+	ErrNotFetched = errors.New("not fetched")
+	// ErrUnavailable: it could not be told, because an upstream failed; see UnavailableError.
+	ErrUnavailable = errors.New("unavailable")
+	// ErrDenied: the caller may not.
+	ErrDenied = errors.New("denied")
+	// ErrInvalid: the input is wrong, and repeating it will not help.
+	ErrInvalid = errors.New("invalid")
+	// ErrIncomplete: a set of files is not complete yet; the text names what is missing.
+	ErrIncomplete = errors.New("incomplete")
+	// ErrConflict: it contradicts what is stored, or the same work is still under way: send again.
+	ErrConflict = errors.New("conflict")
+	// ErrNoSpace: min_free or the quota leaves no room for an upload.
+	ErrNoSpace = errors.New("no space")
+)
+
+// UnavailableError says which member failed and why. It matches ErrUnavailable.
+type UnavailableError struct {
+	Member     string        // the upstream's name
+	Reason     string        // one phrase, free of secrets and of URLs with credentials
+	RetryAfter time.Duration // what the upstream asked for or the breaker knows; 0 = unknown
+	Err        error         // the cause; may be nil
+}
+
+func (e *UnavailableError) Error() string {
+	return fmt.Sprintf("upstream %q is unavailable: %s", e.Member, e.Reason)
+}
+
+// Is makes errors.Is(err, ErrUnavailable) true.
+func (e *UnavailableError) Is(target error) bool { return target == ErrUnavailable }
+
+// Unwrap gives the cause.
+func (e *UnavailableError) Unwrap() error { return e.Err }

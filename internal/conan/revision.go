@@ -1,0 +1,94 @@
+package conan
+
+import (
+	"fmt"
+	"time"
+)
+
+// Revision is one node of the tree of a reference: a recipe revision, or a
+// package revision if PackageID is set. An empty RRev or PRev means "newest".
+// It is comparable and can be a map key.
+type Revision struct {
+	Ref
+	RRev      string // recipe revision, hex; "0" is a mutable revision of a server without revisions
+	PackageID string
+	PRev      string // package revision; empty unless PackageID is set
+}
+
+// RevisionTime is a revision id (RREV or PREV) and the time of its publication.
+// Times of an upstream pass through unchanged; the local store's are strictly
+// increasing per reference. Precision is a microsecond, the zone UTC.
+type RevisionTime struct {
+	ID   string
+	Time time.Time
+}
+
+// MutableRevision is the revision id of content that a server without revisions
+// may overwrite in place.
+const MutableRevision = "0"
+
+// NewRevision validates the ids and makes a Revision; empty ids are allowed and mean "newest".
+func NewRevision(ref Ref, rrev, packageID, prev string) (Revision, error) {
+	ids := []struct{ what, value string }{{"recipe revision", rrev}, {"package id", packageID}, {"package revision", prev}}
+	for _, id := range ids {
+		if id.value != "" && !revisionPattern.MatchString(id.value) {
+			return Revision{}, fmt.Errorf("%w: %s %q of %s is not 1 to 64 letters and digits", ErrInvalid, id.what, clip(id.value), ref)
+		}
+	}
+	if prev != "" && packageID == "" {
+		return Revision{}, fmt.Errorf("%w: package revision without a package id in %s", ErrInvalid, ref)
+	}
+	return Revision{Ref: ref, RRev: rrev, PackageID: packageID, PRev: prev}, nil
+}
+
+// ValidRevisionID tells whether s can be an RREV, PREV or package id.
+func ValidRevisionID(s string) bool { return revisionPattern.MatchString(s) }
+
+// IsPackage tells a package revision from a recipe revision.
+func (r Revision) IsPackage() bool { return r.PackageID != "" }
+
+// Pinned tells whether every id that the node needs is named.
+func (r Revision) Pinned() bool {
+	return r.RRev != "" && (r.PackageID == "" || r.PRev != "")
+}
+
+// Recipe is the recipe revision that the node belongs to.
+func (r Revision) Recipe() Revision { return Revision{Ref: r.Ref, RRev: r.RRev} }
+
+// With returns the node with its own last id set: PRev of a package, else RRev.
+func (r Revision) With(id string) Revision {
+	if r.IsPackage() {
+		r.PRev = id
+	} else {
+		r.RRev = id
+	}
+	return r
+}
+
+// ID is the node's own last id: PRev of a package, else RRev.
+func (r Revision) ID() string {
+	if r.IsPackage() {
+		return r.PRev
+	}
+	return r.RRev
+}
+
+// Mutable tells whether the content may change under the same ids (revision "0").
+func (r Revision) Mutable() bool {
+	return r.RRev == MutableRevision || r.PRev == MutableRevision
+}
+
+// String is Conan's form: ref[#rrev][:package_id[#prev]].
+func (r Revision) String() string {
+	s := r.Ref.String()
+	if r.RRev != "" {
+		s += "#" + r.RRev
+	}
+	if r.PackageID != "" {
+		s += ":" + r.PackageID
+	}
+	if r.PRev != "" {
+		s += "#" + r.PRev
+	}
+	return s
+}
