@@ -1,8 +1,7 @@
 -- +goose Up
 -- Times are Unix microseconds (INTEGER), digests lower-case hex (TEXT). "member" is 'local' or an upstream's name.
 
--- A reference that a member holds something of. text is name/version[@user[/channel]],
--- folded its lower-case form for searches that ignore case (LIKE differs between databases).
+-- A reference that a member holds something of.
 CREATE TABLE refs (
     id      INTEGER PRIMARY KEY,
     member  TEXT NOT NULL,
@@ -79,6 +78,11 @@ CREATE TABLE stage_files (
 );
 CREATE INDEX stage_files_sha256 ON stage_files (sha256);
 
+-- Digests that lost a row and may have none left: the sweeper looks again and unlinks.
+CREATE TABLE garbage (
+    sha256 TEXT PRIMARY KEY
+) WITHOUT ROWID;
+
 -- Who deleted what.
 CREATE TABLE audit (
     id     INTEGER PRIMARY KEY,
@@ -90,6 +94,7 @@ CREATE TABLE audit (
 
 -- +goose Down
 DROP TABLE audit;
+DROP TABLE garbage;
 DROP TABLE stage_files;
 DROP TABLE stages;
 DROP TABLE documents;
