@@ -1,0 +1,70 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"conanproxy/internal/config"
+)
+
+// configFlags are the flags that say where the configuration comes from.
+type configFlags struct {
+	file     string
+	override config.Flags
+}
+
+// add gives a command the --config flag.
+func (f *configFlags) add(c *cobra.Command) {
+	c.Flags().StringVar(&f.file, "config", os.Getenv("CONANPROXY_CONFIG"), "configuration file (YAML)")
+}
+
+// addOverrides gives a command the flags that win over file and environment.
+func (f *configFlags) addOverrides(c *cobra.Command) {
+	c.Flags().StringVar(&f.override.Listen, "listen", "", "address to listen on (default 127.0.0.1:9300)")
+	c.Flags().StringVar(&f.override.DataDir, "data-dir", "", "directory of everything that is kept (default ./data)")
+	c.Flags().StringArrayVar(&f.override.Upstreams, "upstream", nil, "[NAME=]URL of a Conan server to pull from; repeat for more; replaces the configured ones")
+}
+
+func (f *configFlags) load() (*config.Config, error) {
+	cfg, err := config.Load(config.LoadOptions{File: f.file, Env: os.Environ(), Flags: f.override})
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return cfg, nil
+}
+
+func configCommand() *cobra.Command {
+	var flags configFlags
+	check := &cobra.Command{
+		Use:   "check",
+		Short: "Check the configuration; exit code 2 and one line if it is wrong",
+		Args:  usageArgs(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if _, err := flags.load(); err != nil {
+				return err
+			}
+			fmt.Fprintln(c.OutOrStdout(), "configuration is valid")
+			return nil
+		},
+	}
+	print := &cobra.Command{
+		Use:   "print",
+		Short: "Print the configuration in force, secrets masked",
+		Args:  usageArgs(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := flags.load()
+			if err != nil {
+				return err
+			}
+			return cfg.Print(c.OutOrStdout())
+		},
+	}
+	c := &cobra.Command{Use: "config", Short: "Check or print the configuration"}
+	for _, sub := range []*cobra.Command{check, print} {
+		flags.add(sub)
+		c.AddCommand(sub)
+	}
+	return c
+}

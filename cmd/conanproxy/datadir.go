@@ -1,0 +1,80 @@
+package main
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// lockDataDir makes the data directory and takes its lock, which the process holds until it ends.
+// A second process gets an error that says so.
+func lockDataDir(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("make data_dir: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the lock of data_dir: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("data_dir %s is in use by another conanproxy process", dir), f.Close())
+	}
+	return f, nil
+}
+
+// secretSize is the bytes of the key that signs tokens and file URLs; HS256 wants at least 32.
+const secretSize = 48
+
+// loadSecret reads the signing key, or makes one at the first start.
+func loadSecret(dir string) ([]byte, error) {
+	path := filepath.Join(dir, "secret")
+	b, err := os.ReadFile(path)
+	if err == nil {
+		if len(b) < 32 {
+			return nil, fmt.Errorf("%s has fewer than 32 bytes; remove it to have a new one made", path)
+		}
+		return b, checkPrivate(path)
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("read secret: %w", err)
+	}
+	b = make([]byte, secretSize)
+	if _, err := rand.Read(b); err != nil {
+		return nil, fmt.Errorf("make secret: %w", err)
+	}
+	return b, writeSecret(dir, path, b)
+}
+
+// writeSecret makes the file whole or not at all.
+func writeSecret(dir, path string, b []byte) error {
+	f, err := os.CreateTemp(dir, "secret-*") // mode 0600
+	if err != nil {
+		return fmt.Errorf("write secret: %w", err)
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(b)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("write secret: %w", err)
+	}
+	return nil
+}
+
+func checkPrivate(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("read secret: %w", err)
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return fmt.Errorf("%s must not be readable by others (mode %s); run: chmod 600 %s", path, strings.TrimPrefix(info.Mode().Perm().String(), "-"), path)
+	}
+	return nil
+}
