@@ -1,0 +1,73 @@
+package index
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"conanproxy/internal/conan"
+)
+
+func TestDocuments(t *testing.T) {
+	ctx := context.Background()
+	db := openForTest(t, t.TempDir())
+	at := func(s int64) time.Time { return time.Unix(s, 0).UTC() }
+	put := func(member, kind, key, body string, fetched int64) {
+		t.Helper()
+		if err := db.PutDocument(ctx, member, kind, key, Document{Body: []byte(body), Fetched: at(fetched)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := db.Document(ctx, "a", "list", "x"); !errors.Is(err, conan.ErrNotFound) {
+		t.Fatalf("Document of nothing: %v, want ErrNotFound", err)
+	}
+	put("a", "list", "x", "old", 10)
+	put("a", "list", "x", "new", 20)
+	put("a", "list", "y", "y", 30)
+	put("a", "list", "z", "z", 5)
+	put("a", "other", "x", "o", 1)
+	put("b", "list", "x", "b", 1)
+
+	got, err := db.Document(ctx, "a", "list", "x")
+	if diff := cmp.Diff(Document{Body: []byte("new"), Fetched: at(20)}, got); diff != "" || err != nil {
+		t.Errorf("document (-want +got):\n%s%v", diff, err)
+	}
+
+	old := func(before int64, after string, limit int) []string {
+		t.Helper()
+		keys, err := db.OldDocuments(ctx, "a", "list", at(before), after, limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return keys
+	}
+	for name, c := range map[string]struct{ got, want []string }{
+		"older than all":  {old(5, "", 10), nil},
+		"two":             {old(30, "", 10), []string{"x", "z"}},
+		"first of two":    {old(30, "", 1), []string{"x"}},
+		"second by after": {old(30, "x", 10), []string{"z"}},
+	} {
+		if diff := cmp.Diff(c.want, c.got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+	surplus, err := db.SurplusDocuments(ctx, "a", "list", 1, 10)
+	if diff := cmp.Diff([]string{"x", "z"}, surplus); diff != "" || err != nil {
+		t.Errorf("surplus (-want +got):\n%s%v", diff, err)
+	}
+
+	if err := db.DeleteDocuments(ctx, "a", "list", "x", "nothing"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Document(ctx, "a", "list", "x"); !errors.Is(err, conan.ErrNotFound) {
+		t.Errorf("after delete: %v, want ErrNotFound", err)
+	}
+	for _, kept := range [][2]string{{"a", "other"}, {"b", "list"}} {
+		if _, err := db.Document(ctx, kept[0], kept[1], "x"); err != nil {
+			t.Errorf("%v: %v", kept, err)
+		}
+	}
+}
