@@ -11,6 +11,19 @@ import (
 // Digest is a sha256 in lower-case hex, 64 characters.
 type Digest string
 
+// Valid tells whether d has the shape of a digest; a store never holds any other.
+func (d Digest) Valid() bool {
+	if len(d) != 64 {
+		return false
+	}
+	for i := 0; i < len(d); i++ {
+		if c := d[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
 // Sums is what one pass over the bytes tells.
 type Sums struct {
 	Size   int64
@@ -22,6 +35,10 @@ type Sums struct {
 // ErrNotFound is returned for a digest that the store does not hold.
 var ErrNotFound = errors.New("blob not found")
 
+// ErrNoSpace is returned, by Create, Write and Commit, when the medium is full or a disk quota is used up.
+// The writer is of no use afterwards; Abort gives its bytes back.
+var ErrNoSpace = errors.New("no space left for blobs")
+
 // Reader reads a stored blob. The disk store's is an *os.File (or embeds one), so that sendfile works.
 // It stays readable after the blob is deleted.
 type Reader interface {
@@ -29,9 +46,12 @@ type Reader interface {
 	io.ReaderAt
 }
 
-// Writer takes the bytes of one new blob. One goroutine writes; ReadAt may be called by others at the same
-// time, up to the number of bytes that Write has returned. It ends with Commit or Abort; Abort after Commit is
-// a no-op, so that it can be deferred.
+// Writer takes the bytes of one new blob. One goroutine calls Write, Sums, Commit and Abort; ReadAt may be called by
+// others at the same time, up to the number of bytes that Write has returned. It ends with Commit, also one that
+// fails, or Abort; Abort after Commit is a no-op, so that it can be deferred.
+//
+// Readers need not know when the writer ends: ReadAt goes on during and after Commit, and after Abort for a writer
+// that was read before, until the last user lets go of the writer.
 type Writer interface {
 	io.Writer
 	io.ReaderAt
@@ -41,7 +61,8 @@ type Writer interface {
 
 	// Commit makes the blob durable (fsync, rename, fsync of the directory) and then calls record, which names the
 	// blob in the index, while the blob cannot be deleted. If record fails the blob may stay behind as an orphan
-	// and record's error is returned. Bytes that the store already holds are kept once. record may be nil.
+	// and record's error is returned. Bytes that the store already holds are kept once. record may be nil; it may
+	// read the store, but must not call Commit, Keep or Delete for the same digest.
 	Commit(ctx context.Context, record func(Sums) error) error
 
 	// Abort throws the bytes away.
@@ -59,7 +80,8 @@ type Store interface {
 	// Keep calls record, which names a blob that is already stored, while the blob cannot be deleted.
 	Keep(ctx context.Context, d Digest, record func() error) error
 	// Delete removes a blob if named, called while nobody can commit or keep the same digest, says that no row
-	// names it. It returns the bytes freed, 0 if it is still named or was not there.
+	// names it. It returns the bytes freed, 0 if it is still named or was not there (named is asked then too, so that
+	// it can forget the digest).
 	Delete(ctx context.Context, d Digest, named func() (bool, error)) (int64, error)
 	// Walk calls fn for every blob in no particular order until fn fails.
 	Walk(ctx context.Context, fn func(d Digest, size int64) error) error

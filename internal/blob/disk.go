@@ -1,0 +1,265 @@
+package blob
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+)
+
+// Disk is the Store on a local filesystem:
+//
+//	dir/sha256/ab/cdef…   a blob: complete, durable, read-only; ab are the first two characters of its digest
+//	dir/tmp/              being written; emptied by NewDisk
+//
+// One process owns the directory.
+type Disk struct {
+	dir        string
+	inlineHash int64
+	sync       syncer
+	locks      locks
+	chunks     sync.Pool // of *chunk, for hashing beside the writing
+	temp       atomic.Int64
+
+	// durable tells, per fan-out directory, that it was synced after the last rename of an earlier process.
+	durable [256]atomic.Bool
+}
+
+var _ Store = (*Disk)(nil)
+
+// DiskOptions are the options of NewDisk; the zero value is right for a server.
+type DiskOptions struct {
+	// InlineHash is the number of bytes up to which a blob is hashed by the goroutine that writes it; what
+	// comes after them is hashed beside the writing, on other cores. 0 means 256 KiB.
+	InlineHash int64
+}
+
+// NewDisk opens the store at dir, which is made if it is not there. What an earlier process left unfinished in
+// dir/tmp is removed.
+func NewDisk(dir string, o DiskOptions) (*Disk, error) {
+	if o.InlineHash <= 0 {
+		o.InlineHash = 256 << 10
+	}
+	d := &Disk{dir: dir, inlineHash: o.InlineHash, sync: osSyncer{}}
+	d.chunks.New = func() any { return newChunk() }
+	if err := os.RemoveAll(d.tempDir()); err != nil {
+		return nil, fmt.Errorf("empty the folder of unfinished blobs: %w", err)
+	}
+	if err := d.makeDirs(); err != nil {
+		return nil, fmt.Errorf("make the folders of blobs: %w", err)
+	}
+	return d, nil
+}
+
+// makeDirs makes the whole fan-out at once and syncs its parents, so that no commit has to.
+func (d *Disk) makeDirs() error {
+	root := filepath.Join(d.dir, "sha256")
+	for _, dir := range []string{d.tempDir(), root} {
+		if err := os.MkdirAll(dir, 0o750); err != nil {
+			return err
+		}
+	}
+	for i := range 256 {
+		err := os.Mkdir(filepath.Join(root, fmt.Sprintf("%02x", i)), 0o750)
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	for _, dir := range []string{root, d.dir, filepath.Dir(d.dir)} {
+		if err := d.sync.dir(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Disk) tempDir() string { return filepath.Join(d.dir, "tmp") }
+
+// path is where a blob of a valid digest lies.
+func (d *Disk) path(digest Digest) string {
+	return filepath.Join(d.dir, "sha256", string(digest[:2]), string(digest[2:]))
+}
+
+// Create implements Store.
+func (d *Disk) Create(ctx context.Context) (Writer, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	f, err := os.CreateTemp(d.tempDir(), "blob-*")
+	if err != nil {
+		return nil, fmt.Errorf("create blob: %w", spaceError(err))
+	}
+	return &diskWriter{disk: d, file: f, hash: newHasher(d.inlineHash, &d.chunks)}, nil
+}
+
+// Open implements Store; the Reader is an *os.File.
+func (d *Disk) Open(ctx context.Context, digest Digest) (Reader, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if !digest.Valid() {
+		return nil, fmt.Errorf("open blob %.80q: %w", digest, ErrNotFound)
+	}
+	f, err := os.Open(d.path(digest))
+	if err != nil {
+		return nil, fmt.Errorf("open blob %s: %w", digest, notFoundError(err))
+	}
+	return f, nil
+}
+
+// Stat implements Store.
+func (d *Disk) Stat(ctx context.Context, digest Digest) (int64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	if !digest.Valid() {
+		return 0, fmt.Errorf("stat blob %.80q: %w", digest, ErrNotFound)
+	}
+	info, err := os.Stat(d.path(digest))
+	if err != nil {
+		return 0, fmt.Errorf("stat blob %s: %w", digest, notFoundError(err))
+	}
+	return info.Size(), nil
+}
+
+// Keep implements Store.
+func (d *Disk) Keep(ctx context.Context, digest Digest, record func() error) error {
+	unlock, err := d.locks.lock(ctx, digest)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if _, err := d.Stat(ctx, digest); err != nil {
+		return err
+	}
+	if err := d.settle(digest); err != nil {
+		return fmt.Errorf("keep blob %s: %w", digest, err)
+	}
+	return record()
+}
+
+// settle makes sure that the directory entry of a blob that is there survives a crash: an earlier process may have
+// ended between its rename and its fsync.
+func (d *Disk) settle(digest Digest) error {
+	durable := d.durableDir(digest)
+	if durable.Load() {
+		return nil
+	}
+	if err := d.sync.dir(filepath.Dir(d.path(digest))); err != nil {
+		return err
+	}
+	durable.Store(true)
+	return nil
+}
+
+func (d *Disk) durableDir(digest Digest) *atomic.Bool {
+	return &d.durable[unhex(digest[0])<<4|unhex(digest[1])]
+}
+
+func unhex(c byte) byte {
+	if c >= 'a' {
+		return c - 'a' + 10
+	}
+	return c - '0'
+}
+
+// Delete implements Store.
+func (d *Disk) Delete(ctx context.Context, digest Digest, named func() (bool, error)) (int64, error) {
+	unlock, err := d.locks.lock(ctx, digest)
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	isNamed, err := named()
+	if err != nil || isNamed || !digest.Valid() {
+		return 0, err
+	}
+	path := d.path(digest)
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err == nil {
+		err = os.Remove(path) // an entry that a crash brings back is an orphan, so no fsync
+	}
+	if err != nil {
+		return 0, fmt.Errorf("delete blob %s: %w", digest, err)
+	}
+	return info.Size(), nil
+}
+
+// Walk implements Store. Blobs that come or go meanwhile may be seen or not.
+func (d *Disk) Walk(ctx context.Context, fn func(digest Digest, size int64) error) error {
+	for i := range 256 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := d.walkDir(ctx, fmt.Sprintf("%02x", i), fn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Disk) walkDir(ctx context.Context, prefix string, fn func(Digest, int64) error) error {
+	entries, err := os.ReadDir(filepath.Join(d.dir, "sha256", prefix))
+	if err != nil {
+		return fmt.Errorf("walk blobs: %w", err)
+	}
+	for _, e := range entries {
+		digest := Digest(prefix + e.Name())
+		if !digest.Valid() || !e.Type().IsRegular() {
+			continue
+		}
+		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("walk blobs: %w", err)
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := fn(digest, info.Size()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Free implements Store: what an unprivileged process may still write to the filesystem.
+func (d *Disk) Free(ctx context.Context) (int64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := freeBytes(d.dir)
+	if err != nil {
+		return 0, fmt.Errorf("free bytes of %s: %w", d.dir, err)
+	}
+	return n, nil
+}
+
+// TempBytes returns the bytes that writers hold now which are neither committed nor aborted.
+func (d *Disk) TempBytes() int64 { return d.temp.Load() }
+
+// notFoundError turns "no such file" into ErrNotFound.
+func notFoundError(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return ErrNotFound
+	}
+	return err
+}
+
+// spaceError makes a full medium or quota match ErrNoSpace.
+func spaceError(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%w: %w", ErrNoSpace, err)
+	}
+	return err
+}

@@ -1,0 +1,224 @@
+package blob
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// syncLog notes what is synced and which names the folder of blobs has at that time.
+type syncLog struct {
+	root    string
+	steps   []string
+	failing map[string]error // by step
+}
+
+func (l *syncLog) note(step string) error {
+	l.steps = append(l.steps, step)
+	return l.failing[strings.Fields(step)[0]]
+}
+
+func (l *syncLog) file(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	return l.note("file " + filepath.Base(filepath.Dir(f.Name())) + " " + info.Mode().Perm().String())
+}
+
+func (l *syncLog) dir(path string) error {
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return err
+	}
+	step := "dir " + filepath.Base(path)
+	for _, e := range entries {
+		step += " " + e.Name()[:4]
+	}
+	return l.note(step)
+}
+
+func loggedDisk(t *testing.T) (*Disk, *syncLog) {
+	t.Helper()
+	d, err := NewDisk(t.TempDir(), DiskOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := &syncLog{failing: map[string]error{}}
+	d.sync = log
+	return d, log
+}
+
+func commit(t *testing.T, d *Disk, content string, record func(Sums) error) error {
+	t.Helper()
+	w, err := d.Create(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Abort()
+	if _, err := w.Write([]byte(content)); err != nil {
+		t.Fatal(err)
+	}
+	return w.Commit(t.Context(), record)
+}
+
+func TestCommitOrder(t *testing.T) {
+	d, log := loggedDisk(t)
+	record := func(Sums) error { return log.note("record") }
+	for range 2 {
+		if err := commit(t, d, "hello", record); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []string{
+		"file tmp -r--r-----", // the bytes, read-only, while they have no name
+		"dir 2c f24d",         // the name
+		"record",
+		"record", // the second copy finds all of it durable
+	}
+	if diff := cmp.Diff(want, log.steps); diff != "" {
+		t.Errorf("steps (-want +got):\n%s", diff)
+	}
+}
+
+// A process that ended between rename and fsync leaves a name that is not durable yet.
+func TestFoundBlobIsSettledOnce(t *testing.T) {
+	first, _ := loggedDisk(t)
+	if err := commit(t, first, "hello", nil); err != nil {
+		t.Fatal(err)
+	}
+	d, err := NewDisk(first.dir, DiskOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := &syncLog{}
+	d.sync = log
+	const hello = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+	if err := d.Keep(t.Context(), hello, func() error { return log.note("keep") }); err != nil {
+		t.Fatal(err)
+	}
+	if err := commit(t, d, "hello", func(Sums) error { return log.note("commit") }); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"dir 2c f24d", "keep", "commit"}, log.steps); diff != "" {
+		t.Errorf("steps (-want +got):\n%s", diff)
+	}
+}
+
+func TestCommitFails(t *testing.T) {
+	tests := []struct {
+		name   string
+		step   string
+		err    error
+		want   error
+		stored bool
+	}{
+		{"fsync", "file", syscall.EIO, syscall.EIO, false},
+		{"fsync without space", "file", &fs.PathError{Op: "sync", Err: syscall.ENOSPC}, ErrNoSpace, false},
+		{"fsync over quota", "file", syscall.EDQUOT, ErrNoSpace, false},
+		{"fsync of the folder", "dir", syscall.EIO, syscall.EIO, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			d, log := loggedDisk(t)
+			log.failing[tt.step] = tt.err
+			err := commit(t, d, "hello", func(Sums) error { t.Error("record called"); return nil })
+			if !errors.Is(err, tt.want) || !errors.Is(err, tt.err) {
+				t.Errorf("Commit = %v, want %v", err, tt.want)
+			}
+			entries, err := os.ReadDir(d.tempDir())
+			if err != nil || len(entries) != 0 {
+				t.Errorf("tmp holds %v, %v", entries, err)
+			}
+			if d.TempBytes() != 0 {
+				t.Errorf("TempBytes = %d", d.TempBytes())
+			}
+			_, err = os.Stat(d.path("2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"))
+			if (err == nil) != tt.stored {
+				t.Errorf("Stat = %v, want stored: %v", err, tt.stored)
+			}
+
+			clear(log.failing)
+			log.steps = nil
+			if err := commit(t, d, "hello", func(Sums) error { return log.note("record") }); err != nil {
+				t.Fatal(err)
+			}
+			if got := log.steps[len(log.steps)-2]; got != "dir 2c f24d" {
+				t.Errorf("after the failure the name was not synced again before record: %v", log.steps)
+			}
+		})
+	}
+}
+
+func TestWriteFailureSticks(t *testing.T) {
+	d, _ := loggedDisk(t)
+	w, err := d.Create(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Abort()
+	if _, err := w.Write([]byte("head")); err != nil {
+		t.Fatal(err)
+	}
+	w.(*diskWriter).file.Close()
+	_, first := w.Write([]byte("tail"))
+	_, second := w.Write([]byte("tail"))
+	if first == nil || first != second {
+		t.Errorf("Write = %v, then %v; want one failure twice", first, second)
+	}
+	if err := w.Commit(t.Context(), nil); err != first {
+		t.Errorf("Commit = %v, want %v", err, first)
+	}
+	if d.TempBytes() != 0 {
+		t.Errorf("TempBytes = %d", d.TempBytes())
+	}
+}
+
+func TestHandlesAreClosed(t *testing.T) {
+	d, _ := loggedDisk(t)
+	for name, end := range map[string]func(Writer){
+		"commit": func(w Writer) {
+			if err := w.Commit(t.Context(), nil); err != nil {
+				t.Error(err)
+			}
+		},
+		"abort": Writer.Abort,
+	} {
+		for _, read := range []bool{false, true} {
+			w, err := d.Create(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.Write([]byte(name)); err != nil {
+				t.Fatal(err)
+			}
+			if read {
+				if _, err := w.ReadAt(make([]byte, 1), 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			end(w)
+			if open := w.(*diskWriter).file != nil; open != read {
+				t.Errorf("after %s the file is open: %v, although it was read: %v", name, open, read)
+			}
+		}
+	}
+}
+
+func TestLocksAreForgotten(t *testing.T) {
+	d, _ := loggedDisk(t)
+	for _, content := range []string{"one", "two", "one"} {
+		if err := commit(t, d, content, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(d.locks.used); n != 0 {
+		t.Errorf("%d locks are kept without users", n)
+	}
+}

@@ -1,0 +1,168 @@
+package blob
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+)
+
+// diskWriter is the Writer of Disk: one temporary file, hashed as it is written.
+//
+// The file stays open after the end while somebody may still read from it: one that was ever read is closed when
+// the writer is garbage, by the clean-up of os.File.
+type diskWriter struct {
+	disk *Disk
+	hash *hasher
+	size int64
+	sent int64 // bytes whose writing to the medium was begun
+	err  error // the first failure; the bytes and the sums may differ after it
+	done bool
+
+	mu     sync.Mutex
+	file   *os.File // nil once closed
+	read   bool     // ReadAt was called
+	stored string   // where the blob lies after Commit
+}
+
+// Write implements Writer. After a failure every Write fails.
+func (w *diskWriter) Write(p []byte) (int, error) {
+	if w.done {
+		return 0, fmt.Errorf("write blob: %w", fs.ErrClosed)
+	}
+	if w.err != nil {
+		return 0, w.err
+	}
+	n, err := w.file.Write(p)
+	w.size += int64(n)
+	w.disk.temp.Add(int64(n))
+	w.hash.write(p[:n])
+	if err != nil {
+		w.err = fmt.Errorf("write blob: %w", spaceError(err))
+		return n, w.err
+	}
+	w.writeBack()
+	return n, nil
+}
+
+// writeBack has the kernel begin with what was written, so that the fsync of a large blob finds little left to do.
+func (w *diskWriter) writeBack() {
+	const step = 8 << 20
+	if w.size-w.sent < step {
+		return
+	}
+	startWriteBack(w.file, w.sent, w.size-w.sent)
+	w.sent = w.size
+}
+
+// ReadAt implements Writer.
+func (w *diskWriter) ReadAt(p []byte, off int64) (int, error) {
+	f, err := w.handle()
+	if err != nil {
+		return 0, fmt.Errorf("read blob: %w", err)
+	}
+	return f.ReadAt(p, off)
+}
+
+// handle returns the open file; it stays open from then on.
+func (w *diskWriter) handle() (*os.File, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.read = true
+	if w.file != nil {
+		return w.file, nil
+	}
+	if w.stored == "" {
+		return nil, fs.ErrClosed
+	}
+	f, err := os.Open(w.stored)
+	if err != nil {
+		return nil, notFoundError(err)
+	}
+	w.file = f
+	return f, nil
+}
+
+// Sums implements Writer.
+func (w *diskWriter) Sums() Sums { return w.hash.sums() }
+
+// Commit implements Writer.
+func (w *diskWriter) Commit(ctx context.Context, record func(Sums) error) error {
+	if w.done {
+		return fmt.Errorf("commit blob: %w", fs.ErrClosed)
+	}
+	defer w.Abort()
+	if w.err != nil {
+		return w.err
+	}
+	sums := w.Sums()
+	unlock, err := w.disk.locks.lock(ctx, sums.SHA256)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := w.store(sums); err != nil {
+		return fmt.Errorf("commit blob %s: %w", sums.SHA256, spaceError(err))
+	}
+	w.finish(w.disk.path(sums.SHA256))
+	if record == nil {
+		return nil
+	}
+	return record(sums)
+}
+
+// store makes the bytes durable under their digest, whose lock is held. A file of the right size that is there
+// is complete, since a blob gets its name after its bytes are safe; one of another size was damaged and is replaced.
+func (w *diskWriter) store(sums Sums) error {
+	d := w.disk
+	path := d.path(sums.SHA256)
+	switch info, err := os.Stat(path); {
+	case err == nil && info.Size() == sums.Size:
+		return d.settle(sums.SHA256)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	if err := w.file.Chmod(0o440); err != nil {
+		return err
+	}
+	if err := d.sync.file(w.file); err != nil {
+		return err
+	}
+	if err := os.Rename(w.file.Name(), path); err != nil {
+		return err
+	}
+	durable := d.durableDir(sums.SHA256)
+	if err := d.sync.dir(filepath.Dir(path)); err != nil {
+		durable.Store(false)
+		return err
+	}
+	durable.Store(true)
+	return nil
+}
+
+// Abort implements Writer.
+func (w *diskWriter) Abort() {
+	if !w.done {
+		w.finish("")
+	}
+}
+
+// finish ends the writing: the temporary file goes, its bytes count no more. stored is empty if nothing was committed.
+func (w *diskWriter) finish(stored string) {
+	w.done = true
+	w.hash.stop()
+	os.Remove(w.file.Name()) // not there any more if it was renamed; else NewDisk removes what stays
+	w.disk.temp.Add(-w.size)
+
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stored = stored
+	if w.read {
+		return
+	}
+	w.file.Close()
+	w.file = nil
+}
