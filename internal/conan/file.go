@@ -97,7 +97,7 @@ func CheckFileName(name string, pkg bool) error {
 	return fmt.Errorf("%w: %q is not a file of a Conan %s", ErrInvalid, clip(name), folderWord(pkg))
 }
 
-// IsV1File tells whether Conan 1 knows the name; other names do harm in a v1 snapshot (protocol/v1.md §1.4).
+// IsV1File tells whether Conan 1 knows the name; other names do harm in a v1 snapshot.
 func IsV1File(name string) bool {
 	switch name {
 	case ManifestFile, RecipeFile, InfoFile, "conan_export.tgz", "conan_sources.tgz", "conan_package.tgz":

@@ -5,6 +5,7 @@ import (
 	"crypto/md5"
 	"encoding/hex"
 	"fmt"
+	"iter"
 	"sort"
 	"strconv"
 	"strings"
@@ -14,7 +15,7 @@ import (
 type Manifest struct {
 	Time  int64             // first line, Unix seconds by the clock of the build
 	Files map[string]string // path → md5, lower-case hex; lines as they stand
-	lines []string          // "path: md5"
+	lines []string          // "path: md5", sorted by path
 }
 
 // MaxManifestSize bounds a manifest in memory; Boost's largest packages have about 2 MB.
@@ -44,15 +45,26 @@ func ParseManifest(b []byte) (*Manifest, error) {
 		m.Files[line[:i]] = line[i+2:]
 		m.lines = append(m.lines, line)
 	}
-	sort.Strings(m.lines)
+	sort.Slice(m.lines, func(i, j int) bool { return linePath(m.lines[i]) < linePath(m.lines[j]) })
 	return m, nil
 }
 
-// Summary is the md5 of the sorted lines without the time. It is the RREV of a recipe in
+// Summary is the md5 of the lines without the time, sorted by path. It is the RREV of a recipe in
 // hash mode, the PREV of a package, and the recipe_hash in Conan 1's conaninfo.
 func (m *Manifest) Summary() string {
 	sum := md5.Sum([]byte(strings.Join(m.lines, "\n") + "\n"))
 	return hex.EncodeToString(sum[:])
+}
+
+// paths yields the paths in the order of the lines.
+func (m *Manifest) paths() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, line := range m.lines {
+			if !yield(linePath(line)) {
+				return
+			}
+		}
+	}
 }
 
 // sourceFolder is where the members of conan_sources.* stand in a recipe manifest.
@@ -105,6 +117,9 @@ func (m *Manifest) Missing(s Snapshot, pkg bool) []string {
 	}
 	return missing
 }
+
+// linePath is the path of a valid line.
+func linePath(line string) string { return line[:len(line)-len(": ")-2*md5.Size] }
 
 func isMD5(s string) bool {
 	if len(s) != 32 {

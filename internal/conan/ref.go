@@ -89,7 +89,7 @@ func (r Ref) Path() string {
 }
 
 // ValidV1 tells whether Conan 1 accepts the reference: one that it does not
-// accept aborts a whole search there (protocol/v1.md §2.4).
+// accept aborts a whole search there.
 func (r Ref) ValidV1() bool {
 	if (r.User == "") != (r.Channel == "") {
 		return false
