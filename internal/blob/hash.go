@@ -84,7 +84,7 @@ type hashPipe struct {
 }
 
 func startHashPipe(sums []hash.Hash, pool *sync.Pool) *hashPipe {
-	const chunks = 4
+	const chunks = 8
 	p := &hashPipe{free: make(chan *chunk, chunks)}
 	for range chunks {
 		p.free <- pool.Get().(*chunk)
