@@ -1,0 +1,167 @@
+package proxy
+
+import (
+	"context"
+	"crypto/md5"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"conanproxy/internal/conan"
+)
+
+// A v1 snapshot needs the md5 of every file as it is stored, which a server of the v2 protocol
+// does not tell: the files that lack one are fetched, all at once, and the answer waits.
+
+const (
+	digestPatience = 45 * time.Second // clients give up after 60 s of silence
+	digestRetry    = 5 * time.Second
+	digestLimit    = time.Hour // bounds a fetch that nobody waits for any more
+)
+
+// digestFlights are the fetches under way. A request that cannot wait for its flight leaves it in the
+// air, and finds it again, or what it stored, when it comes back.
+type digestFlights struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	mu     sync.Mutex
+	flying map[digestKey]*digestFlight
+}
+
+// digestKey is what a flight is for. Views may find one revision at different members, whose archives differ.
+type digestKey struct {
+	view       string
+	generation conan.Generation
+	revision   conan.Revision
+}
+
+// digestFlight is written by its own goroutine until done is closed.
+type digestFlight struct {
+	done chan struct{}
+	sums map[string]string
+	err  error
+}
+
+func newDigestFlights() *digestFlights {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &digestFlights{ctx: ctx, cancel: cancel, flying: make(map[digestKey]*digestFlight)}
+}
+
+// close ends all flights.
+func (d *digestFlights) close() { d.cancel() }
+
+// complete maps the names of the files to their md5 sums, fetching those files that lack one.
+func (d *digestFlights) complete(ctx context.Context, key digestKey, reader Reader, files conan.Snapshot) (map[string]string, error) {
+	sums := make(map[string]string, len(files))
+	var unknown []string
+	for _, f := range files {
+		if f.MD5 == "" {
+			unknown = append(unknown, f.Name)
+		}
+		sums[f.Name] = f.MD5
+	}
+	if len(unknown) == 0 {
+		return sums, nil
+	}
+	flight := d.join(ctx, key, reader, unknown)
+	patience := time.NewTimer(digestPatience)
+	defer patience.Stop()
+	select {
+	case <-flight.done:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-patience.C:
+		return nil, &refusal{
+			status:     http.StatusServiceUnavailable,
+			text:       fmt.Sprintf("the files of %s are still being fetched, because Conan 1 needs their md5 sums; try again", key.revision),
+			retryAfter: digestRetry,
+		}
+	}
+	if flight.err != nil {
+		return nil, flight.err
+	}
+	for _, name := range unknown {
+		sums[name] = flight.sums[name]
+	}
+	return sums, nil
+}
+
+// join finds the flight for key or starts it.
+func (d *digestFlights) join(ctx context.Context, key digestKey, reader Reader, names []string) *digestFlight {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if flight, ok := d.flying[key]; ok {
+		return flight
+	}
+	flight := &digestFlight{done: make(chan struct{})}
+	d.flying[key] = flight
+	own, cancel := context.WithTimeout(context.WithoutCancel(ctx), digestLimit)
+	stop := context.AfterFunc(d.ctx, cancel)
+	go func() {
+		defer stop()
+		defer cancel()
+		flight.sums, flight.err = fetchSums(own, reader, key.revision, names)
+		d.mu.Lock()
+		delete(d.flying, key)
+		d.mu.Unlock()
+		close(flight.done)
+	}()
+	return flight
+}
+
+// fetchSums fetches all files at once: the fills of a revision then overlap.
+func fetchSums(ctx context.Context, reader Reader, rev conan.Revision, names []string) (map[string]string, error) {
+	sums, errs := make([]string, len(names)), make([]error, len(names))
+	var all sync.WaitGroup
+	for i, name := range names {
+		all.Go(func() { sums[i], errs[i] = fetchSum(ctx, reader, rev, name) })
+	}
+	all.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return nil, firstError(errs)
+	}
+	found := make(map[string]string, len(names))
+	for i, name := range names {
+		found[name] = sums[i]
+	}
+	return found, nil
+}
+
+// firstError is the first that is not nil: one sentence is enough for the client.
+func firstError(errs []error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fetchSum waits for a file to be stored and verified, and returns its md5.
+func fetchSum(ctx context.Context, reader Reader, rev conan.Revision, name string) (string, error) {
+	f, err := reader.Open(ctx, rev, name)
+	if errors.Is(err, conan.ErrNotFound) {
+		// The list says it is there: "not found" would claim that the whole revision is absent.
+		return "", fmt.Errorf("%w: %s of %s is listed but cannot be fetched", conan.ErrUnavailable, name, rev)
+	}
+	if err != nil {
+		return "", err
+	}
+	if f, err = verified(ctx, f); err != nil {
+		return "", err
+	}
+	defer f.Close()
+	if f.MD5 != "" {
+		return f.MD5, nil
+	}
+	h := md5.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", fmt.Errorf("hash %s of %s: %w", name, rev, err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
