@@ -1,0 +1,46 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// row10: what it costs when nothing happens.
+func row10(ctx context.Context, l *lab, o options, rep *report) error {
+	stat, err := os.Stat(l.binary)
+	if err != nil {
+		return err
+	}
+	rep.add(result{Row: "10", Work: "idle", Ratio: "binary size", Value: float64(stat.Size()) / 1e6, Unit: "MB", Goal: 40, AtMost: true})
+	rounds := 5
+	if o.quick {
+		rounds = 1
+	}
+	var begin, rss series
+	for range rounds {
+		dir, err := l.folder("row10")
+		if err != nil {
+			return err
+		}
+		// The user is made before the clock starts: bcrypt is slow on purpose.
+		if err := l.makeUser(ctx, filepath.Join(dir, "users")); err != nil {
+			return err
+		}
+		var p *process
+		t, err := seconds(func() error { p, err = l.ours(ctx, dir, noUpstreams, ""); return err })
+		if err != nil {
+			return err
+		}
+		time.Sleep(2 * time.Second)
+		now, _ := p.memory()
+		p.stop()
+		begin, rss = append(begin, t*1000), append(rss, float64(now)/1e6)
+	}
+	rep.add(
+		result{Row: "10", Work: "idle", Ratio: "start to first answer, new data directory", Value: begin.median(), Unit: "ms", Goal: 150, AtMost: true, Spread: begin.spread()},
+		result{Row: "10", Work: "idle", Ratio: "RSS", Value: rss.median(), Unit: "MB", Goal: 40, AtMost: true, Spread: rss.spread()},
+	)
+	return nil
+}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"time"
+)
+
+// sized is what one size of the store measured.
+type sized struct {
+	start                          float64 // seconds to the first answer
+	prefix, middle, package_, list float64 // milliseconds
+	all                            float64 // MB above idle while the full list is read
+	idle, loaded                   float64 // MB of RSS
+	upload                         float64 // seconds for some uploads
+	latest                         float64 // requests/s of warm answers
+}
+
+// row6: a large store, against fixed bounds and against an empty one.
+func row6(ctx context.Context, l *lab, o options, rep *report) error {
+	s := shape{refs: 100_000, packages: 10, wide: 5000}
+	if o.quick {
+		s = shape{refs: 2000, packages: 10, wide: 500}
+	}
+	empty, err := measureSize(ctx, l, o, shape{refs: 10, packages: 1})
+	if err != nil {
+		return err
+	}
+	m, err := measureSize(ctx, l, o, s)
+	if err != nil {
+		return err
+	}
+	work := fmt.Sprintf("%d references, %d package revisions", s.refs, s.refs*s.packages+s.wide)
+	rep.add(
+		result{Row: "6", Work: work, Ratio: "start to first answer", Value: m.start, Unit: "s", Goal: 1, AtMost: true},
+		result{Row: "6", Work: work, Ratio: "search name/*, p99", Value: m.prefix, Unit: "ms", Goal: 2, AtMost: true},
+		result{Row: "6", Work: work, Ratio: "search *mid*, p99", Value: m.middle, Unit: "ms", Goal: 50, AtMost: true},
+		result{Row: "6", Work: work, Ratio: "full list: memory above idle", Value: m.all, Unit: "MB", Goal: 64, AtMost: true},
+		result{Row: "6", Work: fmt.Sprintf("package search over %d", s.wide), Ratio: "median", Value: m.package_, Unit: "ms", Goal: 50, AtMost: true},
+		result{Row: "6", Work: fmt.Sprintf("package search over %d, list_only", s.wide), Ratio: "median", Value: m.list, Unit: "ms", Goal: 10, AtMost: true},
+		result{Row: "6", Work: work, Ratio: "RSS idle", Value: m.idle, Unit: "MB", Goal: 150, AtMost: true},
+		result{Row: "6", Work: work, Ratio: "RSS under load", Value: m.loaded, Unit: "MB", Goal: 300, AtMost: true},
+		result{Row: "6", Work: work, Ratio: "upload time ÷ empty store", Value: m.upload / empty.upload, Goal: 1.5, AtMost: true},
+	)
+	return nil
+}
+
+// measureSize generates a store and measures a server over it.
+func measureSize(ctx context.Context, l *lab, o options, s shape) (sized, error) {
+	var m sized
+	dir, err := l.folder("size")
+	if err != nil {
+		return m, err
+	}
+	defer os.RemoveAll(dir)
+	if err := generate(ctx, filepath.Join(dir, "data"), s); err != nil {
+		return m, fmt.Errorf("generate: %w", err)
+	}
+	if err := l.makeUser(ctx, filepath.Join(dir, "users")); err != nil {
+		return m, err
+	}
+	begin := time.Now()
+	p, err := l.ours(ctx, dir, noUpstreams, "")
+	if err != nil {
+		return m, err
+	}
+	defer p.stop()
+	search := func(q string) string { return p.url + "/v2/conans/search?q=" + url.QueryEscape(q) }
+	if _, _, _, err := get(ctx, search(generatedName(0)+"/*")); err != nil {
+		return m, err
+	}
+	m.start = time.Since(begin).Seconds()
+	time.Sleep(2 * time.Second)
+	now, _ := p.memory()
+	m.idle = float64(now) / 1e6
+	n := 300
+	if o.quick {
+		n = 30
+	}
+	// Every question is another one, so that none is answered from what was rendered before.
+	if m.prefix, err = percentile(ctx, n, 0.99, func(i int) string { return search(generatedName((i*37)%s.refs) + "/*") }); err != nil {
+		return m, err
+	}
+	if m.middle, err = percentile(ctx, n/3, 0.99, func(i int) string { return search(fmt.Sprintf("*%d-mid*", i%100)) }); err != nil {
+		return m, err
+	}
+	if err := m.wide(ctx, p, s); err != nil {
+		return m, err
+	}
+	p.resetPeak()
+	before, _ := p.memory()
+	if _, _, _, err := get(ctx, search("*")); err != nil {
+		return m, err
+	}
+	_, peak := p.memory()
+	m.all = float64(peak-before) / 1e6
+	if m.upload, err = uploadSome(ctx, l, p); err != nil {
+		return m, err
+	}
+	p.resetPeak()
+	rate, err := wrk(ctx, p.url+"/v2/conans/"+generatedName(1)+"/1.0/_/_/latest", 32, time.Duration(min(4, n/10))*time.Second, false)
+	if err != nil {
+		return m, err
+	}
+	m.latest = rate.PerSecond
+	_, peak = p.memory()
+	m.loaded = float64(peak) / 1e6
+	return m, nil
+}
+
+// wide asks package search of the recipe with many packages.
+func (m *sized) wide(ctx context.Context, p *process, s shape) error {
+	if s.wide == 0 {
+		return nil
+	}
+	base := p.url + "/v2/conans/" + wideName + "/1.0/_/_"
+	_, _, body, err := get(ctx, base+"/latest")
+	if err != nil {
+		return err
+	}
+	var latest struct{ Revision string }
+	if err := json.Unmarshal(body, &latest); err != nil {
+		return err
+	}
+	packages := base + "/revisions/" + latest.Revision + "/search"
+	// An unknown argument is ignored by the server but makes each question another one.
+	if m.package_, err = percentile(ctx, 9, 0.5, func(i int) string { return fmt.Sprintf("%s?list_only=False&n=%d", packages, i) }); err != nil {
+		return err
+	}
+	m.list, err = percentile(ctx, 9, 0.5, func(i int) string { return fmt.Sprintf("%s?list_only=True&n=%d", packages, i) })
+	return err
+}
+
+// percentile asks n questions one after the other and returns the p-quantile of the time in milliseconds.
+func percentile(ctx context.Context, n int, p float64, question func(int) string) (float64, error) {
+	times := make([]float64, n)
+	for i := range times {
+		begin := time.Now()
+		status, _, body, err := get(ctx, question(i))
+		if err != nil {
+			return 0, err
+		}
+		if status != 200 {
+			return 0, fmt.Errorf("%s: %d %s", question(i), status, strings.TrimSpace(string(body[:min(len(body), 200)])))
+		}
+		times[i] = time.Since(begin).Seconds() * 1000
+	}
+	sort.Float64s(times)
+	return times[min(n-1, int(p*float64(n)))], nil
+}
+
+// uploadSome publishes a few small packages and returns the seconds.
+func uploadSome(ctx context.Context, l *lab, p *process) (float64, error) {
+	samples, err := l.smallSamples(40, 0)
+	if err != nil {
+		return 0, err
+	}
+	return publishAll(ctx, p, samples)
+}
