@@ -45,7 +45,7 @@ func userCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return proxy.SetUser(p, args[0], password)
+			return setUser(p, args[0], password)
 		},
 	}
 	remove := &cobra.Command{
@@ -57,7 +57,7 @@ func userCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return proxy.RemoveUser(p, args[0])
+			return removeUser(p, args[0])
 		},
 	}
 	list := &cobra.Command{
@@ -69,11 +69,11 @@ func userCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			names, err := proxy.ListUsers(p)
+			users, err := proxy.ReadHtpasswd(p)
 			if err != nil {
 				return err
 			}
-			for _, n := range names {
+			for _, n := range users.Users() {
 				fmt.Fprintln(c.OutOrStdout(), n)
 			}
 			return nil
@@ -84,6 +84,36 @@ func userCommand() *cobra.Command {
 		c.AddCommand(sub)
 	}
 	return c
+}
+
+// setUser adds a user to the htpasswd file, which is made if it is missing, or changes the password.
+func setUser(path, name, password string) error {
+	users, err := proxy.ReadHtpasswd(path)
+	if errors.Is(err, os.ErrNotExist) {
+		users, err = &proxy.Htpasswd{}, nil
+	}
+	if err != nil {
+		return err
+	}
+	hash, err := proxy.HashPassword(password)
+	if err != nil {
+		return usageError{err}
+	}
+	if err := users.Set(name, hash); err != nil {
+		return usageError{err}
+	}
+	return proxy.WriteHtpasswd(path, users)
+}
+
+func removeUser(path, name string) error {
+	users, err := proxy.ReadHtpasswd(path)
+	if err != nil {
+		return err
+	}
+	if !users.Remove(name) {
+		return fmt.Errorf("user %q is not in %s", name, path)
+	}
+	return proxy.WriteHtpasswd(path, users)
 }
 
 // readPassword asks twice on a terminal without echo; otherwise it takes the first line of in.

@@ -1,0 +1,292 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.uber.org/zap"
+
+	"conanproxy/cache"
+	"conanproxy/internal/blob"
+	"conanproxy/internal/conan"
+	"conanproxy/internal/config"
+	"conanproxy/internal/index"
+	"conanproxy/localstore"
+	"conanproxy/proxy"
+	"conanproxy/upstream"
+)
+
+// parts is the running server, put together from the rooms.
+type parts struct {
+	handler http.Handler
+
+	log       *zap.Logger
+	blobs     *blob.Disk
+	db        *index.DB
+	quota     *cache.Quota
+	guard     *proxy.Guard
+	server    *proxy.Server
+	local     *localstore.Store
+	outside   *outside
+	upMetrics *upstream.Metrics
+	caMetrics *cache.Metrics
+	members   []member // in order
+	closers   []func() error
+	workers   sync.WaitGroup
+	stop      context.CancelFunc
+}
+
+// member is one upstream behind its cache.
+type member struct {
+	config config.Upstream
+	cache  *cache.Cache
+}
+
+// assemble puts the rooms together. The caller calls close on the result.
+func assemble(ctx context.Context, cfg *config.Config, log, access *zap.Logger) (p *parts, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	p = &parts{log: log, stop: cancel, outside: &outside{}}
+	defer func() {
+		if err != nil {
+			p.close()
+		}
+	}()
+
+	lock, err := lockDataDir(cfg.DataDir)
+	if err != nil {
+		return p, err
+	}
+	p.closers = append(p.closers, lock.Close)
+	secret, err := loadSecret(cfg.DataDir)
+	if err != nil {
+		return p, err
+	}
+	if p.blobs, err = blob.NewDisk(filepath.Join(cfg.DataDir, "blobs"), blob.DiskOptions{}); err != nil {
+		return p, err
+	}
+	if p.db, err = index.Open(ctx, filepath.Join(cfg.DataDir, "index.db")); err != nil {
+		return p, err
+	}
+	p.closers = append(p.closers, p.db.Close)
+
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	p.upMetrics = upstream.NewMetrics(registry)
+	p.caMetrics = cache.NewMetrics(registry)
+	p.quota, err = cache.NewQuota(cache.QuotaOptions{
+		Index: p.db, Blobs: p.blobs, MaxSize: int64(cfg.Cache.MaxSize), MinFree: int64(cfg.Cache.MinFree),
+		TempBytes: p.blobs.TempBytes, Log: log.Named("quota"), Metrics: p.caMetrics,
+	})
+	if err != nil {
+		return p, err
+	}
+	p.local, err = localstore.New(localstore.Options{
+		Index: p.db, Blobs: p.blobs, Upstream: p.outside, Room: p.quota.Room,
+		Changed: func(conan.Ref) {
+			if p.server != nil {
+				p.server.Forget()
+			}
+		},
+		Log: log.Named("local"),
+	})
+	if err != nil {
+		return p, err
+	}
+	p.guard, err = proxy.NewGuard(proxy.GuardOptions{
+		HtpasswdFile: cfg.Auth.HtpasswdFile, Secret: secret,
+		TokenLifetime: cfg.Auth.TokenLifetime, SignatureLifetime: cfg.Auth.SignatureLifetime,
+		Read: rules(cfg.Auth.Read), Write: rules(cfg.Auth.Write), Log: log.Named("guard"),
+	})
+	if err != nil {
+		return p, usageError{err}
+	}
+	members, err := p.openMembers(cfg, nil)
+	if err != nil {
+		return p, err
+	}
+	p.members = members
+	views, err := p.views(cfg, members)
+	if err != nil {
+		return p, usageError{err}
+	}
+	p.server, err = proxy.New(proxy.Options{
+		Views: views, Publisher: p.local, Guard: p.guard,
+		PublicURL: cfg.PublicURL, BasePath: cfg.BasePath, TrustedProxies: cfg.TrustedProxies,
+		Memory: int64(cfg.Cache.Memory), Log: log, AccessLog: access, Registry: registry,
+		Ready: p.ready, Version: versionText(),
+	})
+	if err != nil {
+		return p, usageError{err}
+	}
+	p.closers = append(p.closers, func() error { p.server.Close(); return nil })
+	p.handler = p.server.Handler()
+
+	p.workers.Go(func() { p.quota.Run(ctx) })
+	p.workers.Go(func() { p.sweepStages(ctx) })
+	return p, nil
+}
+
+// openMembers makes a cache over each configured upstream. Members of old whose configuration is the same are kept.
+func (p *parts) openMembers(cfg *config.Config, old []member) ([]member, error) {
+	kept := make(map[string]member, len(old))
+	for _, m := range old {
+		kept[fmt.Sprintf("%+v", m.config)] = m
+	}
+	var members []member
+	for _, u := range cfg.Upstreams {
+		if m, ok := kept[fmt.Sprintf("%+v", u)]; ok {
+			members = append(members, m)
+			continue
+		}
+		remote, err := upstream.New(upstream.Options{
+			Name: u.Name, URL: u.URL, Protocol: u.Protocol, Username: u.Username, Password: u.Password, CAFile: u.CAFile,
+			Timeout: u.Timeout, MaxConnections: u.MaxConnections, Log: p.log.Named("upstream"), Metrics: p.upMetrics,
+		})
+		if err != nil {
+			return nil, usageError{err}
+		}
+		c, err := cache.New(cache.Options{
+			Member: u.Name, Upstream: remote, Index: p.db, Blobs: p.blobs, Quota: p.quota, Mode: cache.Mode(u.Mode),
+			FreshFor: u.FreshFor, NotFoundFor: u.NotFoundFor, StaleFor: u.StaleFor,
+			MaxFills: u.MaxConnections, Memory: int64(cfg.Cache.Memory) / 4, Log: p.log.Named("cache"), Metrics: p.caMetrics,
+		})
+		if err != nil {
+			return nil, err
+		}
+		members = append(members, member{u, c})
+	}
+	return members, nil
+}
+
+// views mounts the members: all of them at the root, the local store alone, each upstream alone.
+func (p *parts) views(cfg *config.Config, members []member) ([]proxy.View, error) {
+	var ups []proxy.Member
+	for _, m := range members {
+		ups = append(ups, proxy.Member{
+			Name: m.config.Name, Source: m.cache, Clients: conan.Generation(m.config.Clients),
+			Include: m.config.Include, Exclude: m.config.Exclude,
+		})
+	}
+	everything, err := proxy.NewResolver(proxy.ResolverOptions{Local: p.local, Owns: cfg.Local.Owns, Upstreams: ups, Log: p.log.Named("resolver")})
+	if err != nil {
+		return nil, err
+	}
+	localOnly, err := proxy.NewResolver(proxy.ResolverOptions{Local: p.local, Owns: cfg.Local.Owns, Log: p.log.Named("resolver")})
+	if err != nil {
+		return nil, err
+	}
+	upstreamsOnly, err := proxy.NewResolver(proxy.ResolverOptions{Owns: cfg.Local.Owns, Upstreams: ups, Log: p.log.Named("resolver")})
+	if err != nil {
+		return nil, err
+	}
+	views := []proxy.View{
+		{Name: proxy.ViewAll, Resolver: everything, Writable: true},
+		{Name: proxy.ViewLocal, Resolver: localOnly, Writable: true},
+	}
+	for _, u := range ups {
+		one, err := proxy.NewResolver(proxy.ResolverOptions{Owns: cfg.Local.Owns, Upstreams: []proxy.Member{u}, Log: p.log.Named("resolver")})
+		if err != nil {
+			return nil, err
+		}
+		views = append(views, proxy.View{Name: u.Name, Resolver: one})
+	}
+	p.outside.set(upstreamsOnly.For(conan.AnyGeneration))
+	return views, nil
+}
+
+// reload puts rules, users and upstreams of a configuration that was read again in force, or changes nothing.
+func (p *parts) reload(load func() (*config.Config, error)) {
+	err := func() error {
+		cfg, err := load()
+		if err != nil {
+			return err
+		}
+		members, err := p.openMembers(cfg, p.members)
+		if err != nil {
+			return err
+		}
+		views, err := p.views(cfg, members)
+		if err != nil {
+			return err
+		}
+		if err := p.guard.SetRules(rules(cfg.Auth.Read), rules(cfg.Auth.Write)); err != nil {
+			return err
+		}
+		if err := p.server.SetViews(views); err != nil {
+			return err
+		}
+		p.replaceMembers(members)
+		return nil
+	}()
+	if err != nil {
+		p.log.Error("configuration not changed", zap.Error(err))
+		return
+	}
+	p.log.Info("configuration read again")
+}
+
+// replaceMembers closes the caches that are no longer mounted, once the requests that use them had time to end.
+func (p *parts) replaceMembers(members []member) {
+	mounted := make(map[*cache.Cache]bool, len(members))
+	for _, m := range members {
+		mounted[m.cache] = true
+	}
+	old := p.members
+	p.members = members
+	for _, m := range old {
+		if !mounted[m.cache] {
+			time.AfterFunc(drainTimeout, m.cache.Close)
+		}
+	}
+}
+
+// sweepStages throws abandoned uploads away, now and every hour.
+func (p *parts) sweepStages(ctx context.Context) {
+	tick := time.NewTicker(time.Hour)
+	defer tick.Stop()
+	for {
+		if err := p.local.Sweep(ctx); err != nil && ctx.Err() == nil {
+			p.log.Error("abandoned uploads could not be swept", zap.Error(err))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// ready tells whether index and disk work; upstreams are not asked.
+func (p *parts) ready(ctx context.Context) error {
+	_, err := p.blobs.Free(ctx)
+	return errors.Join(err, p.db.Ping(ctx))
+}
+
+// close ends the workers and closes what assemble opened, in reverse order.
+func (p *parts) close() {
+	p.stop()
+	p.workers.Wait()
+	for _, m := range p.members {
+		m.cache.Close()
+	}
+	for i := len(p.closers) - 1; i >= 0; i-- {
+		if err := p.closers[i](); err != nil {
+			p.log.Error("closing", zap.Error(err))
+		}
+	}
+}
+
+func rules(in []config.Rule) []proxy.Rule {
+	out := make([]proxy.Rule, len(in))
+	for i, r := range in {
+		out[i] = proxy.Rule{Pattern: r.Pattern, Users: r.Users}
+	}
+	return out
+}
