@@ -10,15 +10,16 @@ import (
 // It is comparable and can be a map key. An absent user or channel is the
 // empty string; "_" never appears in a Ref.
 //
-// A Ref made by ParseRef or RefFromPath is valid for some generation of Conan;
-// ValidV1 tells whether Conan 1 accepts it too.
+// A Ref made by ParseRef or NewRef is valid for some generation of Conan; ValidV1
+// tells whether Conan 1 accepts it too.
 type Ref struct {
 	Name, Version, User, Channel string
 }
 
-// The union of what Conan 1 (2–51 characters, upper case allowed) and Conan 2
-// (up to 101 characters, versions of one character) accept; Go's $ without (?m)
-// does not match before a final newline, unlike Python's.
+// The union of what Conan 1 (2–51 characters, upper case allowed) and Conan 2 (up to 101
+// characters) accept. No client creates a version of one character, but Conan 2 installs
+// one that another tool has put on a server. Go's $ without (?m) does not match before a
+// final newline, unlike Python's.
 var (
 	fieldPattern    = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_+.-]{0,100}$`)
 	fieldPatternV1  = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_+.-]{1,50}$`)
