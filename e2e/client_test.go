@@ -110,6 +110,13 @@ func (c *client) as(user, password string) *client {
 	return c
 }
 
+// in returns the same client speaking to another test, for use in a subtest.
+func (c *client) in(t testing.TB) *client {
+	other := *c
+	other.t = t
+	return &other
+}
+
 // command prepares one call of conan.
 func (c *client) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, c.bin, args...)
