@@ -117,6 +117,24 @@ func (c *client) in(t testing.TB) *client {
 	return &other
 }
 
+// fresh returns a client of the same kind, remotes and settings, with an empty cache and no login.
+func (c *client) fresh(t testing.TB) *client {
+	t.Helper()
+	other := *c
+	other.t, other.home, other.work = t, t.TempDir(), t.TempDir()
+	for _, name := range []string{"remotes.json", "profiles/default", "global.conf"} {
+		text, err := os.ReadFile(c.path(name))
+		if os.IsNotExist(err) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		other.write(name, string(text))
+	}
+	return &other
+}
+
 // command prepares one call of conan.
 func (c *client) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, c.bin, args...)

@@ -1,0 +1,175 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// TestFillShared: several clients install one cold package at once; each file comes from upstream once, also when
+// the client that asked first leaves in the middle.
+func TestFillShared(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, v2Server, nil)
+	publisher := newConan2(t, w.upstream.url()).as("demo", "demo")
+	publisher.create(recipe(t, "big", "SEED", "one", "MEGABYTES", "4"), "demo/testing")
+	publisher.upload("big/1.0@demo/testing")
+	w.upstream.forget()
+	const ref, archive = "big/1.0@demo/testing", "conan_package.tgz"
+
+	release := make(chan struct{})
+	asked := make(chan struct{})
+	var once sync.Once
+	w.upstream.interceptWith(func(_ http.ResponseWriter, r *http.Request) bool {
+		if strings.HasSuffix(r.URL.Path, archive) {
+			once.Do(func() { close(asked) })
+			<-release
+		}
+		return false
+	})
+	front := record(t, w.proxy.url(), bothAPIs)
+	waiting := make(chan struct{}, 16)
+	front.interceptWith(func(_ http.ResponseWriter, r *http.Request) bool {
+		if strings.HasSuffix(r.URL.Path, archive) {
+			waiting <- struct{}{}
+		}
+		return false
+	})
+
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	leaving := newConan2(t, front.url())
+	cmd := leaving.command(ctx, leaving.installArgs(ref)...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	<-waiting
+	<-asked
+	staying := []*client{newConan2(t, front.url()), newConan29(t, front.url())}
+	var wg sync.WaitGroup
+	for _, c := range staying {
+		wg.Go(func() {
+			if out, ok := c.try(c.installArgs(ref)...); !ok {
+				t.Errorf("install failed: %s", tail(out, 2000))
+			}
+		})
+	}
+	<-waiting
+	<-waiting
+	cmd.Process.Kill()
+	cmd.Wait()
+	close(release)
+	wg.Wait()
+	for _, c := range staying {
+		sameTree(t, "big", publisher, c)
+	}
+	noRepeats(t, w.upstream)
+}
+
+// TestBadUpstream: answers that are not what they should be. None reaches a client as a package or as "not found",
+// none is kept, and everything works once upstream is well again.
+func TestBadUpstream(t *testing.T) {
+	t.Parallel()
+	const ref = "lib/1.0@demo/testing"
+	tests := []struct {
+		name string
+		// match is the part of the path whose answers are bad.
+		match string
+		bad   func(http.ResponseWriter, *http.Request, *recorder)
+	}{
+		{"503 for the newest package", "/latest", func(w http.ResponseWriter, _ *http.Request, _ *recorder) {
+			http.Error(w, "out of order", http.StatusServiceUnavailable)
+		}},
+		{"HTML with 200", "/latest", func(w http.ResponseWriter, _ *http.Request, _ *recorder) {
+			w.Header().Set("Content-Type", "text/html")
+			fmt.Fprint(w, "<html>please log in</html>")
+		}},
+		{"401 for the proxy itself", "/latest", func(w http.ResponseWriter, _ *http.Request, _ *recorder) {
+			http.Error(w, "who are you", http.StatusUnauthorized)
+		}},
+		{"connection cut", "/latest", func(http.ResponseWriter, *http.Request, *recorder) { panic(http.ErrAbortHandler) }},
+		{"HTML instead of an archive", "conan_package.tgz", func(w http.ResponseWriter, _ *http.Request, _ *recorder) {
+			fmt.Fprint(w, "<html>please log in</html>")
+		}},
+		{"archive cut short", "conan_package.tgz", func(w http.ResponseWriter, r *http.Request, up *recorder) {
+			body := fetchFrom(up, r)
+			w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+			w.Write(body[:len(body)/2])
+			panic(http.ErrAbortHandler)
+		}},
+		{"archive of another package", "conan_package.tgz", func(w http.ResponseWriter, r *http.Request, up *recorder) {
+			body := fetchFrom(up, r)
+			body[len(body)/2] ^= 0xff
+			w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+			w.Write(body)
+		}},
+	}
+	w := newWorld(t, v2Server, nil)
+	publisher := newConan2(t, w.upstream.url()).as("demo", "demo")
+	publisher.create(recipe(t, "lib"), "demo/testing")
+	publisher.upload(ref)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			proxy := startConanproxy(t, withUpstream(settings{"up": settings{"not_found_for": "1h"}}, w.upstream))
+			w.upstream.interceptWith(func(out http.ResponseWriter, r *http.Request) bool {
+				if !strings.Contains(r.URL.Path, tt.match) {
+					return false
+				}
+				tt.bad(out, r, w.upstream)
+				return true
+			})
+			defer w.upstream.interceptWith(nil)
+			reader := newConan2(t, proxy.url())
+			// With permission to build, so that a "not found" would show as a build from source.
+			out := reader.fails([]string{"ERROR"}, reader.installArgs(ref, "--build=missing")...)
+			silentAbout(t, out, "Building from source")
+
+			w.upstream.interceptWith(nil)
+			if strings.Contains(tt.match, "latest") {
+				// An upstream that failed is left alone for a moment.
+				waitFor(t, 20*time.Second, func() bool {
+					status, _, _ := get(t, proxy.url("v2/conans/lib/1.0/demo/testing/latest"))
+					return status == http.StatusOK
+				})
+			}
+			again := newConan2(t, proxy.url())
+			again.install(ref)
+			sameTree(t, "lib", publisher, again)
+		})
+	}
+}
+
+// fetchFrom gets what the server behind a recorder really answers.
+func fetchFrom(up *recorder, r *http.Request) []byte {
+	req, err := http.NewRequest(http.MethodGet, up.target.String()+r.URL.Path, nil)
+	if err != nil {
+		panic(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		panic(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		panic(err)
+	}
+	return body
+}
+
+// waitFor asks until it is true.
+func waitFor(t testing.TB, limit time.Duration, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(limit)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("not so after %v", limit)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
