@@ -1,0 +1,146 @@
+package upstream
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// State is the state of a circuit breaker.
+type State int
+
+// The states; the numbers are the values of the metric.
+const (
+	Closed   State = 0 // asked normally
+	HalfOpen State = 1 // one probe is or may be on its way
+	Open     State = 2 // not asked
+)
+
+// String is the state in words.
+func (s State) String() string {
+	switch s {
+	case Closed:
+		return "closed"
+	case HalfOpen:
+		return "half-open"
+	}
+	return "open"
+}
+
+const (
+	breakerFailures = 5                // consecutive failures that open it
+	breakerFirst    = 5 * time.Second  // how long it stays open at first; doubled by each failed probe
+	breakerMost     = 2 * time.Minute  // at most, unless upstream asked for more
+	throttleMost    = 15 * time.Minute // at most what upstream may ask for
+	probeWait       = time.Second      // what is told to those who come while a probe is on its way
+)
+
+// breaker keeps a server that fails from being asked by everybody. It opens after some
+// consecutive failures, or at once when upstream asks for a pause. When the pause is over
+// one question at a time is let through; its success closes the breaker. "Not found" is a success.
+type breaker struct {
+	now     func() time.Time
+	changed func(to State, reason string, wait time.Duration) // called under the lock
+
+	mu       sync.Mutex
+	state    State
+	failures int
+	trips    int // pauses since the last success
+	until    time.Time
+	probing  bool
+	epoch    int // counts openings: older questions say nothing about a newer state
+	reason   string
+}
+
+// ticket is the right to ask one question; done must be called once.
+type ticket struct {
+	b     *breaker
+	epoch int
+	probe bool
+}
+
+// enter gives a ticket, or the failure to answer with at once.
+func (b *breaker) enter() (*ticket, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.state == Closed {
+		return &ticket{b: b, epoch: b.epoch}, nil
+	}
+	wait := b.until.Sub(b.now())
+	if wait > 0 {
+		return nil, b.refusal(wait)
+	}
+	if b.probing {
+		return nil, b.refusal(probeWait)
+	}
+	b.state, b.probing = HalfOpen, true
+	b.tell(HalfOpen, 0)
+	return &ticket{b: b, epoch: b.epoch, probe: true}, nil
+}
+
+func (b *breaker) refusal(wait time.Duration) *failure {
+	return &failure{
+		kind:       kindRefused,
+		reason:     fmt.Sprintf("not asked for the moment because it failed before: %s", b.reason),
+		retryAfter: wait,
+	}
+}
+
+// done tells what came of the question.
+func (t *ticket) done(err error) {
+	t.b.mu.Lock()
+	defer t.b.mu.Unlock()
+	b := t.b
+	if t.probe && t.epoch == b.epoch {
+		b.probing = false
+	}
+	var f *failure
+	switch {
+	case callerGone(err):
+	case errors.As(err, &f) && f.kind == kindThrottled && f.retryAfter > 0:
+		b.open(f.reason, min(f.retryAfter, throttleMost))
+	case t.epoch != b.epoch:
+	case errors.As(err, &f) && f.kind != kindNotFound && !f.harmless:
+		b.failed(t.probe, f.reason)
+	case b.state != Closed || b.failures > 0:
+		changed := b.state != Closed
+		b.state, b.failures, b.trips = Closed, 0, 0
+		if changed {
+			b.tell(Closed, 0)
+		}
+	}
+}
+
+// report tells of a failure that came after its question had been answered well.
+func (b *breaker) report(err error) {
+	b.mu.Lock()
+	t := &ticket{b: b, epoch: b.epoch}
+	b.mu.Unlock()
+	t.done(err)
+}
+
+func (b *breaker) failed(probe bool, reason string) {
+	b.failures++
+	if !probe && b.failures < breakerFailures {
+		return
+	}
+	b.open(reason, min(breakerFirst<<min(b.trips, 10), breakerMost))
+	b.trips++
+}
+
+func (b *breaker) open(reason string, wait time.Duration) {
+	b.state, b.reason, b.until = Open, reason, b.now().Add(wait)
+	b.probing, b.failures = false, 0
+	b.epoch++
+	b.tell(Open, wait)
+}
+
+func (b *breaker) tell(to State, wait time.Duration) { b.changed(to, b.reason, wait) }
+
+// current is the state for metrics and tests.
+func (b *breaker) current() State {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.state
+}

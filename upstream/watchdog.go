@@ -1,0 +1,58 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+)
+
+var errSilence = errors.New("silence")
+
+// watchdog ends an exchange that stands still. A transfer may last as long as it likes; only
+// the time in which somebody waits for upstream counts, not the time of a slow reader.
+type watchdog struct {
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	silence time.Duration
+	timer   *time.Timer
+}
+
+// watch starts watching; its context is the one to ask with.
+func watch(ctx context.Context, silence time.Duration) *watchdog {
+	w := &watchdog{silence: silence}
+	w.ctx, w.cancel = context.WithCancelCause(ctx)
+	w.timer = time.AfterFunc(silence, func() { w.cancel(errSilence) })
+	return w
+}
+
+func (w *watchdog) awake()    { w.timer.Reset(w.silence) }
+func (w *watchdog) asleep()   { w.timer.Stop() }
+func (w *watchdog) released() { w.timer.Stop(); w.cancel(nil) }
+
+// cause replaces the error of an exchange that the watchdog ended.
+func (w *watchdog) cause(err error) error {
+	if err != nil && err != io.EOF && context.Cause(w.ctx) == errSilence {
+		return errSilence
+	}
+	return err
+}
+
+// watchedBody is a body under a watchdog.
+type watchedBody struct {
+	io.ReadCloser
+	dog *watchdog
+}
+
+func (b *watchedBody) Read(p []byte) (int, error) {
+	b.dog.awake()
+	n, err := b.ReadCloser.Read(p)
+	b.dog.asleep()
+	return n, b.dog.cause(err)
+}
+
+func (b *watchedBody) Close() error {
+	err := b.ReadCloser.Close()
+	b.dog.released()
+	return err
+}
