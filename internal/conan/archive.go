@@ -60,11 +60,15 @@ const (
 // names, names that leave the folder (absolute, "..", below a symlink), links to nothing,
 // devices and other special members. A failure of r itself is returned as it is, wrapped.
 func ListArchive(name string, r io.Reader) ([]Member, error) {
+	return listArchive(name, r, freeUnpacked)
+}
+
+func listArchive(name string, r io.Reader, free int64) ([]Member, error) {
 	source := &packedReader{r: r}
 	unpacked, err := decompress(name, source)
 	if err == nil {
 		defer unpacked.Close()
-		l := lister{guard: &bombGuard{r: unpacked, packed: source}}
+		l := lister{guard: &bombGuard{r: unpacked, packed: source, free: free}}
 		if err = l.list(); err == nil {
 			return l.members, nil
 		}
@@ -138,13 +142,14 @@ func compression(b *bufio.Reader) (ext string, err error) {
 type bombGuard struct {
 	r      io.Reader
 	packed *packedReader
+	free   int64
 	count  int64
 }
 
 func (g *bombGuard) Read(b []byte) (int, error) {
 	n, err := g.r.Read(b)
 	g.count += int64(n)
-	if g.count > freeUnpacked && g.count/maxRatio > g.packed.count {
+	if g.count > g.free && g.count/maxRatio > g.packed.count {
 		return n, fmt.Errorf("it unpacks to more than %d times its size", maxRatio)
 	}
 	return n, err

@@ -1,0 +1,77 @@
+package conan
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestArchiveLister(t *testing.T) {
+	noise := make([]byte, 3*listerBuffer) // does not shrink, so the buffer fills
+	rand.NewChaCha8([32]byte{1}).Read(noise)
+	packed := pack(t, "tgz", tarOf(t, regular("noise", string(noise)), regular("z", "1")))
+	want, err := ListArchive("conan_package.tgz", bytes.NewReader(packed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, piece := range []int{1 << 10, 1 << 20, len(packed)} {
+		l := NewArchiveLister("conan_package.tgz")
+		buffer := make([]byte, piece)
+		for rest := packed; len(rest) > 0; {
+			n := copy(buffer, rest)
+			if written, err := l.Write(buffer[:n]); written != n || err != nil {
+				t.Fatalf("pieces of %d: wrote %d, %v", piece, written, err)
+			}
+			clear(buffer) // the writer may use its buffer again at once
+			rest = rest[n:]
+		}
+		l.Close()
+		l.Close()
+		got, err := l.Members()
+		if err != nil {
+			t.Errorf("pieces of %d: %v", piece, err)
+		} else if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("pieces of %d: (-want +got)\n%s", piece, diff)
+		}
+	}
+}
+
+// TestArchiveListerAfterFailure: what is no archive is still taken to its end, however long.
+func TestArchiveListerAfterFailure(t *testing.T) {
+	l := NewArchiveLister("conan_package.tgz")
+	n, err := io.Copy(l, io.LimitReader(neverEnding('x'), 4*listerBuffer))
+	if n != 4*listerBuffer || err != nil {
+		t.Errorf("wrote %d, %v", n, err)
+	}
+	<-l.Done()
+	l.Close()
+	if members, err := l.Members(); !errors.Is(err, ErrInvalid) || members != nil {
+		t.Errorf("got %v, %v; want ErrInvalid", members, err)
+	}
+}
+
+func TestArchiveListerCut(t *testing.T) {
+	packed := pack(t, "tgz", tarOf(t, regular("a", strings.Repeat("x", 1<<16))))
+	for _, n := range []int{0, 1, len(packed) / 2, len(packed) - 1} {
+		l := NewArchiveLister("conan_package.tgz")
+		l.Write(packed[:n])
+		l.Close()
+		if _, err := l.Members(); !errors.Is(err, ErrInvalid) {
+			t.Errorf("cut at %d: got %v, want ErrInvalid", n, err)
+		}
+	}
+}
+
+type neverEnding byte
+
+func (c neverEnding) Read(b []byte) (int, error) {
+	for i := range b {
+		b[i] = byte(c)
+	}
+	return len(b), nil
+}
