@@ -16,6 +16,7 @@ type answer[T any] struct {
 	from  *member
 	value T
 	err   error
+	notes []conan.Origin // where its parts came from; not yet told to the request's trace
 }
 
 // question is what a member is asked.
@@ -26,8 +27,7 @@ func gather[T any](ctx context.Context, members []*member, ask question[T]) []an
 	answers := make([]answer[T], len(members))
 	var all sync.WaitGroup
 	for i, m := range members {
-		answers[i].from = m
-		one := func() { answers[i].value, answers[i].err = ask(ctx, m) }
+		one := func() { answers[i] = askOne(ctx, m, ask) }
 		if i == len(members)-1 {
 			one() // on this goroutine; mostly there is just one member
 			continue
@@ -36,6 +36,21 @@ func gather[T any](ctx context.Context, members []*member, ask question[T]) []an
 	}
 	all.Wait()
 	return answers
+}
+
+func askOne[T any](ctx context.Context, m *member, ask question[T]) answer[T] {
+	var trace conan.Trace
+	a := answer[T]{from: m}
+	a.value, a.err = ask(conan.WithTrace(ctx, &trace), m)
+	a.notes = trace.Origins()
+	return a
+}
+
+// tell passes an answer's notes on to the trace of the request.
+func (a answer[T]) tell(ctx context.Context) {
+	for _, o := range a.notes {
+		conan.Note(ctx, o)
+	}
 }
 
 // settle takes the answers of members in order and returns those that count, in order. It is
@@ -55,6 +70,7 @@ func settle[T any](ctx context.Context, what fmt.Stringer, answers []answer[T], 
 	var full, known []answer[T]
 	var errs []error
 	for _, a := range answers {
+		a.tell(ctx)
 		switch {
 		case a.err == nil && !bare(a.value):
 			full = append(full, a)
@@ -65,7 +81,7 @@ func settle[T any](ctx context.Context, what fmt.Stringer, answers []answer[T], 
 		case len(full) == 0:
 			return nil, fmt.Errorf("%s: %w", what, a.err)
 		default:
-			noteFailure(ctx, a.from, a.err)
+			noteFailure(ctx, full[0].from, a.from, a.err)
 		}
 	}
 	if len(full) > 0 {
@@ -77,18 +93,14 @@ func settle[T any](ctx context.Context, what fmt.Stringer, answers []answer[T], 
 	return nil, nowhere(what, errs)
 }
 
-// noteFailure marks the answer of this request as one that m could have changed.
-func noteFailure(ctx context.Context, m *member, err error) {
-	conan.Note(ctx, conan.Origin{Member: m.name, State: conan.StateStale, Reason: reason(err)})
-}
-
-// reason is what a client may be told about a failure.
-func reason(err error) string {
+// noteFailure marks the answer of the member by as one that the member failed could have changed.
+func noteFailure(ctx context.Context, by, failed *member, err error) {
+	reason := fmt.Sprintf("%q failed", failed.name)
 	var unavailable *conan.UnavailableError
 	if errors.As(err, &unavailable) {
-		return unavailable.Reason
+		reason = unavailable.Error()
 	}
-	return "it failed"
+	conan.Note(ctx, conan.Origin{Member: by.name, State: conan.StateStale, Reason: reason})
 }
 
 // mergeRevisions unites lists of revisions: newest first, each id once with its earliest known

@@ -18,22 +18,37 @@ const (
 	slowFor        = 10 * time.Second
 )
 
-// hurried makes a question that has an answer within patience, or conan.ErrUnavailable.
-func hurried[T any](patience time.Duration, ask question[T]) question[T] {
+// hurried bounds a question by patience, or by less if the member was too slow lately.
+func hurried[T any](ask question[T]) question[T] {
 	return func(ctx context.Context, m *member) (T, error) {
-		limit := patience
 		if time.Now().UnixNano() < m.slow.Load() {
-			limit = littlePatience
+			return within(littlePatience, ask)(ctx, m)
 		}
+		value, err := within(patience, ask)(ctx, m)
+		if errors.Is(err, errTooSlow) {
+			m.slow.Store(time.Now().Add(slowFor).UnixNano())
+		}
+		return value, err
+	}
+}
+
+// errTooSlow is the cause of the failure of a question that had too little time.
+var errTooSlow = errors.New("too slow")
+
+// within makes a question that fails as unavailable if it is not answered in time.
+func within[T any](limit time.Duration, ask question[T]) question[T] {
+	return func(ctx context.Context, m *member) (T, error) {
 		short, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
 		value, err := ask(short, m)
-		if err == nil || absent(err) || ctx.Err() != nil || !errors.Is(short.Err(), context.DeadlineExceeded) {
+		inTime := err == nil || absent(err) || !errors.Is(short.Err(), context.DeadlineExceeded)
+		if inTime || ctx.Err() != nil {
 			return value, err
 		}
-		if limit == patience {
-			m.slow.Store(time.Now().Add(slowFor).UnixNano())
+		return value, &conan.UnavailableError{
+			Member: m.name,
+			Reason: fmt.Sprintf("no answer within %v", limit),
+			Err:    errTooSlow,
 		}
-		return value, &conan.UnavailableError{Member: m.name, Reason: fmt.Sprintf("no answer within %v", limit), Err: err}
 	}
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -35,7 +36,8 @@ func (v *generationReader) Search(ctx context.Context, p conan.Pattern) ([]conan
 		}
 		return v.visible(m, p, found), nil
 	}
-	answers, err := askAll(ctx, searchText(p), asked, searchPatience, ask, isEmpty[conan.Ref])
+	inTime := func(ask question[[]conan.Ref]) question[[]conan.Ref] { return within(searchPatience, ask) }
+	answers, err := askAll(ctx, searchText(p), asked, inTime, ask, isEmpty[conan.Ref])
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +47,7 @@ func (v *generationReader) Search(ctx context.Context, p conan.Pattern) ([]conan
 // searchText names a search in errors.
 type searchText conan.Pattern
 
-func (p searchText) String() string { return "search for " + quoteClipped(conan.Pattern(p).String()) }
+func (p searchText) String() string { return fmt.Sprintf("search for %q", clip(conan.Pattern(p).String())) }
 
 // isPrivate tells whether a search asks only for what the member may not be asked about.
 func (v *generationReader) isPrivate(m *member, p conan.Pattern) bool {
@@ -78,11 +80,4 @@ func (v *generationReader) visible(m *member, p conan.Pattern, found []conan.Ref
 		}
 	}
 	return kept
-}
-
-func quoteClipped(s string) string {
-	if len(s) > 80 {
-		s = s[:80] + "…"
-	}
-	return `"` + strings.ToValidUTF8(s, "?") + `"`
 }

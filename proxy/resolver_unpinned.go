@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -31,15 +30,17 @@ func (v *generationReader) Latest(ctx context.Context, rev conan.Revision) (cona
 func (v *generationReader) latestRecipe(ctx context.Context, ref conan.Ref) (conan.RevisionTime, *member, error) {
 	recipe := conan.Revision{Ref: ref}
 	outside := v.outside(ref)
-	if v.local != nil && len(outside) > 0 {
-		own, err := v.ownRevisions(ctx, ref)
-		if err != nil {
-			return conan.RevisionTime{}, nil, err
-		}
-		if v.isOwner(ctx, outside, ref, own) {
-			rt, err := v.latestOwn(ctx, ref, own)
-			return rt, v.local, err
-		}
+	if v.local != nil && len(outside) == 0 {
+		rt, err := v.local.Latest(ctx, recipe)
+		return rt, v.local, err
+	}
+	own, err := v.ownRevisions(ctx, ref)
+	if err != nil {
+		return conan.RevisionTime{}, nil, err
+	}
+	if v.isOwner(ctx, outside, ref, own) {
+		rt, err := v.latestOwn(ctx, ref, own)
+		return rt, v.local, err
 	}
 	rt, from, err := latestInOrder(ctx, outside, recipe)
 	if err == nil || v.local == nil || ctx.Err() != nil {
@@ -48,22 +49,12 @@ func (v *generationReader) latestRecipe(ctx context.Context, ref conan.Ref) (con
 	rt, localErr := v.local.Latest(ctx, recipe)
 	switch {
 	case localErr == nil && from != nil:
-		noteFailure(ctx, from, err)
-	case localErr == nil:
-	case !absent(localErr):
-		return rt, nil, fmt.Errorf("%s: %w", recipe, localErr)
-	default:
-		return rt, nil, combine(recipe, err, localErr, len(outside))
+		noteFailure(ctx, v.local, from, err)
+		return rt, v.local, nil
+	case localErr == nil || !absent(localErr):
+		return rt, v.local, localErr
 	}
-	return rt, v.local, nil
-}
-
-// combine is the answer if neither the upstreams nor the local store had it.
-func combine(what fmt.Stringer, outsideErr, localErr error, asked int) error {
-	if asked == 0 {
-		return nowhere(what, []error{localErr})
-	}
-	return outsideErr
+	return conan.RevisionTime{}, nil, err
 }
 
 // latestInOrder asks one member after the other. A member that cannot tell ends it: it is
@@ -121,34 +112,27 @@ func (v *generationReader) isOwner(ctx context.Context, outside []*member, ref c
 
 // listsOutside asks upstreams for their recipe revisions, not longer than patience. Those that
 // fail are left out: on that question the local store does not depend on them.
+//
+// The lists are no part of what the caller gets, so the request's trace learns no more of them
+// than how long they stay true.
 func (v *generationReader) listsOutside(ctx context.Context, outside []*member, ref conan.Ref) []answer[[]conan.RevisionTime] {
-	aside := new(conan.Trace) // these answers are no part of what the caller gets
-	lists := gather(conan.WithTrace(ctx, aside), outside, hurried(patience, revisionsOf(conan.Revision{Ref: ref})))
-	lists = slices.DeleteFunc(lists, func(a answer[[]conan.RevisionTime]) bool {
-		if a.err != nil && !absent(a.err) && ctx.Err() == nil {
+	lists := gather(ctx, outside, hurried(revisionsOf(conan.Revision{Ref: ref})))
+	var notes []conan.Origin
+	failed := false
+	for _, a := range lists {
+		notes = append(notes, a.notes...)
+		if a.err != nil && !absent(a.err) {
+			failed = true
 			v.log.Debug("upstream did not tell whether it has a local reference",
 				zap.String("reference", ref.String()), zap.String("member", a.from.name), zap.Error(a.err))
-			conan.Note(ctx, conan.Origin{Member: localName, State: conan.StateLocal})
-		}
-		return a.err != nil
-	})
-	noteExpiry(ctx, aside.Origins())
-	return lists
-}
-
-// noteExpiry says that an answer of the local store stays true as long as what was looked at
-// aside. Only the times of the origins pass.
-func noteExpiry(ctx context.Context, aside []conan.Origin) {
-	if len(aside) == 0 {
-		return
-	}
-	until := conan.Forever
-	for _, o := range aside {
-		if o.Expires.Before(until) {
-			until = o.Expires
 		}
 	}
-	conan.Note(ctx, conan.Origin{Member: localName, State: conan.StateLocal, Expires: until})
+	about := conan.Origin{Member: localName, State: conan.StateLocal}
+	if !failed {
+		about.Expires = firstExpiry(notes)
+	}
+	conan.Note(ctx, about)
+	return slices.DeleteFunc(lists, func(a answer[[]conan.RevisionTime]) bool { return a.err != nil })
 }
 
 // listing lists the members whose lists have the revision.
@@ -170,7 +154,7 @@ func (v *generationReader) Revisions(ctx context.Context, rev conan.Revision) ([
 	if err != nil {
 		return nil, err
 	}
-	answers, err := askAll(ctx, rev, asked, patience, revisionsOf(rev), isEmpty[conan.RevisionTime])
+	answers, err := askAll(ctx, rev, asked, hurried, revisionsOf(rev), isEmpty[conan.RevisionTime])
 	if err != nil {
 		return nil, err
 	}
@@ -185,26 +169,30 @@ func (v *generationReader) Packages(ctx context.Context, recipe conan.Revision, 
 		return nil, err
 	}
 	ask := func(ctx context.Context, m *member) ([]conan.Package, error) { return m.Packages(ctx, recipe, idsOnly) }
-	answers, err := askAll(ctx, recipe, asked, patience, ask, isEmpty[conan.Package])
+	answers, err := askAll(ctx, recipe, asked, hurried, ask, isEmpty[conan.Package])
 	if err != nil {
 		return nil, err
 	}
 	return mergePackages(values(answers)), nil
 }
 
+// latestPackage asks the local store first, and nobody else if it has the package.
 func (v *generationReader) latestPackage(ctx context.Context, pkg conan.Revision) (conan.RevisionTime, error) {
 	pkg.PRev = ""
+	var first []answer[conan.RevisionTime]
+	if v.local != nil && pkg.RRev != "" && !pkg.Mutable() {
+		rt, err := v.local.Latest(ctx, pkg)
+		if err == nil || !absent(err) {
+			return rt, err
+		}
+		first = []answer[conan.RevisionTime]{{from: v.local, err: err}}
+	}
 	asked, err := v.whoKnowsPackages(ctx, pkg.Recipe())
 	if err != nil {
 		return conan.RevisionTime{}, err
 	}
-	var first []answer[conan.RevisionTime]
-	if asked.local != nil {
-		rt, err := asked.local.Latest(ctx, pkg)
-		if err == nil || !absent(err) {
-			return rt, err
-		}
-		first = []answer[conan.RevisionTime]{{from: asked.local, err: err}}
+	if first == nil && asked.local != nil {
+		return asked.local.Latest(ctx, pkg)
 	}
 	ask := func(ctx context.Context, m *member) (conan.RevisionTime, error) { return m.Latest(ctx, pkg) }
 	answers := append(first, gather(ctx, asked.outside, ask)...)
@@ -212,13 +200,14 @@ func (v *generationReader) latestPackage(ctx context.Context, pkg conan.Revision
 	if err != nil {
 		return conan.RevisionTime{}, err
 	}
-	newest := answers[0].value
+	newest := answers[0]
 	for _, a := range answers[1:] {
-		if a.value.Time.After(newest.Time) {
-			newest = a.value
+		if a.value.Time.After(newest.value.Time) {
+			newest = a
 		}
 	}
-	return newest, nil
+	newest.tell(ctx) // last: it is the one that answered
+	return newest.value, nil
 }
 
 // respondents are the members a question goes to.
@@ -275,9 +264,9 @@ func (v *generationReader) whoKnowsPackages(ctx context.Context, recipe conan.Re
 }
 
 // askAll asks the local store and then, at once, the others, and settles their answers. A
-// failure of the local store is the answer. wait bounds the others if the local store has an
+// failure of the local store is the answer. hurry bounds the others if the local store has an
 // answer about something of its own.
-func askAll[T any](ctx context.Context, what fmt.Stringer, asked respondents, wait time.Duration, ask question[T], bare func(T) bool) ([]answer[T], error) {
+func askAll[T any](ctx context.Context, what fmt.Stringer, asked respondents, hurry func(question[T]) question[T], ask question[T], bare func(T) bool) ([]answer[T], error) {
 	var answers []answer[T]
 	if asked.local != nil {
 		a := answer[T]{from: asked.local}
@@ -285,7 +274,7 @@ func askAll[T any](ctx context.Context, what fmt.Stringer, asked respondents, wa
 			return nil, fmt.Errorf("%s: %w", what, a.err)
 		}
 		if asked.own && a.err == nil && !bare(a.value) {
-			ask = hurried(wait, ask)
+			ask = hurry(ask)
 		}
 		answers = append(answers, a)
 	}
@@ -301,10 +290,9 @@ func isEmpty[E any](list []E) bool { return len(list) == 0 }
 
 // UpstreamsWith implements Reader.
 func (v *generationReader) UpstreamsWith(ctx context.Context, rev conan.Revision) []string {
-	ctx = conan.WithTrace(ctx, new(conan.Trace))
 	has := func(ctx context.Context, m *member) (bool, error) { return memberHas(ctx, m, rev) }
 	var names []string
-	for _, a := range gather(ctx, v.outside(rev.Ref), hurried(patience, has)) {
+	for _, a := range gather(ctx, v.outside(rev.Ref), hurried(has)) {
 		if a.err == nil && a.value {
 			names = append(names, a.from.name)
 		}
