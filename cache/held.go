@@ -1,0 +1,128 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync/atomic"
+
+	"conanproxy/internal/blob"
+	"conanproxy/internal/conan"
+	"conanproxy/internal/index"
+)
+
+// heldRevision is what the cache holds of a pinned revision, as memory keeps it.
+type heldRevision struct {
+	index.Held
+	touched atomic.Int64 // Unix seconds when its use was last noted
+}
+
+// held returns what the cache holds of a pinned revision, nil if nothing.
+func (c *Cache) held(ctx context.Context, rev conan.Revision) (*heldRevision, error) {
+	key := rev.String()
+	k := c.hot.key("held", key)
+	if v, ok := c.hot.get(k); ok {
+		return v.(*heldRevision), nil
+	}
+	row, err := c.o.Index.Held(ctx, c.o.Member, rev)
+	if errors.Is(err, conan.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	held := &heldRevision{Held: row}
+	c.hot.put(k, held, 300*len(row.Files))
+	return held, nil
+}
+
+// forgetHeld is called after rows of a revision came or went.
+func (c *Cache) forgetHeld(rev conan.Revision) {
+	c.hot.forget(rev.String())
+	c.hot.forget(listParent(rev).String()) // which dropped revisions can be served
+}
+
+// touch notes the use of a held revision, at most once a minute.
+func (c *Cache) touch(held *heldRevision) {
+	now := c.o.Now()
+	last := held.touched.Load()
+	if now.Unix()-last < 60 || !held.touched.CompareAndSwap(last, now.Unix()) {
+		return
+	}
+	c.o.Quota.touch(held.RowID, now)
+}
+
+// suffices tells whether an install finds all it needs among the held files. Sources may be missing: they are
+// needed to build only.
+func (c *Cache) suffices(ctx context.Context, held *heldRevision) bool {
+	m, err := c.heldManifest(ctx, held)
+	if err != nil || m == nil {
+		return false
+	}
+	for _, name := range m.Missing(held.Files, held.IsPackage()) {
+		if !strings.HasPrefix(name, conan.SourcesPrefix) {
+			return false
+		}
+	}
+	return true
+}
+
+// heldManifest returns the manifest of a revision if the cache holds it, else nil.
+func (c *Cache) heldManifest(ctx context.Context, held *heldRevision) (*conan.Manifest, error) {
+	if held == nil {
+		return nil, nil
+	}
+	info, ok := held.Files.Find(conan.ManifestFile)
+	if !ok {
+		return nil, nil
+	}
+	r, err := c.openBlob(ctx, info)
+	if err != nil || r == nil {
+		return nil, err
+	}
+	defer r.Close()
+	return readManifest(r, held.Revision)
+}
+
+func readManifest(r io.Reader, rev conan.Revision) (*conan.Manifest, error) {
+	text, err := io.ReadAll(io.LimitReader(r, conan.MaxManifestSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("read the manifest of %s: %w", rev, err)
+	}
+	if len(text) > conan.MaxManifestSize {
+		return nil, fmt.Errorf("%w: the manifest of %s is longer than %d bytes", conan.ErrInvalid, rev, conan.MaxManifestSize)
+	}
+	return conan.ParseManifest(text)
+}
+
+// openBlob opens held bytes. It returns nil if they are not there or cut short, which a broken disk or a restored
+// backup leaves behind; then they are to be fetched again.
+func (c *Cache) openBlob(ctx context.Context, info conan.FileInfo) (blob.Reader, error) {
+	r, err := c.o.Blobs.Open(ctx, blob.Digest(info.SHA256))
+	if errors.Is(err, blob.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	size, err := r.Seek(0, io.SeekEnd)
+	if err == nil && size == info.Size {
+		_, err = r.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		r.Close()
+		return nil, fmt.Errorf("open %s: %w", info.Name, err)
+	}
+	if size != info.Size {
+		r.Close()
+		return nil, nil
+	}
+	return r, nil
+}
+
+// verified makes the answer of Open from held bytes.
+func verified(info conan.FileInfo, r blob.Reader) *conan.File {
+	return &conan.File{FileInfo: info, ReadCloser: r}
+}

@@ -1,0 +1,155 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"conanproxy/internal/conan"
+	"conanproxy/internal/index"
+)
+
+// Latest implements conan.Source: the first of the revisions that upstream lists.
+func (c *Cache) Latest(ctx context.Context, rev conan.Revision) (conan.RevisionTime, error) {
+	list, origin, err := c.list(ctx, rev)
+	c.note(ctx, origin, err)
+	if err != nil {
+		return conan.RevisionTime{}, err
+	}
+	return list[0], nil
+}
+
+// Revisions implements conan.Source: what upstream lists, and what it has dropped but the cache can still serve.
+// A dropped one stands where its time puts it, but never first: that one is what Latest says.
+func (c *Cache) Revisions(ctx context.Context, rev conan.Revision) ([]conan.RevisionTime, error) {
+	list, origin, err := c.list(ctx, rev)
+	if err == nil || errors.Is(err, conan.ErrNotFound) {
+		dropped, droppedErr := c.dropped(ctx, rev, list)
+		if droppedErr != nil {
+			return nil, droppedErr
+		}
+		if len(dropped) > 0 {
+			list, err = mergeDropped(list, dropped), nil
+		}
+	}
+	c.note(ctx, origin, err)
+	if err != nil {
+		return nil, err
+	}
+	return list, nil
+}
+
+// list is what upstream says of the revisions of a reference or package id, never empty. It is one document for
+// Latest and Revisions, so that they cannot contradict each other.
+func (c *Cache) list(ctx context.Context, rev conan.Revision) ([]conan.RevisionTime, conan.Origin, error) {
+	if rev.IsPackage() && rev.RRev == "" {
+		return nil, conan.Origin{}, fmt.Errorf("%w: the recipe revision of %s is not named", conan.ErrInvalid, rev)
+	}
+	return ask(ctx, c, c.listQuestion(rev))
+}
+
+func (c *Cache) listQuestion(rev conan.Revision) question[[]conan.RevisionTime] {
+	parent := listParent(rev)
+	return question[[]conan.RevisionTime]{
+		kind:  kindRevisions,
+		key:   parent.String(),
+		about: parent,
+		fetch: func(ctx context.Context, _ *[]conan.RevisionTime) ([]conan.RevisionTime, error) {
+			list, err := c.o.Upstream.Revisions(ctx, parent)
+			if err != nil {
+				return nil, err
+			}
+			list = slices.DeleteFunc(slices.Clone(list), func(r conan.RevisionTime) bool { return !conan.ValidRevisionID(r.ID) })
+			if len(list) == 0 {
+				return nil, conan.ErrNotFound
+			}
+			return list, nil
+		},
+		instead: func(ctx context.Context) ([]conan.RevisionTime, error, bool) {
+			if c.knownWithout(ctx, parent) {
+				return nil, fmt.Errorf("%s in %s: %w", parent, c.o.Member, conan.ErrNotFound), true
+			}
+			return nil, nil, false
+		},
+	}
+}
+
+// listParent is the node whose revisions are listed: the reference, or the package id in a recipe revision.
+func listParent(rev conan.Revision) conan.Revision {
+	if rev.IsPackage() {
+		rev.PRev = ""
+		return rev
+	}
+	return conan.Revision{Ref: rev.Ref}
+}
+
+// knownWithout tells whether upstream listed the binaries of the recipe revision and this package id was not among them.
+func (c *Cache) knownWithout(ctx context.Context, pkg conan.Revision) bool {
+	if !pkg.IsPackage() {
+		return false
+	}
+	doc, err := load(ctx, c, c.packagesQuestion(pkg.Recipe()))
+	if err != nil || doc == nil || !c.isUsable(doc.Fetched) {
+		return false
+	}
+	return !slices.ContainsFunc(doc.Value, func(p conan.Package) bool { return p.ID == pkg.PackageID })
+}
+
+// dropped lists the revisions that are not in upstream's list but that the cache can serve, newest first.
+func (c *Cache) dropped(ctx context.Context, rev conan.Revision, list []conan.RevisionTime) ([]conan.RevisionTime, error) {
+	parent := listParent(rev)
+	k := c.hot.key("dropped", parent.String())
+	if v, ok := c.hot.get(k); ok && sameList(v.(droppedList).list, list) {
+		return v.(droppedList).dropped, nil
+	}
+	rows, err := c.o.Index.Revisions(ctx, c.o.Member, parent)
+	if err != nil {
+		return nil, err
+	}
+	listed := make(map[string]bool, len(list))
+	for _, r := range list {
+		listed[r.ID] = true
+	}
+	var out []conan.RevisionTime
+	for _, row := range rows {
+		if listed[row.ID()] || !c.isServable(ctx, row) {
+			continue
+		}
+		out = append(out, conan.RevisionTime{ID: row.ID(), Time: row.Time})
+	}
+	c.hot.put(k, droppedList{list: list, dropped: out}, 64*len(out))
+	return out, nil
+}
+
+// droppedList is what is missing from one list, and which list that was.
+type droppedList struct {
+	list, dropped []conan.RevisionTime
+}
+
+// sameList tells whether two remembered lists are one; a list never changes after it was remembered.
+func sameList(a, b []conan.RevisionTime) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}
+
+// isServable tells whether an install of a revision would find all it needs here.
+func (c *Cache) isServable(ctx context.Context, row index.Stored) bool {
+	if row.Mutable() {
+		return false
+	}
+	held, err := c.held(ctx, row.Revision)
+	return err == nil && held != nil && c.suffices(ctx, held)
+}
+
+// mergeDropped puts dropped revisions into upstream's list by time, after its first.
+func mergeDropped(list, dropped []conan.RevisionTime) []conan.RevisionTime {
+	out := slices.Clone(list)
+	for _, d := range dropped {
+		i := min(1, len(list))
+		for i < len(out) && !out[i].Time.Before(d.Time) {
+			i++
+		}
+		out = slices.Insert(out, i, d)
+	}
+	return out
+}

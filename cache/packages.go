@@ -1,0 +1,34 @@
+package cache
+
+import (
+	"context"
+	"fmt"
+
+	"conanproxy/internal/conan"
+)
+
+// Packages implements conan.Source. One document answers with and without texts. If upstream fails and said nothing
+// before, the binaries that the cache holds are listed.
+func (c *Cache) Packages(ctx context.Context, recipe conan.Revision, idsOnly bool) ([]conan.Package, error) {
+	if recipe.RRev == "" || recipe.IsPackage() {
+		return nil, fmt.Errorf("%w: %s is not a pinned recipe revision", conan.ErrInvalid, recipe)
+	}
+	list, origin, err := ask(ctx, c, c.packagesQuestion(recipe))
+	c.note(ctx, origin, err)
+	return list, err
+}
+
+func (c *Cache) packagesQuestion(recipe conan.Revision) question[[]conan.Package] {
+	return question[[]conan.Package]{
+		kind:  kindPackages,
+		key:   recipe.String(),
+		about: recipe,
+		fetch: func(ctx context.Context, _ *[]conan.Package) ([]conan.Package, error) {
+			return c.o.Upstream.Packages(ctx, recipe, false)
+		},
+		instead: func(ctx context.Context) ([]conan.Package, error, bool) {
+			held, err := c.o.Index.Packages(ctx, c.o.Member, recipe, false)
+			return held, nil, err == nil && len(held) > 0
+		},
+	}
+}
