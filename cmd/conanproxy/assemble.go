@@ -3,9 +3,10 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -45,9 +46,12 @@ type parts struct {
 
 // member is one upstream behind its cache.
 type member struct {
-	config config.Upstream
+	config config.Upstream // with the password in force
 	cache  *cache.Cache
 }
+
+// same tells whether a configuration is the one that the member was made of.
+func (m member) same(u config.Upstream) bool { return reflect.DeepEqual(m.config, u) }
 
 // assemble puts the rooms together. The caller calls close on the result.
 func assemble(ctx context.Context, cfg *config.Config, log, access *zap.Logger) (p *parts, err error) {
@@ -80,13 +84,10 @@ func assemble(ctx context.Context, cfg *config.Config, log, access *zap.Logger) 
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	p.upMetrics = upstream.NewMetrics(registry)
 	p.caMetrics = cache.NewMetrics(registry)
-	p.quota, err = cache.NewQuota(cache.QuotaOptions{
+	p.quota = cache.NewQuota(cache.QuotaOptions{
 		Index: p.db, Blobs: p.blobs, MaxSize: int64(cfg.Cache.MaxSize), MinFree: int64(cfg.Cache.MinFree),
 		TempBytes: p.blobs.TempBytes, Log: log.Named("quota"), Metrics: p.caMetrics,
 	})
-	if err != nil {
-		return p, err
-	}
 	p.local, err = localstore.New(localstore.Options{
 		Index: p.db, Blobs: p.blobs, Upstream: p.outside, Room: p.quota.Room,
 		Changed: func(conan.Ref) {
@@ -99,6 +100,7 @@ func assemble(ctx context.Context, cfg *config.Config, log, access *zap.Logger) 
 	if err != nil {
 		return p, err
 	}
+	p.closers = append(p.closers, func() error { p.local.Close(); return nil })
 	p.guard, err = proxy.NewGuard(proxy.GuardOptions{
 		HtpasswdFile: cfg.Auth.HtpasswdFile, Secret: secret,
 		TokenLifetime: cfg.Auth.TokenLifetime, SignatureLifetime: cfg.Auth.SignatureLifetime,
@@ -135,14 +137,14 @@ func assemble(ctx context.Context, cfg *config.Config, log, access *zap.Logger) 
 
 // openMembers makes a cache over each configured upstream. Members of old whose configuration is the same are kept.
 func (p *parts) openMembers(cfg *config.Config, old []member) ([]member, error) {
-	kept := make(map[string]member, len(old))
-	for _, m := range old {
-		kept[fmt.Sprintf("%+v", m.config)] = m
-	}
 	var members []member
 	for _, u := range cfg.Upstreams {
-		if m, ok := kept[fmt.Sprintf("%+v", u)]; ok {
-			members = append(members, m)
+		var err error
+		if u.Password, err = u.Secret(); err != nil {
+			return nil, usageError{err}
+		}
+		if i := slices.IndexFunc(old, func(m member) bool { return m.same(u) }); i >= 0 {
+			members = append(members, old[i])
 			continue
 		}
 		remote, err := upstream.New(upstream.Options{

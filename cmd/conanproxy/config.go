@@ -40,7 +40,6 @@ func configCommand() *cobra.Command {
 	check := &cobra.Command{
 		Use:   "check",
 		Short: "Check the configuration; exit code 2 and one line if it is wrong",
-		Args:  usageArgs(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if _, err := flags.load(); err != nil {
 				return err
@@ -52,7 +51,6 @@ func configCommand() *cobra.Command {
 	print := &cobra.Command{
 		Use:   "print",
 		Short: "Print the configuration in force, secrets masked",
-		Args:  usageArgs(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := flags.load()
 			if err != nil {

@@ -38,9 +38,7 @@ func run(ctx context.Context, args []string) int {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(serveCommand(), configCommand(), userCommand(), healthcheckCommand(), versionCommand())
-	for _, c := range root.Commands() {
-		c.Args = usageArgs(c.Args)
-	}
+	mendUsage(root)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
@@ -52,6 +50,18 @@ func run(ctx context.Context, args []string) int {
 		return exitUsage
 	}
 	return exitFailed
+}
+
+// mendUsage makes wrong arguments of a command and of those below it a usage error. A command that only
+// groups others prints its help.
+func mendUsage(c *cobra.Command) {
+	c.Args = usageArgs(c.Args)
+	if c.Run == nil && c.RunE == nil {
+		c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	}
+	for _, sub := range c.Commands() {
+		mendUsage(sub)
+	}
 }
 
 // usageArgs makes wrong arguments a usage error.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"conanproxy/internal/config"
 )
@@ -161,7 +162,9 @@ func newLoggers(c config.Log) (log, access *zap.Logger, err error) {
 	zc := zap.NewProductionConfig()
 	zc.Sampling = nil
 	zc.EncoderConfig.TimeKey = "time"
-	zc.EncoderConfig.EncodeTime = utcTime
+	zc.EncoderConfig.EncodeTime = func(t time.Time, enc zapcore.PrimitiveArrayEncoder) {
+		enc.AppendString(t.UTC().Format("2006-01-02T15:04:05.000Z"))
+	}
 	zc.DisableStacktrace = true
 	zc.DisableCaller = true
 	if c.Format == "text" {

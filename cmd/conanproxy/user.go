@@ -35,7 +35,7 @@ func userCommand() *cobra.Command {
 	add := &cobra.Command{
 		Use:   "add NAME",
 		Short: "Add a user or change the password, read from the terminal or from standard input",
-		Args:  usageArgs(cobra.ExactArgs(1)),
+		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			p, err := path()
 			if err != nil {
@@ -51,7 +51,7 @@ func userCommand() *cobra.Command {
 	remove := &cobra.Command{
 		Use:   "remove NAME",
 		Short: "Remove a user; tokens of that user stop working",
-		Args:  usageArgs(cobra.ExactArgs(1)),
+		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			p, err := path()
 			if err != nil {
@@ -63,7 +63,6 @@ func userCommand() *cobra.Command {
 	list := &cobra.Command{
 		Use:   "list",
 		Short: "List the users",
-		Args:  usageArgs(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			p, err := path()
 			if err != nil {
