@@ -86,9 +86,8 @@ func (s *Server) mounted(next echo.HandlerFunc) echo.HandlerFunc {
 		if err := s.selectView(r, rest, trailing); err != nil {
 			return err
 		}
-		inner := req.WithContext(conan.WithTrace(req.Context(), &r.trace))
-		inner.URL = &url.URL{Path: "/" + strings.Join(rest, "/"), RawQuery: req.URL.RawQuery}
-		r.SetRequest(inner)
+		req.URL = &url.URL{Path: "/" + strings.Join(rest, "/"), RawQuery: req.URL.RawQuery} // echo routes by this one
+		r.SetRequest(req.WithContext(conan.WithTrace(req.Context(), &r.trace)))
 		return next(c)
 	}
 }
