@@ -1,0 +1,191 @@
+package index
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"conanproxy/internal/conan"
+)
+
+// Publication is what becomes a local revision. It was judged on what Staged and Existing say.
+type Publication struct {
+	StageID  string
+	Revision conan.Revision    // pinned
+	Files    []conan.FileInfo  // what the revision gets besides what it has; the stage names every blob
+	Staged   map[string]string // name → sha256 of the stage's files, metadata left out
+	Existing map[string]string // the same of the revision, if it is there already
+	Info     *string           // conaninfo.txt of a package
+	Now      time.Time         // the server's clock
+	// RecipeStage is a stage that may stand for the recipe revision of a package: the package
+	// stays hidden until the recipe is published. May be empty.
+	RecipeStage string
+}
+
+// Publish makes a stage a local revision in one transaction: files, time, and the stage is gone. Metadata files of the
+// stage come along. The time is Now, but later than that of every other revision of the reference; a revision that is the
+// newest of its siblings already keeps its time. It fails with ErrNoStage, with ErrStageChanged if what was judged is no
+// longer so, and with conan.ErrNotFound if the recipe revision of a package is not there.
+func (db *DB) Publish(ctx context.Context, p Publication) error {
+	return db.update(ctx, func(tx *sql.Tx) error {
+		files, err := judgedFiles(ctx, tx, p)
+		if err != nil {
+			return err
+		}
+		if p.Revision.IsPackage() {
+			if err := requireRecipe(ctx, tx, p); err != nil {
+				return err
+			}
+		}
+		t, err := publicationTime(ctx, tx, p.Revision, p.Now)
+		if err != nil {
+			return err
+		}
+		o := PutOptions{Time: t, Info: p.Info, Files: files}
+		if err := putRevision(ctx, tx, LocalMember, p.Revision, o); err != nil {
+			return err
+		}
+		return dropStage(ctx, tx, p.StageID)
+	})
+}
+
+// judgedFiles checks that stage and revision are as they were judged and returns the files to be added.
+func judgedFiles(ctx context.Context, tx *sql.Tx, p Publication) ([]conan.FileInfo, error) {
+	var one int
+	err := tx.QueryRowContext(ctx, `SELECT 1 FROM stages WHERE id = $1`, p.StageID).Scan(&one)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, ErrNoStage
+	}
+	if err != nil {
+		return nil, fmt.Errorf("publish %s: %w", p.Revision, err)
+	}
+	staged, err := stagedFiles(ctx, tx, p.StageID)
+	if err != nil {
+		return nil, err
+	}
+	files := p.Files
+	now := make(map[string]string)
+	for _, f := range staged {
+		if conan.IsMetadata(f.Name) {
+			files = append(files[:len(files):len(files)], f.FileInfo)
+		} else {
+			now[f.Name] = f.SHA256
+		}
+	}
+	existing, err := revisionFiles(ctx, tx, p.Revision)
+	if err != nil {
+		return nil, err
+	}
+	if !maps.Equal(now, p.Staged) || !maps.Equal(existing, p.Existing) {
+		return nil, ErrStageChanged
+	}
+	return files, nil
+}
+
+// revisionFiles maps the names of a local revision's files to their sha256, metadata left out.
+func revisionFiles(ctx context.Context, tx *sql.Tx, rev conan.Revision) (map[string]string, error) {
+	out := make(map[string]string)
+	id, err := revisionID(ctx, tx, LocalMember, rev)
+	if errors.Is(err, conan.ErrNotFound) {
+		return out, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	rows, err := tx.QueryContext(ctx, `SELECT name, sha256 FROM files WHERE revision_id = $1`, id)
+	if err != nil {
+		return nil, fmt.Errorf("read files of %s: %w", rev, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var name, sum string
+		if err := rows.Scan(&name, &sum); err != nil {
+			return nil, fmt.Errorf("read files of %s: %w", rev, err)
+		}
+		if !conan.IsMetadata(name) {
+			out[name] = sum
+		}
+	}
+	return out, rows.Err()
+}
+
+func requireRecipe(ctx context.Context, tx *sql.Tx, p Publication) error {
+	_, err := revisionID(ctx, tx, LocalMember, p.Revision.Recipe())
+	if err == nil || !errors.Is(err, conan.ErrNotFound) || p.RecipeStage == "" {
+		return err
+	}
+	var one int
+	under := tx.QueryRowContext(ctx, `SELECT 1 FROM stages WHERE id = $1`, p.RecipeStage).Scan(&one)
+	if errors.Is(under, sql.ErrNoRows) {
+		return err
+	}
+	return under
+}
+
+// publicationTime is the time that a revision gets: its own if it is the newest of its siblings and was published
+// here, else now, but later than every time of the reference.
+func publicationTime(ctx context.Context, tx *sql.Tx, rev conan.Revision, now time.Time) (time.Time, error) {
+	const ofRef = ` FROM revisions r JOIN refs f ON f.id = r.ref_id
+		WHERE f.member = $1 AND f.name = $2 AND f.version = $3 AND f.usr = $4 AND f.channel = $5`
+	args := []any{LocalMember, rev.Name, rev.Version, rev.User, rev.Channel}
+	siblings := ` AND r.package_id = ''`
+	newestArgs := args
+	if rev.IsPackage() {
+		siblings = ` AND r.rrev = $6 AND r.package_id = $7`
+		newestArgs = append(args[:len(args):len(args)], rev.RRev, rev.PackageID)
+	}
+	var id string
+	var micros int64
+	var adopted bool
+	err := tx.QueryRowContext(ctx, `SELECT CASE r.package_id WHEN '' THEN r.rrev ELSE r.prev END, r.time, r.adopted`+ofRef+siblings+
+		` ORDER BY r.time DESC, r.id DESC LIMIT 1`, newestArgs...).Scan(&id, &micros, &adopted)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return time.Time{}, fmt.Errorf("time of %s: %w", rev, err)
+	}
+	if err == nil && id == rev.ID() && !adopted {
+		return time.UnixMicro(micros), nil
+	}
+	var last sql.NullInt64
+	if err := tx.QueryRowContext(ctx, `SELECT max(r.time)`+ofRef, args...).Scan(&last); err != nil {
+		return time.Time{}, fmt.Errorf("time of %s: %w", rev, err)
+	}
+	if t := now.UnixMicro(); !last.Valid || t > last.Int64 {
+		return time.UnixMicro(t), nil
+	}
+	return time.UnixMicro(last.Int64 + 1), nil
+}
+
+// Adopt makes a stage of files that were fetched from upstream a local recipe revision with upstream's time. files maps
+// their names to sha256; ErrStageChanged if the stage has others. A recipe revision that is there already is left as it
+// is. The stage is gone afterwards.
+func (db *DB) Adopt(ctx context.Context, stageID string, recipe conan.Revision, published time.Time, files map[string]string) error {
+	return db.update(ctx, func(tx *sql.Tx) error {
+		_, err := revisionID(ctx, tx, LocalMember, recipe)
+		if err == nil {
+			return dropStage(ctx, tx, stageID)
+		}
+		if !errors.Is(err, conan.ErrNotFound) {
+			return err
+		}
+		staged, err := stagedFiles(ctx, tx, stageID)
+		if err != nil {
+			return err
+		}
+		o := PutOptions{Time: published, Adopted: true}
+		now := make(map[string]string)
+		for _, f := range staged {
+			o.Files = append(o.Files, f.FileInfo)
+			now[f.Name] = f.SHA256
+		}
+		if !maps.Equal(now, files) {
+			return ErrStageChanged
+		}
+		if err := putRevision(ctx, tx, LocalMember, recipe, o); err != nil {
+			return err
+		}
+		return dropStage(ctx, tx, stageID)
+	})
+}

@@ -1,0 +1,173 @@
+package index
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"conanproxy/internal/conan"
+)
+
+// RemoveLocal deletes what r selects from the local inventory, all or nothing, with the audit line, in one transaction:
+// a recipe revision goes with its packages, a whole reference with its stages too. Blobs become garbage. It fails with
+// conan.ErrNotFound if a part of the selection is not there.
+func (db *DB) RemoveLocal(ctx context.Context, r conan.Removal, audit Audit, now time.Time) error {
+	return db.update(ctx, func(tx *sql.Tx) error {
+		nodes, err := localNodes(ctx, tx, r.Ref)
+		if err != nil {
+			return err
+		}
+		ids, err := nodes.selected(r)
+		if err != nil {
+			return err
+		}
+		for _, chunk := range chunks(ids, 500) {
+			if err := removeRevisions(ctx, tx, chunk); err != nil {
+				return err
+			}
+		}
+		if wholeReference(r) {
+			if err := dropStagesOf(ctx, tx, r.Ref); err != nil {
+				return err
+			}
+		}
+		_, err = tx.ExecContext(ctx, `INSERT INTO audit (time, usr, action, target) VALUES ($1, $2, $3, $4)`,
+			now.UnixMicro(), audit.User, audit.Action, audit.Target)
+		if err != nil {
+			return fmt.Errorf("write audit line: %w", err)
+		}
+		return nil
+	})
+}
+
+func wholeReference(r conan.Removal) bool {
+	return r.RRev == "" && r.PackageID == "" && !r.AllPackages && len(r.PackageIDs) == 0
+}
+
+// RemoveFiles takes files out of a local revision; their blobs become garbage. Names that are not there change nothing.
+func (db *DB) RemoveFiles(ctx context.Context, rev conan.Revision, names []string, audit Audit, now time.Time) error {
+	return db.update(ctx, func(tx *sql.Tx) error {
+		id, err := revisionID(ctx, tx, LocalMember, rev)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			if _, err := tx.ExecContext(ctx, `INSERT INTO garbage (sha256) SELECT sha256 FROM files
+				WHERE revision_id = $1 AND name = $2 ON CONFLICT DO NOTHING`, id, name); err != nil {
+				return fmt.Errorf("remove %s of %s: %w", name, rev, err)
+			}
+			if _, err := tx.ExecContext(ctx, `DELETE FROM files WHERE revision_id = $1 AND name = $2`, id, name); err != nil {
+				return fmt.Errorf("remove %s of %s: %w", name, rev, err)
+			}
+		}
+		_, err = tx.ExecContext(ctx, `INSERT INTO audit (time, usr, action, target) VALUES ($1, $2, $3, $4)`,
+			now.UnixMicro(), audit.User, audit.Action, audit.Target)
+		return err
+	})
+}
+
+// nodes are the revisions of one reference.
+type nodes []node
+
+type node struct {
+	id                    int64
+	rrev, packageID, prev string
+}
+
+func localNodes(ctx context.Context, tx *sql.Tx, ref conan.Ref) (nodes, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT r.id, r.rrev, r.package_id, r.prev FROM revisions r JOIN refs f ON f.id = r.ref_id
+		WHERE f.member = $1 AND f.name = $2 AND f.version = $3 AND f.usr = $4 AND f.channel = $5`,
+		LocalMember, ref.Name, ref.Version, ref.User, ref.Channel)
+	if err != nil {
+		return nil, fmt.Errorf("read revisions of %s: %w", ref, err)
+	}
+	defer rows.Close()
+	var out nodes
+	for rows.Next() {
+		var n node
+		if err := rows.Scan(&n.id, &n.rrev, &n.packageID, &n.prev); err != nil {
+			return nil, fmt.Errorf("read revisions of %s: %w", ref, err)
+		}
+		out = append(out, n)
+	}
+	return out, rows.Err()
+}
+
+// selected are the row ids that r selects. Packages of a recipe revision that is not published are not there for
+// the caller, but go with their reference.
+func (ns nodes) selected(r conan.Removal) ([]int64, error) {
+	missing := fmt.Errorf("%s in %s: %w", r.Revision, LocalMember, conan.ErrNotFound)
+	published := make(map[string]bool)
+	for _, n := range ns {
+		if n.packageID == "" {
+			published[n.rrev] = true
+		}
+	}
+	if len(published) == 0 || r.RRev != "" && !published[r.RRev] {
+		return nil, missing
+	}
+	inRecipe := func(n node) bool { return r.RRev == "" || n.rrev == r.RRev }
+	visible := func(n node) bool { return n.packageID != "" && published[n.rrev] && inRecipe(n) }
+
+	if len(r.PackageIDs) > 0 {
+		return ns.packages(r, visible)
+	}
+	var pick func(node) bool
+	switch {
+	case r.AllPackages:
+		pick = visible
+	case r.PackageID != "":
+		pick = func(n node) bool {
+			return visible(n) && n.packageID == r.PackageID && (r.PRev == "" || n.prev == r.PRev)
+		}
+	default:
+		pick = inRecipe
+	}
+	var ids []int64
+	for _, n := range ns {
+		if pick(n) {
+			ids = append(ids, n.id)
+		}
+	}
+	if len(ids) == 0 && r.AllPackages {
+		return nil, fmt.Errorf("packages of %s in %s: %w", r.Revision, LocalMember, conan.ErrNotFound)
+	}
+	if len(ids) == 0 {
+		return nil, missing
+	}
+	return ids, nil
+}
+
+func (ns nodes) packages(r conan.Removal, visible func(node) bool) ([]int64, error) {
+	want := make(map[string]bool) // package id → found
+	for _, id := range r.PackageIDs {
+		want[id] = false
+	}
+	var ids []int64
+	for _, n := range ns {
+		if _, ok := want[n.packageID]; ok && visible(n) {
+			want[n.packageID] = true
+			ids = append(ids, n.id)
+		}
+	}
+	for _, id := range r.PackageIDs {
+		if !want[id] {
+			return nil, fmt.Errorf("package %s of %s in %s: %w", id, r.Revision, LocalMember, conan.ErrNotFound)
+		}
+	}
+	return ids, nil
+}
+
+func dropStagesOf(ctx context.Context, tx *sql.Tx, ref conan.Ref) error {
+	ids, err := column[string](ctx, tx, `SELECT id FROM stages WHERE ref = $1`, ref.String())
+	if err != nil {
+		return fmt.Errorf("remove stages of %s: %w", ref, err)
+	}
+	for _, id := range ids {
+		if err := dropStage(ctx, tx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}

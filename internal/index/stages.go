@@ -1,0 +1,305 @@
+package index
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"conanproxy/internal/conan"
+)
+
+// ErrNoStage is returned for a stage that is not there: never declared, published, removed or swept.
+var ErrNoStage = errors.New("no such stage")
+
+// ErrStageChanged is returned by Publish if what it was told no longer holds: look again and repeat.
+var ErrStageChanged = errors.New("stage changed meanwhile")
+
+// Stage is an upload that is not published yet.
+type Stage struct {
+	ID             string
+	conan.Revision                  // RRev and PRev are empty if they are to be computed
+	Uploader       string           // empty for anonymous
+	Declared       map[string]int64 // names and sizes of a declared set; nil for an undeclared one
+	Base           conan.Revision   // the revision that the client saw; the zero value if none
+	Touched        time.Time        // when it was made or last took a file
+	Files          []StagedFile     // sorted by name
+}
+
+// StagedFile is one file of a stage.
+type StagedFile struct {
+	conan.FileInfo
+	Members string // the list of an archive's members as the store wrote it; empty if it was not made
+}
+
+// CreateStage records a new stage without files.
+func (db *DB) CreateStage(ctx context.Context, s Stage) error {
+	return db.update(ctx, func(tx *sql.Tx) error { return insertStage(ctx, tx, s) })
+}
+
+func insertStage(ctx context.Context, tx *sql.Tx, s Stage) error {
+	declared := ""
+	if s.Declared != nil {
+		b, err := json.Marshal(s.Declared)
+		if err != nil {
+			return fmt.Errorf("create stage of %s: %w", s.Revision, err)
+		}
+		declared = string(b)
+	}
+	base := ""
+	if s.Base.RRev != "" {
+		base = s.Base.RRev
+		if s.Base.PRev != "" {
+			base += "#" + s.Base.PRev
+		}
+	}
+	_, err := tx.ExecContext(ctx, `INSERT INTO stages (id, ref, rrev, package_id, prev, usr, declared, base, created)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO UPDATE SET created = excluded.created`,
+		s.ID, s.Ref.String(), s.RRev, s.PackageID, s.PRev, s.Uploader, declared, base, s.Touched.UnixMicro())
+	if err != nil {
+		return fmt.Errorf("create stage of %s: %w", s.Revision, err)
+	}
+	return nil
+}
+
+// Stage returns a stage with its files, or ErrNoStage.
+func (db *DB) Stage(ctx context.Context, id string) (Stage, error) {
+	s := Stage{ID: id}
+	var ref, declared, base string
+	var touched int64
+	err := db.read.QueryRowContext(ctx, `SELECT ref, rrev, package_id, prev, usr, declared, base, created FROM stages WHERE id = $1`, id).
+		Scan(&ref, &s.RRev, &s.PackageID, &s.PRev, &s.Uploader, &declared, &base, &touched)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Stage{}, ErrNoStage
+	}
+	if err != nil {
+		return Stage{}, fmt.Errorf("read stage: %w", err)
+	}
+	if s.Ref, err = conan.ParseRef(ref); err != nil {
+		return Stage{}, fmt.Errorf("read stage: %w", err)
+	}
+	if declared != "" {
+		if err := json.Unmarshal([]byte(declared), &s.Declared); err != nil {
+			return Stage{}, fmt.Errorf("read stage of %s: %w", s.Revision, err)
+		}
+	}
+	s.Base = parseBase(s.Revision, base)
+	s.Touched = time.UnixMicro(touched).UTC()
+	s.Files, err = stagedFiles(ctx, db.read, id)
+	return s, err
+}
+
+func parseBase(target conan.Revision, text string) conan.Revision {
+	if text == "" {
+		return conan.Revision{}
+	}
+	base := conan.Revision{Ref: target.Ref, PackageID: target.PackageID, RRev: text}
+	for i := range text {
+		if text[i] == '#' {
+			base.RRev, base.PRev = text[:i], text[i+1:]
+		}
+	}
+	return base
+}
+
+// queryer is a *sql.DB or a *sql.Tx.
+type queryer interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+func stagedFiles(ctx context.Context, q queryer, id string) ([]StagedFile, error) {
+	rows, err := q.QueryContext(ctx, `SELECT x.name, b.size, b.md5, b.sha1, b.sha256, x.members
+		FROM stage_files x JOIN blobs b ON b.sha256 = x.sha256 WHERE x.stage_id = $1 ORDER BY x.name`, id)
+	if err != nil {
+		return nil, fmt.Errorf("read staged files: %w", err)
+	}
+	defer rows.Close()
+	var out []StagedFile
+	for rows.Next() {
+		var f StagedFile
+		if err := rows.Scan(&f.Name, &f.Size, &f.MD5, &f.SHA1, &f.SHA256, &f.Members); err != nil {
+			return nil, fmt.Errorf("read staged files: %w", err)
+		}
+		out = append(out, f)
+	}
+	return out, rows.Err()
+}
+
+// StageExists tells whether the stage is there.
+func (db *DB) StageExists(ctx context.Context, id string) (bool, error) {
+	var there bool
+	if err := db.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM stages WHERE id = $1)`, id).Scan(&there); err != nil {
+		return false, fmt.Errorf("look for stage: %w", err)
+	}
+	return there, nil
+}
+
+// PutStaged names a durable blob in a stage and replaces a file of the same name. A declared stage must be there
+// (else ErrNoStage), another one is made when its first file comes. A metadata file of a revision that is published
+// already goes to the revision instead, whose time stays. It returns the names that the stage has now.
+func (db *DB) PutStaged(ctx context.Context, s Stage, f StagedFile) (names []string, err error) {
+	err = db.update(ctx, func(tx *sql.Tx) error {
+		names = nil
+		if conan.IsMetadata(f.Name) && s.Pinned() {
+			id, err := revisionID(ctx, tx, LocalMember, s.Revision)
+			if err == nil {
+				return putFile(ctx, tx, id, f.FileInfo)
+			}
+			if !errors.Is(err, conan.ErrNotFound) {
+				return err
+			}
+		}
+		if err := touchStage(ctx, tx, s); err != nil {
+			return err
+		}
+		if err := putStagedFile(ctx, tx, s.ID, f); err != nil {
+			return fmt.Errorf("stage %s of %s: %w", f.Name, s.Revision, err)
+		}
+		names, err = column[string](ctx, tx, `SELECT name FROM stage_files WHERE stage_id = $1 ORDER BY name`, s.ID)
+		return err
+	})
+	return names, err
+}
+
+func touchStage(ctx context.Context, tx *sql.Tx, s Stage) error {
+	if s.Declared == nil {
+		return insertStage(ctx, tx, s)
+	}
+	res, err := tx.ExecContext(ctx, `UPDATE stages SET created = $2 WHERE id = $1`, s.ID, s.Touched.UnixMicro())
+	if err != nil {
+		return fmt.Errorf("touch stage of %s: %w", s.Revision, err)
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		return errors.Join(err, ErrNoStage)
+	}
+	return nil
+}
+
+func putStagedFile(ctx context.Context, tx *sql.Tx, id string, f StagedFile) error {
+	if err := putBlob(ctx, tx, f.FileInfo); err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, `INSERT INTO garbage (sha256) SELECT sha256 FROM stage_files
+		WHERE stage_id = $1 AND name = $2 AND sha256 <> $3 ON CONFLICT DO NOTHING`, id, f.Name, f.SHA256); err != nil {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, `INSERT INTO stage_files (stage_id, name, sha256, members) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (stage_id, name) DO UPDATE SET sha256 = excluded.sha256, members = excluded.members`,
+		id, f.Name, f.SHA256, f.Members)
+	return err
+}
+
+// dropStage removes a stage; its blobs become garbage.
+func dropStage(ctx context.Context, tx *sql.Tx, id string) error {
+	for _, q := range []string{
+		`INSERT INTO garbage (sha256) SELECT DISTINCT sha256 FROM stage_files WHERE stage_id = $1 ON CONFLICT DO NOTHING`,
+		`DELETE FROM stage_files WHERE stage_id = $1`,
+		`DELETE FROM stages WHERE id = $1`,
+	} {
+		if _, err := tx.ExecContext(ctx, q, id); err != nil {
+			return fmt.Errorf("remove stage: %w", err)
+		}
+	}
+	return nil
+}
+
+// SweepStages removes the stages that took no file since before, and local package revisions older than that
+// whose recipe revision was never published. Their blobs become garbage. It returns how many of both went.
+func (db *DB) SweepStages(ctx context.Context, before time.Time) (stages, orphans int, err error) {
+	err = db.update(ctx, func(tx *sql.Tx) error {
+		ids, err := column[string](ctx, tx, `SELECT id FROM stages WHERE created < $1`, before.UnixMicro())
+		if err != nil {
+			return fmt.Errorf("sweep stages: %w", err)
+		}
+		for _, id := range ids {
+			if err := dropStage(ctx, tx, id); err != nil {
+				return err
+			}
+		}
+		rows, err := column[int64](ctx, tx, `SELECT p.id FROM revisions p JOIN refs f ON f.id = p.ref_id
+			WHERE f.member = $1 AND p.package_id <> '' AND p.time < $2 AND NOT EXISTS
+			(SELECT 1 FROM revisions r WHERE r.ref_id = p.ref_id AND r.rrev = p.rrev AND r.package_id = '')`,
+			LocalMember, before.UnixMicro())
+		if err != nil {
+			return fmt.Errorf("sweep hidden packages: %w", err)
+		}
+		for _, chunk := range chunks(rows, 500) {
+			if err := removeRevisions(ctx, tx, chunk); err != nil {
+				return err
+			}
+		}
+		stages, orphans = len(ids), len(rows)
+		return nil
+	})
+	return stages, orphans, err
+}
+
+// column reads the only column of a query.
+func column[T any](ctx context.Context, q queryer, query string, args ...any) ([]T, error) {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []T
+	for rows.Next() {
+		var v T
+		if err := rows.Scan(&v); err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	return out, rows.Err()
+}
+
+// Holder is a blob with the references whose revisions name it.
+type Holder struct {
+	conan.FileInfo // Name is empty
+	Refs           []conan.Ref
+}
+
+// HoldersBySHA1 lists the blobs with that sha1 which a revision of any member names, each with the references of those revisions.
+func (db *DB) HoldersBySHA1(ctx context.Context, sha1 string) ([]Holder, error) {
+	rows, err := db.read.QueryContext(ctx, `SELECT DISTINCT b.size, b.md5, b.sha1, b.sha256, f.name, f.version, f.usr, f.channel
+		FROM blobs b JOIN files x ON x.sha256 = b.sha256 JOIN revisions r ON r.id = x.revision_id JOIN refs f ON f.id = r.ref_id
+		WHERE b.sha1 = $1 ORDER BY b.sha256, f.name, f.version, f.usr, f.channel`, sha1)
+	if err != nil {
+		return nil, fmt.Errorf("look for sha1: %w", err)
+	}
+	defer rows.Close()
+	var out []Holder
+	for rows.Next() {
+		var info conan.FileInfo
+		var ref conan.Ref
+		if err := rows.Scan(&info.Size, &info.MD5, &info.SHA1, &info.SHA256, &ref.Name, &ref.Version, &ref.User, &ref.Channel); err != nil {
+			return nil, fmt.Errorf("look for sha1: %w", err)
+		}
+		if n := len(out); n == 0 || out[n-1].SHA256 != info.SHA256 {
+			out = append(out, Holder{FileInfo: info})
+		}
+		last := &out[len(out)-1]
+		last.Refs = append(last.Refs, ref)
+	}
+	return out, rows.Err()
+}
+
+// RecipeRefs lists the references of which the member holds a recipe revision, in no particular order.
+func (db *DB) RecipeRefs(ctx context.Context, member string) ([]conan.Ref, error) {
+	rows, err := db.read.QueryContext(ctx, `SELECT f.name, f.version, f.usr, f.channel FROM refs f WHERE f.member = $1
+		AND EXISTS (SELECT 1 FROM revisions r WHERE r.ref_id = f.id AND r.package_id = '')`, member)
+	if err != nil {
+		return nil, fmt.Errorf("read references of %s: %w", member, err)
+	}
+	defer rows.Close()
+	var out []conan.Ref
+	for rows.Next() {
+		var r conan.Ref
+		if err := rows.Scan(&r.Name, &r.Version, &r.User, &r.Channel); err != nil {
+			return nil, fmt.Errorf("read references of %s: %w", member, err)
+		}
+		out = append(out, r)
+	}
+	return out, rows.Err()
+}

@@ -1,0 +1,166 @@
+package localstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"go.uber.org/zap"
+
+	"conanproxy/internal/blob"
+	"conanproxy/internal/conan"
+	"conanproxy/internal/index"
+)
+
+// adopt makes a copy of an upstream's recipe revision, so that a package published here has its recipe here. Bytes that a
+// cache holds are shared. It does not make the store the owner of the reference: upstream's time is kept.
+func (s *Store) adopt(ctx context.Context, recipe conan.Revision) error {
+	if s.upstream == nil || recipe.Mutable() {
+		return recipeNotFound(recipe)
+	}
+	_, err, _ := s.adoptions.Do(recipe.String(), func() (any, error) {
+		return nil, s.adoptOnce(ctx, recipe)
+	})
+	return err
+}
+
+// adoptWatched adopts for a request, which does not wait longer than for a check. The adoption goes on without it.
+func (s *Store) adoptWatched(ctx context.Context, recipe conan.Revision) error {
+	var err error
+	done := make(chan struct{})
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return errStopping
+	}
+	s.busy.Go(func() {
+		defer close(done)
+		err = s.adopt(s.ctx, recipe)
+	})
+	s.mu.Unlock()
+	if err := s.wait(ctx, done); err != nil {
+		return err
+	}
+	return err
+}
+
+func (s *Store) adoptOnce(ctx context.Context, recipe conan.Revision) error {
+	list, err := s.upstream.Snapshot(ctx, recipe)
+	if err != nil {
+		return recipeError(recipe, err)
+	}
+	published, err := s.upstreamTime(ctx, recipe)
+	if err != nil {
+		return err
+	}
+	st := index.Stage{ID: derivedID("adopt", recipe, ""), Revision: recipe, Touched: s.now()}
+	var got conan.Snapshot
+	for _, f := range list {
+		if conan.CheckFileName(f.Name, false) != nil {
+			continue
+		}
+		info, err := s.fetch(ctx, st, f.Name)
+		if errors.Is(err, conan.ErrNotFound) && conan.IsMetadata(f.Name) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("fetch %s of %s from upstream: %w", f.Name, recipe, err)
+		}
+		got = append(got, info)
+	}
+	got.Sort()
+	if err := s.checkAdopted(ctx, recipe, got); err != nil {
+		return err
+	}
+	if err := s.index.Adopt(ctx, st.ID, recipe, published, sums(got)); err != nil {
+		return fmt.Errorf("adopt %s: %w", recipe, err)
+	}
+	s.log.Info("adopted a recipe of upstream", zap.Stringer("reference", recipe))
+	s.changed(recipe.Ref)
+	return nil
+}
+
+// upstreamTime is when upstream published the revision; a revision that upstream does not list gets the present time.
+func (s *Store) upstreamTime(ctx context.Context, recipe conan.Revision) (time.Time, error) {
+	list, err := s.upstream.Revisions(ctx, conan.Revision{Ref: recipe.Ref})
+	if err != nil && !errors.Is(err, conan.ErrNotFound) {
+		return time.Time{}, err
+	}
+	for _, r := range list {
+		if r.ID == recipe.RRev {
+			return r.Time, nil
+		}
+	}
+	return s.now(), nil
+}
+
+// fetch puts one file of upstream into a stage: by its digest if the blob store has the bytes already, as a cache over
+// the same store will have seen to, else by a copy.
+func (s *Store) fetch(ctx context.Context, st index.Stage, name string) (conan.FileInfo, error) {
+	f, err := s.openVerified(ctx, st.Revision, name)
+	if err != nil {
+		return conan.FileInfo{}, err
+	}
+	defer f.Close()
+	w, err := s.blobs.Create(ctx)
+	if err != nil {
+		return conan.FileInfo{}, err
+	}
+	defer w.Abort()
+	record := func(info conan.FileInfo) error {
+		_, err := s.index.PutStaged(ctx, st, index.StagedFile{FileInfo: info})
+		return err
+	}
+	info := f.FileInfo
+	info.Name = name
+	if info.SHA256 != "" && info.SHA1 != "" && info.MD5 != "" && info.Size >= 0 {
+		err := s.blobs.Keep(ctx, blob.Digest(info.SHA256), func() error { return record(info) })
+		if !errors.Is(err, blob.ErrNotFound) {
+			return info, err
+		}
+	}
+	if _, err := io.Copy(w, f); err != nil {
+		return conan.FileInfo{}, err
+	}
+	copied := fileInfo(name, w.Sums())
+	if differs(info.SHA256, copied.SHA256) || differs(info.MD5, copied.MD5) || info.Size >= 0 && info.Size != copied.Size {
+		return conan.FileInfo{}, &conan.UnavailableError{Member: "upstream", Reason: name + " does not have the digest it should have"}
+	}
+	return copied, w.Commit(ctx, func(blob.Sums) error { return record(copied) })
+}
+
+func differs(want, got string) bool { return want != "" && want != got }
+
+func (s *Store) openVerified(ctx context.Context, rev conan.Revision, name string) (*conan.File, error) {
+	f, err := s.upstream.Open(ctx, rev, name)
+	if err != nil || f.Verified() {
+		return f, err
+	}
+	defer f.Close()
+	return f.Wait(ctx)
+}
+
+// checkAdopted refuses a recipe that upstream itself does not have whole, or whose manifest is that of another revision.
+func (s *Store) checkAdopted(ctx context.Context, recipe conan.Revision, files conan.Snapshot) error {
+	f, ok := files.Find(conan.ManifestFile)
+	if !ok {
+		return recipeNotFound(recipe)
+	}
+	text, err := s.readSmall(ctx, f, conan.MaxManifestSize)
+	if err != nil {
+		return err
+	}
+	m, err := conan.ParseManifest(text)
+	if err != nil {
+		return fmt.Errorf("%s of upstream: %w", recipe, err)
+	}
+	if isHash(recipe.RRev) && m.Summary() != recipe.RRev {
+		return fmt.Errorf("%w: upstream's manifest of %s gives the revision %s", conan.ErrConflict, recipe, m.Summary())
+	}
+	if missing := m.Missing(files, false); len(missing) > 0 {
+		return fmt.Errorf("%w: upstream's recipe %s lacks %v", conan.ErrIncomplete, recipe, missing)
+	}
+	return nil
+}

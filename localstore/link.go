@@ -1,0 +1,99 @@
+package localstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"conanproxy/internal/blob"
+	"conanproxy/internal/conan"
+	"conanproxy/internal/index"
+)
+
+// Link implements conan.Publisher. A sha1 that several contents share is not linked: a collision must not put one
+// content in the place of another.
+func (s *Store) Link(ctx context.Context, up conan.Upload, mayRead func(conan.Ref) bool) error {
+	return s.refusal(ctx, up, s.link(ctx, up, mayRead))
+}
+
+func (s *Store) link(ctx context.Context, up conan.Upload, mayRead func(conan.Ref) bool) error {
+	st, err := s.stageOf(ctx, up)
+	if errors.Is(err, index.ErrNoStage) {
+		return notHeld(up)
+	}
+	if err != nil {
+		return err
+	}
+	info, err := s.held(ctx, up, mayRead)
+	if err != nil {
+		return err
+	}
+	up.Size = info.Size
+	if _, err := announced(st, up); err != nil {
+		return err
+	}
+	if err := s.admit(ctx, st, up.Name); err != nil {
+		return err
+	}
+	if err := s.prepareMetadata(ctx, st, up.Name); err != nil {
+		return err
+	}
+	if err := s.linkable(ctx, st, info); err != nil {
+		return err
+	}
+	var names []string
+	err = s.blobs.Keep(ctx, blob.Digest(info.SHA256), func() (err error) {
+		st.Touched = s.now()
+		names, err = s.index.PutStaged(ctx, st, index.StagedFile{FileInfo: info})
+		return err
+	})
+	if errors.Is(err, blob.ErrNotFound) {
+		return notHeld(up)
+	}
+	if err != nil {
+		return err
+	}
+	return s.finish(ctx, st, up.Name, names)
+}
+
+// held finds the bytes with the sha1 in a revision that the caller may read.
+func (s *Store) held(ctx context.Context, up conan.Upload, mayRead func(conan.Ref) bool) (conan.FileInfo, error) {
+	if up.SHA1 == "" {
+		return conan.FileInfo{}, fmt.Errorf("%w: a checksum deploy of %s of %s without X-Checksum-Sha1", conan.ErrInvalid, up.Name, up.Revision)
+	}
+	holders, err := s.index.HoldersBySHA1(ctx, strings.ToLower(up.SHA1))
+	if err != nil {
+		return conan.FileInfo{}, err
+	}
+	if len(holders) != 1 {
+		return conan.FileInfo{}, notHeld(up)
+	}
+	for _, ref := range holders[0].Refs {
+		if mayRead(ref) {
+			info := holders[0].FileInfo
+			info.Name = up.Name
+			return info, nil
+		}
+	}
+	return conan.FileInfo{}, notHeld(up)
+}
+
+// linkable refuses a manifest that is none, as Put does.
+func (s *Store) linkable(ctx context.Context, st index.Stage, info conan.FileInfo) error {
+	if info.Name != conan.ManifestFile {
+		return nil
+	}
+	text, err := s.readSmall(ctx, info, conan.MaxManifestSize)
+	if err != nil {
+		return err
+	}
+	if _, err := conan.ParseManifest(text); err != nil {
+		return fmt.Errorf("%s: %w", st.Revision, err)
+	}
+	return nil
+}
+
+func notHeld(up conan.Upload) error {
+	return fmt.Errorf("%w: no bytes for %s of %s; send them", conan.ErrNotFound, up.Name, up.Revision)
+}

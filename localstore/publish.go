@@ -1,0 +1,130 @@
+package localstore
+
+import (
+	"context"
+	"errors"
+
+	"go.uber.org/zap"
+
+	"conanproxy/internal/conan"
+	"conanproxy/internal/index"
+)
+
+// publish makes a checked candidate a revision. The recipe of a package is adopted from upstream first if need be.
+func (s *Store) publish(ctx context.Context, c *candidate) error {
+	p := index.Publication{
+		StageID: c.stage.ID, Revision: c.rev, Files: c.added(),
+		Staged: c.rows, Existing: sums(c.existing), Info: c.info, Now: s.now(),
+	}
+	if c.rev.IsPackage() {
+		staged, err := s.requireRecipe(ctx, c)
+		if err != nil {
+			return err
+		}
+		p.RecipeStage = staged
+	}
+	err := s.index.Publish(ctx, p)
+	if errors.Is(err, conan.ErrNotFound) {
+		return recipeNotFound(c.rev.Recipe())
+	}
+	if err != nil {
+		return err
+	}
+	s.log.Info("published", zap.Stringer("reference", c.rev), zap.String("user", c.stage.Uploader), zap.Bool("again", len(c.existing) > 0))
+	s.changed(c.rev.Ref)
+	return nil
+}
+
+// added are the files that the revision gets: all of a new one. One that is published keeps its bytes, since archives of
+// the same content may be packed differently.
+func (c *candidate) added() []conan.FileInfo {
+	var out []conan.FileInfo
+	complete := len(c.manifest.Missing(c.existing, c.rev.IsPackage())) == 0
+	if complete && len(c.existing) > 0 {
+		return nil
+	}
+	for name, f := range c.files {
+		if _, there := c.existing.Find(name); !there {
+			out = append(out, f.FileInfo)
+		}
+	}
+	return out
+}
+
+func sums(files conan.Snapshot) map[string]string {
+	out := make(map[string]string, len(files))
+	for _, f := range files {
+		out[f.Name] = f.SHA256
+	}
+	return out
+}
+
+// requireRecipe sees to it that the recipe revision of a package is here. While its uploader is still uploading it, the
+// id of that stage is returned: the package is published and stays hidden until the recipe is.
+func (s *Store) requireRecipe(ctx context.Context, c *candidate) (stage string, err error) {
+	recipe := c.rev.Recipe()
+	_, err = s.index.Find(ctx, index.LocalMember, recipe)
+	if !errors.Is(err, conan.ErrNotFound) {
+		return "", err
+	}
+	stage = setID(recipe, c.stage.Uploader)
+	coming, err := s.index.StageExists(ctx, stage)
+	if err != nil {
+		return "", err
+	}
+	if coming {
+		return stage, nil
+	}
+	return "", s.adopt(ctx, recipe)
+}
+
+// recipeOf finds the recipe revision that a package without one belongs to: the one whose summary hash is recipeHash, here
+// or upstream, else the newest one here, else upstream's newest.
+func (s *Store) recipeOf(ctx context.Context, pkg conan.Revision, recipeHash string) (rrev string, err error) {
+	recipe := conan.Revision{Ref: pkg.Ref}
+	stored, err := s.index.Revisions(ctx, index.LocalMember, recipe)
+	if err != nil {
+		return "", err
+	}
+	for _, r := range stored {
+		if same, err := s.hasSummary(ctx, r.Revision, recipeHash); err != nil || same {
+			return r.RRev, err
+		}
+	}
+	if isHash(recipeHash) && s.upstream != nil {
+		recipe.RRev = recipeHash
+		_, err := s.upstream.Snapshot(ctx, recipe)
+		if err == nil {
+			return recipeHash, nil
+		}
+		if !errors.Is(err, conan.ErrNotFound) && len(stored) == 0 {
+			return "", err
+		}
+		recipe.RRev = ""
+	}
+	if len(stored) > 0 {
+		return stored[0].RRev, nil
+	}
+	if s.upstream == nil {
+		return "", recipeNotFound(recipe)
+	}
+	newest, err := s.upstream.Latest(ctx, recipe)
+	if err != nil {
+		return "", recipeError(recipe, err)
+	}
+	return newest.ID, nil
+}
+
+// hasSummary tells whether the manifest of a recipe revision sums up to hash. The id is the answer, unless it comes from a
+// source control system.
+func (s *Store) hasSummary(ctx context.Context, recipe conan.Revision, hash string) (bool, error) {
+	if hash == "" || isHash(recipe.RRev) {
+		return recipe.RRev == hash, nil
+	}
+	files, err := s.index.Files(ctx, index.LocalMember, recipe)
+	if err != nil {
+		return false, err
+	}
+	sum, err := s.summaryOf(ctx, files)
+	return sum == hash, err
+}

@@ -1,0 +1,298 @@
+package localstore
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"conanproxy/internal/blob"
+	"conanproxy/internal/conan"
+	"conanproxy/internal/index"
+)
+
+// Put implements conan.Publisher. The body is read to its end only if it is taken.
+func (s *Store) Put(ctx context.Context, up conan.Upload) error {
+	return s.refusal(ctx, up, s.put(ctx, up))
+}
+
+func (s *Store) put(ctx context.Context, up conan.Upload) error {
+	st, err := s.stageOf(ctx, up)
+	if errors.Is(err, index.ErrNoStage) {
+		return s.putAgain(ctx, up)
+	}
+	if err != nil {
+		return err
+	}
+	want, err := announced(st, up)
+	if err != nil {
+		return err
+	}
+	if err := s.admit(ctx, st, up.Name); err != nil {
+		return err
+	}
+	if err := s.prepareMetadata(ctx, st, up.Name); err != nil {
+		return err
+	}
+	if err := s.CheckRoom(ctx, want); err != nil {
+		return err
+	}
+	w, err := s.blobs.Create(ctx)
+	if err != nil {
+		return err
+	}
+	defer w.Abort()
+	members, err := s.receive(ctx, w, st, up, want)
+	if err != nil {
+		return err
+	}
+	var names []string
+	err = w.Commit(ctx, func(sums blob.Sums) (err error) {
+		f := index.StagedFile{FileInfo: fileInfo(up.Name, sums), Members: members}
+		st.Touched = s.now()
+		names, err = s.index.PutStaged(ctx, st, f)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return s.finish(ctx, st, up.Name, names)
+}
+
+// announced is the number of bytes that the upload must have, -1 if that is not known before its end.
+func announced(st index.Stage, up conan.Upload) (int64, error) {
+	want := up.Size
+	if size, ok := st.Declared[up.Name]; ok {
+		if up.Size >= 0 && up.Size != size {
+			return 0, fmt.Errorf("%w: %s of %s has %d bytes, but %d were announced", conan.ErrInvalid, up.Name, st.Revision, up.Size, size)
+		}
+		want = size
+	}
+	if want < 0 {
+		return -1, nil
+	}
+	return want, checkSize(st.Revision, up.Name, want)
+}
+
+// admit refuses a second archive of a kind, in the stage or in the revision if it is published already.
+func (s *Store) admit(ctx context.Context, st index.Stage, name string) error {
+	kind := archiveKind(name)
+	if kind == "" {
+		return nil
+	}
+	for _, f := range st.Files {
+		if archiveKind(f.Name) == kind && f.Name != name {
+			return twoArchives(st.Revision, f.Name, name)
+		}
+	}
+	if !st.Pinned() {
+		return nil
+	}
+	published, err := s.index.Files(ctx, index.LocalMember, st.Revision)
+	if err != nil {
+		return err
+	}
+	for _, f := range published {
+		if archiveKind(f.Name) == kind && f.Name != name {
+			return twoArchives(st.Revision, f.Name, name)
+		}
+	}
+	return nil
+}
+
+// receive copies the body and judges what can be judged of one file alone. It returns the member list of an archive.
+func (s *Store) receive(ctx context.Context, w blob.Writer, st index.Stage, up conan.Upload, want int64) (members string, err error) {
+	var dst io.Writer = w
+	var list *conan.ArchiveLister
+	if conan.IsArchive(up.Name) {
+		list = conan.NewArchiveLister(up.Name)
+		defer list.Close()
+		dst = io.MultiWriter(w, list)
+	}
+	n, err := s.copyBody(ctx, dst, up, want)
+	if err != nil {
+		return "", err
+	}
+	bad := func(format string, args ...any) (string, error) {
+		return "", fmt.Errorf("%w: %s of %s "+format, append([]any{conan.ErrInvalid, up.Name, st.Revision}, args...)...)
+	}
+	if want >= 0 && n != want {
+		return bad("is not the %d bytes that were announced", want)
+	}
+	if err := checkSize(st.Revision, up.Name, n); err != nil {
+		return "", err
+	}
+	if sum := w.Sums().SHA1; up.SHA1 != "" && !strings.EqualFold(up.SHA1, sum) {
+		return bad("has the sha1 %s, but X-Checksum-Sha1 says %.64q", sum, up.SHA1)
+	}
+	if up.Name == conan.ManifestFile {
+		var text bytes.Buffer
+		if _, err := text.ReadFrom(io.NewSectionReader(w, 0, n)); err != nil {
+			return "", fmt.Errorf("read %s of %s: %w", up.Name, st.Revision, err)
+		}
+		if _, err := conan.ParseManifest(text.Bytes()); err != nil {
+			return "", fmt.Errorf("%s: %w", st.Revision, err)
+		}
+	}
+	if list == nil {
+		return "", nil
+	}
+	members, err = keptMembers(list, s.checkTimeout)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", st.Revision, err)
+	}
+	return members, nil
+}
+
+// copyBody copies at most one byte more than is wanted, or than a file of that name may have. While the length is not
+// known, room is asked for as the bytes arrive.
+func (s *Store) copyBody(ctx context.Context, dst io.Writer, up conan.Upload, want int64) (int64, error) {
+	body := up.Body
+	if body == nil {
+		body = bytes.NewReader(nil)
+	}
+	limit := want
+	switch {
+	case want >= 0:
+	case up.Name == conan.ManifestFile:
+		limit = conan.MaxManifestSize
+	case up.Name == conan.InfoFile:
+		limit = maxInfoSize
+	default:
+		return s.copyUnbounded(ctx, dst, up, body)
+	}
+	n, err := io.Copy(dst, &bodyReader{ctx: ctx, r: io.LimitReader(body, limit+1)})
+	return n, bodyError(up, err)
+}
+
+func (s *Store) copyUnbounded(ctx context.Context, dst io.Writer, up conan.Upload, body io.Reader) (total int64, err error) {
+	const step = 64 << 20
+	for {
+		n, err := io.CopyN(dst, &bodyReader{ctx: ctx, r: body}, step)
+		total += n
+		if errors.Is(err, io.EOF) {
+			return total, nil
+		}
+		if err != nil {
+			return total, bodyError(up, err)
+		}
+		if err := s.CheckRoom(ctx, step); err != nil {
+			return total, err
+		}
+	}
+}
+
+// bodyReader tells errors of reading the body from errors of storing it, and stops when the request is over.
+type bodyReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+type cutError struct{ err error }
+
+func (e *cutError) Error() string { return e.err.Error() }
+func (e *cutError) Unwrap() error { return e.err }
+
+func (b *bodyReader) Read(p []byte) (int, error) {
+	if err := b.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := b.r.Read(p)
+	if err != nil && err != io.EOF {
+		err = &cutError{err}
+	}
+	return n, err
+}
+
+// bodyError makes a body that ended early the client's fault.
+func bodyError(up conan.Upload, err error) error {
+	var cut *cutError
+	if errors.As(err, &cut) {
+		return fmt.Errorf("%w: the body of %s of %s was cut short", conan.ErrInvalid, up.Name, up.Revision)
+	}
+	return err
+}
+
+func fileInfo(name string, sums blob.Sums) conan.FileInfo {
+	return conan.FileInfo{Name: name, Size: sums.Size, MD5: sums.MD5, SHA1: sums.SHA1, SHA256: string(sums.SHA256)}
+}
+
+// finish publishes if the file that was just stored completes its set: the manifest of an undeclared one, the last
+// name of a declared one. names is what the stage has now; nil if the file went to a published revision.
+func (s *Store) finish(ctx context.Context, st index.Stage, name string, names []string) error {
+	if names == nil {
+		s.changed(st.Ref)
+		return nil
+	}
+	if st.Declared == nil {
+		if name != conan.ManifestFile {
+			return nil
+		}
+		return s.settle(ctx, st.ID)
+	}
+	there := make(map[string]bool, len(names))
+	for _, n := range names {
+		there[n] = true
+	}
+	for n := range st.Declared {
+		if !there[n] {
+			return nil
+		}
+	}
+	return s.settle(ctx, st.ID)
+}
+
+// putAgain answers a file of a declared set that is over. Bytes that were published with it are welcome again, since
+// the answer may have been lost on the way.
+func (s *Store) putAgain(ctx context.Context, up conan.Upload) error {
+	v, ok := s.verdicts.Get(up.Stage)
+	if !ok || v.err != nil {
+		return fmt.Errorf("%w: this upload of %s is over or was never announced; run conan upload again", conan.ErrNotFound, up.Revision)
+	}
+	hash := sha256.New()
+	if up.Body != nil {
+		if _, err := io.Copy(hash, &bodyReader{ctx: ctx, r: up.Body}); err != nil {
+			return bodyError(up, err)
+		}
+	}
+	if v.files[up.Name] != hex.EncodeToString(hash.Sum(nil)) {
+		return fmt.Errorf("%w: this upload of %s is published already, with another %s; run conan upload again", conan.ErrConflict, up.Revision, up.Name)
+	}
+	return nil
+}
+
+// CheckRoom implements conan.Publisher. A negative size is an unknown one.
+func (s *Store) CheckRoom(ctx context.Context, size int64) error {
+	return s.room(ctx, max(size, 0))
+}
+
+// refusal keeps the failures that the vocabulary names. Everything else is a failure of storing, which the client
+// cannot mend and must not take for a passing fault of the network: it is told to send again.
+func (s *Store) refusal(ctx context.Context, up conan.Upload, err error) error {
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	if errors.Is(err, blob.ErrNoSpace) {
+		s.log.Error("no space left for an upload", zap.Stringer("reference", up.Revision), zap.String("file", up.Name), zap.Error(err))
+		return fmt.Errorf("%w: %s of %s was not stored", conan.ErrNoSpace, up.Name, up.Revision)
+	}
+	for _, known := range []error{
+		conan.ErrNotFound, conan.ErrNotFetched, conan.ErrUnavailable, conan.ErrDenied,
+		conan.ErrInvalid, conan.ErrIncomplete, conan.ErrConflict, conan.ErrNoSpace,
+	} {
+		if errors.Is(err, known) {
+			return err
+		}
+	}
+	if errors.Is(err, index.ErrNoStage) {
+		return fmt.Errorf("%w: %s was removed while %s was being stored; run conan upload again", conan.ErrConflict, up.Revision, up.Name)
+	}
+	s.log.Error("upload could not be stored", zap.Stringer("reference", up.Revision), zap.String("file", up.Name), zap.Error(err))
+	return fmt.Errorf("%w: %s of %s could not be stored; send it again", conan.ErrConflict, up.Name, up.Revision)
+}

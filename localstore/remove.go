@@ -1,0 +1,111 @@
+package localstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"conanproxy/internal/conan"
+	"conanproxy/internal/index"
+)
+
+// Remove implements conan.Publisher. The bytes are freed later, by whoever works off the index's garbage.
+func (s *Store) Remove(ctx context.Context, r conan.Removal) error {
+	if r.PackageIDs != nil && len(r.PackageIDs) == 0 && !r.AllPackages {
+		return fmt.Errorf("%w: no package id of %s was named to be removed", conan.ErrInvalid, r.Revision)
+	}
+	if len(r.PackageIDs) > 0 || r.AllPackages {
+		r.Revision = r.Recipe()
+	}
+	audit := index.Audit{User: r.User, Action: "remove", Target: target(r)}
+	if err := s.index.RemoveLocal(ctx, r, audit, s.now()); err != nil {
+		return err
+	}
+	s.log.Info("removed", zap.String("reference", audit.Target), zap.String("user", r.User))
+	s.changed(r.Ref)
+	return nil
+}
+
+// target names what is removed.
+func target(r conan.Removal) string {
+	switch {
+	case r.AllPackages:
+		return r.Revision.String() + ":*"
+	case len(r.PackageIDs) > 0:
+		return r.Revision.String() + ":" + strings.Join(r.PackageIDs, ",")
+	}
+	return r.Revision.String()
+}
+
+// RemoveFiles implements conan.Publisher. A revision never has what its manifest does not imply, but for an archive without
+// files: such a one is taken out of the newest revision, whose content stays the same by this.
+func (s *Store) RemoveFiles(ctx context.Context, recipe conan.Revision, user string, names []string) error {
+	for _, name := range names {
+		if err := conan.CheckFileName(name, false); err != nil {
+			return err
+		}
+	}
+	newest, err := s.newest(ctx, conan.Revision{Ref: recipe.Ref})
+	if err != nil {
+		return err
+	}
+	if newest.RRev == "" {
+		return notHere(recipe)
+	}
+	files, err := s.index.Files(ctx, index.LocalMember, newest)
+	if err != nil {
+		return err
+	}
+	needless, err := s.needless(ctx, newest, files, names)
+	if err != nil || len(needless) == 0 {
+		return err
+	}
+	audit := index.Audit{User: user, Action: "remove_files", Target: newest.String() + " " + strings.Join(needless, ",")}
+	err = s.index.RemoveFiles(ctx, newest, needless, audit, s.now())
+	if err != nil && !errors.Is(err, conan.ErrNotFound) {
+		return err
+	}
+	s.changed(newest.Ref)
+	return nil
+}
+
+// needless are those of names that the revision has; one that its manifest implies is conan.ErrInvalid.
+func (s *Store) needless(ctx context.Context, rev conan.Revision, files conan.Snapshot, names []string) ([]string, error) {
+	asked := make(map[string]bool)
+	for _, name := range names {
+		if _, ok := files.Find(name); ok {
+			asked[name] = true
+		}
+	}
+	if len(asked) == 0 {
+		return nil, nil
+	}
+	f, ok := files.Find(conan.ManifestFile)
+	if !ok {
+		return nil, notHere(rev)
+	}
+	text, err := s.readSmall(ctx, f, conan.MaxManifestSize)
+	if err != nil {
+		return nil, err
+	}
+	m, err := conan.ParseManifest(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", rev, err)
+	}
+	var rest conan.Snapshot
+	var needless []string
+	for _, f := range files {
+		if asked[f.Name] {
+			needless = append(needless, f.Name)
+		} else {
+			rest = append(rest, f)
+		}
+	}
+	if missing := m.Missing(rest, rev.IsPackage()); len(missing) > 0 {
+		return nil, fmt.Errorf("%w: the manifest of %s needs %s", conan.ErrInvalid, rev, strings.Join(missing, ", "))
+	}
+	return needless, nil
+}
