@@ -1,0 +1,76 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// mask stands in printed configuration for a secret.
+const mask = "********"
+
+// Print writes all settings as YAML that Load reads back, but for the secrets, which are masked.
+func (c *Config) Print(w io.Writer) error {
+	enc := yaml.NewEncoder(w)
+	enc.SetIndent(2)
+	if err := enc.Encode(toNode(reflect.ValueOf(*c), "")); err != nil {
+		return fmt.Errorf("print configuration: %w", err)
+	}
+	if err := enc.Close(); err != nil {
+		return fmt.Errorf("print configuration: %w", err)
+	}
+	return nil
+}
+
+// toNode makes the YAML of a value; secret is the tag of its field.
+func toNode(v reflect.Value, secret string) *yaml.Node {
+	switch {
+	case isScalar(v.Type()):
+		return scalarNode(v, secret)
+	case v.Kind() == reflect.Slice:
+		n := &yaml.Node{Kind: yaml.SequenceNode}
+		if v.Len() == 0 || isScalar(v.Type().Elem()) {
+			n.Style = yaml.FlowStyle
+		}
+		for i := range v.Len() {
+			n.Content = append(n.Content, toNode(v.Index(i), ""))
+		}
+		return n
+	}
+	n := &yaml.Node{Kind: yaml.MappingNode}
+	for i := range v.NumField() {
+		field := v.Type().Field(i)
+		key := &yaml.Node{Kind: yaml.ScalarNode, Value: keyOf(field)}
+		n.Content = append(n.Content, key, toNode(v.Field(i), field.Tag.Get("secret")))
+	}
+	return n
+}
+
+func scalarNode(v reflect.Value, secret string) *yaml.Node {
+	text := scalarText(v)
+	switch {
+	case secret == "true" && text != "":
+		text = mask
+	case secret == "userinfo":
+		text = maskUserinfo(text)
+	}
+	n := &yaml.Node{Kind: yaml.ScalarNode, Value: text}
+	if v.Kind() == reflect.String && v.Type() != reflect.TypeFor[time.Duration]() {
+		n.SetString(text)
+	}
+	return n
+}
+
+// maskUserinfo masks what stands between the scheme and the host of a URL.
+func maskUserinfo(text string) string {
+	scheme, rest, ok := strings.Cut(text, "://")
+	at := strings.LastIndex(rest, "@")
+	if !ok || at < 0 {
+		return text
+	}
+	return scheme + "://" + mask + rest[at:]
+}
