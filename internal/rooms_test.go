@@ -1,0 +1,163 @@
+// Package internal keeps the rule of the rooms: which package may know which.
+package internal
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "conanproxy"
+
+// room is what one folder of packages may import of this module.
+type room struct {
+	code  []string // by code and tests
+	tests []string // by tests only
+}
+
+// rooms is the whole table. A package below a room, like blobtest, belongs to it.
+var rooms = map[string]room{
+	"internal/conan":     {tests: []string{"internal/conantest"}},
+	"internal/blob":      {},
+	"internal/index":     {code: []string{"internal/conan", "internal/blob"}, tests: []string{"internal/conantest"}},
+	"internal/config":    {},
+	"internal/conantest": {code: []string{"internal/conan"}},
+	"upstream":           {code: []string{"internal/conan"}, tests: []string{"internal/conantest"}},
+	"cache":              {code: []string{"internal/conan", "internal/blob", "internal/index"}, tests: []string{"internal/conantest"}},
+	"localstore":         {code: []string{"internal/conan", "internal/blob", "internal/index"}, tests: []string{"internal/conantest"}},
+	"proxy":              {code: []string{"internal/conan"}, tests: []string{"internal/conantest"}},
+	"e2e":                {tests: []string{"internal/conan", "internal/conantest"}},
+	"bench":              {code: []string{"internal/conan", "internal/index", "e2e"}},
+	"cmd/conanproxy": {
+		code:  []string{"internal/conan", "internal/blob", "internal/index", "internal/config", "upstream", "cache", "localstore", "proxy"},
+		tests: []string{"internal/conantest"},
+	},
+}
+
+// libraryRooms lists libraries that only some rooms may know.
+var libraryRooms = map[string][]string{
+	"github.com/labstack/":       {"proxy", "bench"}, // the benchmark measures the framework alone too
+	"github.com/dgraph-io/":      {"proxy", "cache"},
+	"modernc.org/sqlite":         {"internal/index"},
+	"github.com/pressly/goose/":  {"internal/index"},
+	"github.com/golang-jwt/":     {"proxy"},
+	"github.com/spf13/":          {"cmd/conanproxy"},
+	"go.yaml.in/yaml/":           {"internal/config", "e2e"},
+	"github.com/stretchr/":       {},
+	"github.com/onsi/":           {},
+	"github.com/mattn/go-sqlite": {},
+}
+
+func TestImports(t *testing.T) {
+	seen := map[string]bool{}
+	for file, imports := range goFiles(t) {
+		name := roomOf(file)
+		if name == "internal" {
+			continue // this test
+		}
+		r, ok := rooms[name]
+		if !ok {
+			t.Errorf("%s is in no room of the table", file)
+			continue
+		}
+		seen[name] = true
+		for _, imported := range imports {
+			checkImport(t, file, name, r, imported)
+		}
+	}
+	if len(seen) < 3 {
+		t.Errorf("only the rooms %v were found; is this still the module?", seen)
+	}
+}
+
+func checkImport(t *testing.T, file, name string, r room, imported string) {
+	t.Helper()
+	for prefix, allowed := range libraryRooms {
+		if strings.HasPrefix(imported, prefix) && !slices.Contains(allowed, name) {
+			t.Errorf("%s imports %s, which only %v may", file, imported, allowed)
+		}
+	}
+	own, ok := strings.CutPrefix(imported, module+"/")
+	if !ok {
+		return
+	}
+	target := roomOf(own + "/package.go")
+	isTest := strings.HasSuffix(file, "_test.go")
+	if target != name && !slices.Contains(r.code, target) && !(isTest && slices.Contains(r.tests, target)) {
+		t.Errorf("%s imports %s; %s may import only %v, its tests also %v", file, imported, name, r.code, r.tests)
+	}
+}
+
+// roomOf finds the room that a file, by its path in the repository, belongs to.
+func roomOf(file string) string {
+	dir := path.Dir(file)
+	for d := dir; d != "."; d = path.Dir(d) {
+		if _, ok := rooms[d]; ok {
+			return d
+		}
+	}
+	return dir
+}
+
+// goFiles returns what each Go file of the repository imports, by path.
+func goFiles(t *testing.T) map[string][]string {
+	t.Helper()
+	files := map[string][]string{}
+	root := os.DirFS("..")
+	err := fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && name != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata") {
+			return fs.SkipDir
+		}
+		if d.IsDir() || path.Ext(name) != ".go" {
+			return nil
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", name), nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		imports := []string{}
+		for _, spec := range parsed.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			imports = append(imports, imported)
+		}
+		files[name] = imports
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// TestTopLevel keeps the list of what stands at the root of the repository.
+func TestTopLevel(t *testing.T) {
+	allowed := []string{
+		"cmd", "proxy", "cache", "upstream", "localstore", "internal", "e2e", "bench", "docs",
+		"config.example.yaml", "go.mod", "go.sum", "Dockerfile", "README.md", "CHANGELOG.md", "LICENSE",
+	}
+	made := []string{"data", "conanproxy"} // by running and building here; git ignores them
+	entries, err := os.ReadDir("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		name := e.Name()
+		ignored := strings.HasPrefix(name, ".") || strings.HasSuffix(name, ".test") || strings.HasSuffix(name, ".prof") || slices.Contains(made, name)
+		if !ignored && !slices.Contains(allowed, name) {
+			t.Errorf("%s does not belong at the root of the repository; it holds only %v", name, allowed)
+		}
+	}
+}
