@@ -204,7 +204,7 @@ func parseHtpasswd(r io.Reader) (*Htpasswd, error) {
 	}
 	h := &Htpasswd{}
 	seen := make(map[string]bool)
-	lines := bufio.NewScanner(bytes.NewReader(bytes.TrimPrefix(content, []byte("\ufeff"))))
+	lines := bufio.NewScanner(bytes.NewReader(bytes.TrimLeft(content, "\ufeff")))
 	lines.Buffer(nil, maxHtpasswdSize+1)
 	for lines.Scan() {
 		line := parseHtpasswdLine(lines.Text())
@@ -253,8 +253,8 @@ func checkUserName(user string) error {
 	if len(user) > maxUserName || !utf8.ValidString(user) {
 		return fmt.Errorf("%w: a user name is not UTF-8 of up to %d bytes", conan.ErrInvalid, maxUserName)
 	}
-	if strings.ContainsFunc(user, func(r rune) bool { return r == ':' || unicode.IsControl(r) }) {
-		return fmt.Errorf("%w: user name %q has a colon or a control character", conan.ErrInvalid, user)
+	if strings.ContainsFunc(user, func(r rune) bool { return r == ':' || !unicode.IsGraphic(r) }) {
+		return fmt.Errorf("%w: user name %q has a colon or an invisible character", conan.ErrInvalid, user)
 	}
 	if user == anyoneWord || user == knownWord || isComment(user) || strings.TrimSpace(user) != user {
 		return fmt.Errorf("%w: %q cannot be a user name", conan.ErrInvalid, user)
