@@ -41,7 +41,7 @@ func writeUsers(t *testing.T, path string, passwords map[string]string) {
 	}
 }
 
-func basic(user, password string) string {
+func loginHeader(user, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 }
 
@@ -65,15 +65,15 @@ func TestIdentify(t *testing.T) {
 		wantLogin    bool   // 401
 	}{
 		{"no header", "", "", false},
-		{"Basic", basic("ann", "pä:ss:"), "ann", false},
-		{"Basic, again", basic("ann", "pä:ss:"), "ann", false},
-		{"Basic, other case and more blanks", "bASIC  " + strings.TrimPrefix(basic("ann", "pä:ss:"), "Basic ") + " ", "ann", false},
-		{"Basic, odd name", basic(odd, "x"), odd, false},
-		{"Basic, wrong password", basic("ann", "pa:ss:"), "", true},
-		{"Basic, empty password", basic("ann", ""), "", true},
-		{"Basic, name in another case", basic("Ann", "pä:ss:"), "", true},
-		{"Basic, unknown user", basic("eve", "pä:ss:"), "", true},
-		{"Basic, no user", basic("", ""), "", true},
+		{"Basic", loginHeader("ann", "pä:ss:"), "ann", false},
+		{"Basic, again", loginHeader("ann", "pä:ss:"), "ann", false},
+		{"Basic, other case and more blanks", "bASIC  " + strings.TrimPrefix(loginHeader("ann", "pä:ss:"), "Basic ") + " ", "ann", false},
+		{"Basic, odd name", loginHeader(odd, "x"), odd, false},
+		{"Basic, wrong password", loginHeader("ann", "pa:ss:"), "", true},
+		{"Basic, empty password", loginHeader("ann", ""), "", true},
+		{"Basic, name in another case", loginHeader("Ann", "pä:ss:"), "", true},
+		{"Basic, unknown user", loginHeader("eve", "pä:ss:"), "", true},
+		{"Basic, no user", loginHeader("", ""), "", true},
 		{"Basic, no colon", "Basic " + base64.StdEncoding.EncodeToString([]byte("ann")), "", true},
 		{"Basic, not base64", "Basic !!!", "", true},
 		{"Basic, nothing", "Basic", "", true},
@@ -114,7 +114,7 @@ func TestNoUsersAtAll(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, header := range []string{basic("ann", "x"), basic("", ""), "Bearer " + token} {
+	for _, header := range []string{loginHeader("ann", "x"), loginHeader("", ""), "Bearer " + token} {
 		if _, err := g.Identify(t.Context(), header, here); !errors.Is(err, errLogin) {
 			t.Errorf("error %v, want a login", err)
 		}
@@ -134,15 +134,15 @@ func TestUsersChange(t *testing.T) {
 			t.Errorf("%s: error %v, want a login: %v", when, err, wantErr)
 		}
 	}
-	want("at first", basic("ann", "one"), false)
+	want("at first", loginHeader("ann", "one"), false)
 	want("at first", "Bearer "+token, false)
 	writeUsers(t, path, map[string]string{"ann": "two", "bob": "b"})
-	want("old password", basic("ann", "one"), true)
-	want("new password", basic("ann", "two"), false)
+	want("old password", loginHeader("ann", "one"), true)
+	want("new password", loginHeader("ann", "two"), false)
 	writeUsers(t, path, map[string]string{"bob": "b"})
-	want("password of a user who is gone", basic("ann", "two"), true)
+	want("password of a user who is gone", loginHeader("ann", "two"), true)
 	want("token of a user who is gone", "Bearer "+token, true)
-	want("another user", basic("bob", "b"), false)
+	want("another user", loginHeader("bob", "b"), false)
 }
 
 func TestIssueTokenNeedsAUser(t *testing.T) {
@@ -220,7 +220,7 @@ func TestIdentifyLeftByCaller(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for _, user := range []string{"ann", "nobody"} {
-		if _, err := g.Identify(ctx, basic(user, "x"), here); !errors.Is(err, context.Canceled) || errors.Is(err, errLogin) {
+		if _, err := g.Identify(ctx, loginHeader(user, "x"), here); !errors.Is(err, context.Canceled) || errors.Is(err, errLogin) {
 			t.Errorf("%s: error %v, want canceled", user, err)
 		}
 	}

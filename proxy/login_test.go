@@ -21,7 +21,7 @@ func TestBackOff(t *testing.T) {
 		took := func(user, password string, addr netip.Addr) time.Duration {
 			t.Helper()
 			start := time.Now()
-			_, err := g.Identify(t.Context(), basic(user, password), addr)
+			_, err := g.Identify(t.Context(), loginHeader(user, password), addr)
 			if (password == "right") != (err == nil) {
 				t.Errorf("%s with %q: error %v", user, password, err)
 			}
@@ -60,12 +60,12 @@ func TestBackOffCountsIPv6Networks(t *testing.T) {
 		g, _ := loginGuard(t, nil)
 		addr := netip.MustParseAddr("2001:db8::1")
 		for range freeWrongLogins {
-			_, _ = g.Identify(t.Context(), basic("a", "b"), addr)
+			_, _ = g.Identify(t.Context(), loginHeader("a", "b"), addr)
 			addr = addr.Next()
 		}
 		for text, want := range map[string]time.Duration{"2001:db8::ffff:1%eth0": firstDelay, "2001:db8:0:1::1": 0} {
 			start := time.Now()
-			_, _ = g.Identify(t.Context(), basic("a", "b"), netip.MustParseAddr(text))
+			_, _ = g.Identify(t.Context(), loginHeader("a", "b"), netip.MustParseAddr(text))
 			if got := time.Since(start); got != want {
 				t.Errorf("%s waited %v, want %v", text, got, want)
 			}
@@ -77,12 +77,12 @@ func TestBackOffEndsWithTheCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, _ := loginGuard(t, nil)
 		for range freeWrongLogins {
-			_, _ = g.Identify(t.Context(), basic("a", "b"), here)
+			_, _ = g.Identify(t.Context(), loginHeader("a", "b"), here)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), firstDelay/2)
 		defer cancel()
 		start := time.Now()
-		_, err := g.Identify(ctx, basic("a", "b"), here)
+		_, err := g.Identify(ctx, loginHeader("a", "b"), here)
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != firstDelay/2 {
 			t.Errorf("error %v after %v, want the caller's end after %v", err, time.Since(start), firstDelay/2)
 		}
@@ -105,7 +105,7 @@ func TestWaitingIsBounded(t *testing.T) {
 		if err := g.logins.brake.wrong(t.Context(), here); err != nil || time.Since(start) != 0 {
 			t.Errorf("one more waited %v, error %v", time.Since(start), err)
 		}
-		if _, err := g.Identify(t.Context(), basic("ann", "right"), here); err != nil || time.Since(start) != 0 {
+		if _, err := g.Identify(t.Context(), loginHeader("ann", "right"), here); err != nil || time.Since(start) != 0 {
 			t.Errorf("a right login took %v, error %v", time.Since(start), err)
 		}
 		all.Wait()
@@ -123,12 +123,12 @@ func TestGuessersHaveOnePlace(t *testing.T) {
 			g.logins.brake.count(here)
 		}
 		g.logins.suspect <- struct{}{} // a guess is being checked
-		if _, err := g.Identify(t.Context(), basic("ann", "right"), netip.MustParseAddr("192.0.2.2")); err != nil {
+		if _, err := g.Identify(t.Context(), loginHeader("ann", "right"), netip.MustParseAddr("192.0.2.2")); err != nil {
 			t.Errorf("from elsewhere: %v", err)
 		}
 		done := make(chan error, 1)
 		go func() {
-			_, err := g.Identify(t.Context(), basic("ann", "RIGHT"), here)
+			_, err := g.Identify(t.Context(), loginHeader("ann", "RIGHT"), here)
 			done <- err
 		}()
 		synctest.Wait()
@@ -137,7 +137,7 @@ func TestGuessersHaveOnePlace(t *testing.T) {
 			t.Errorf("a second guess was checked at the same time: %v", err)
 		default:
 		}
-		if _, err := g.Identify(t.Context(), basic("ann", "right"), here); err != nil {
+		if _, err := g.Identify(t.Context(), loginHeader("ann", "right"), here); err != nil {
 			t.Errorf("a remembered login from there: %v", err)
 		}
 		leave(g.logins.suspect)
@@ -155,7 +155,7 @@ func TestChecksAreBounded(t *testing.T) {
 	}
 	for _, user := range []string{"ann", "nobody"} {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-		if _, err := g.Identify(ctx, basic(user, "right"), here); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := g.Identify(ctx, loginHeader(user, "right"), here); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%s with the room full: error %v, want to wait", user, err)
 		}
 		cancel()
@@ -166,7 +166,7 @@ func TestRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, _ := loginGuard(t, map[string]string{"ann": "right"})
 		identify := func(password string) error {
-			_, err := g.Identify(t.Context(), basic("ann", password), here)
+			_, err := g.Identify(t.Context(), loginHeader("ann", password), here)
 			return err
 		}
 		if err := identify("right"); err != nil {
@@ -182,7 +182,7 @@ func TestRemembered(t *testing.T) {
 		time.Sleep(time.Second)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := g.Identify(ctx, basic("ann", "right"), here); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := g.Identify(ctx, loginHeader("ann", "right"), here); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("after the minute: error %v, want that it is checked again", err)
 		}
 		if g.logins.remembered.Len() != 1 {

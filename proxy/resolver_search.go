@@ -47,7 +47,9 @@ func (v *generationReader) Search(ctx context.Context, p conan.Pattern) ([]conan
 // searchText names a search in errors.
 type searchText conan.Pattern
 
-func (p searchText) String() string { return fmt.Sprintf("search for %q", clip(conan.Pattern(p).String())) }
+func (p searchText) String() string {
+	return fmt.Sprintf("search for %q", clip(conan.Pattern(p).String()))
+}
 
 // isPrivate tells whether a search asks only for what the member may not be asked about.
 func (v *generationReader) isPrivate(m *member, p conan.Pattern) bool {
