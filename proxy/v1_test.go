@@ -317,7 +317,7 @@ func TestV1SignedDownloads(t *testing.T) {
 		{"HEAD", call{method: "HEAD", path: signed}, 200},
 		{"in another view", call{path: "/local" + signed}, 200},
 		{"more query arguments", call{path: signed + "&foo=bar"}, 200},
-		{"with unrelated credentials", call{path: signed, header: basic("x", "y")}, 200},
+		{"with unrelated credentials", call{path: signed, header: withBasic("x", "y")}, 200},
 		{"another file", call{path: strings.Replace(signed, "conanfile.py", "conanmanifest.txt", 1)}, 403},
 		{"for writing", call{method: "PUT", path: signed, body: "x"}, 403},
 		{"garbled", call{path: signed + "x"}, 403},

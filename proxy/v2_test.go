@@ -216,7 +216,7 @@ func TestPing(t *testing.T) {
 		{"/api/v4/projects/conancenter/packages/conan/v1/ping", "revisions"},
 	}
 	for _, tt := range tests {
-		for _, header := range []map[string]string{nil, {"Authorization": "Bearer broken"}, basic("demo", "wrong"), {"X-Client-Id": ""}} {
+		for _, header := range []map[string]string{nil, {"Authorization": "Bearer broken"}, withBasic("demo", "wrong"), {"X-Client-Id": ""}} {
 			for _, method := range []string{"GET", "HEAD"} {
 				resp := w.do(call{method: method, path: tt.path, header: header})
 				wantStatus(t, resp, http.StatusOK)
@@ -244,11 +244,11 @@ func TestLogin(t *testing.T) {
 		login  int // status of authenticate
 		check  int // status of check_credentials
 	}{
-		{"good", basic("demo", "demo"), 200, 200},
-		{"password with a colon", basic("other", "pass:word"), 200, 200},
-		{"UTF-8", basic("mü", "pä:ss"), 200, 200},
-		{"wrong password", basic("demo", "nope"), 401, 401},
-		{"unknown user", basic("nobody", "nope"), 401, 401},
+		{"good", withBasic("demo", "demo"), 200, 200},
+		{"password with a colon", withBasic("other", "pass:word"), 200, 200},
+		{"UTF-8", withBasic("mü", "pä:ss"), 200, 200},
+		{"wrong password", withBasic("demo", "nope"), 401, 401},
+		{"unknown user", withBasic("nobody", "nope"), 401, 401},
 		{"nothing", nil, 401, 401},
 		{"bad base64", map[string]string{"Authorization": "Basic !!"}, 401, 401},
 		{"good token", map[string]string{"Authorization": "Bearer " + w.token("demo")}, 401, 200},

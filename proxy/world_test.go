@@ -221,7 +221,7 @@ func urlsOf(t *testing.T, resp *http.Response) map[string]string {
 	return urls
 }
 
-func basic(user, password string) map[string]string {
+func withBasic(user, password string) map[string]string {
 	return map[string]string{"Authorization": "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))}
 }
 
