@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -162,3 +163,5 @@ func readAll(t testing.TB, f *conan.File) (string, error) {
 	b, err := io.ReadAll(f)
 	return string(b), err
 }
+
+func itoa(n int) string { return strconv.Itoa(n) }
