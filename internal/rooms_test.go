@@ -28,6 +28,7 @@ var rooms = map[string]room{
 	"internal/blob":      {},
 	"internal/index":     {code: []string{"internal/conan", "internal/blob"}, tests: []string{"internal/conantest"}},
 	"internal/config":    {},
+	"internal/scrub":     {code: []string{"internal/blob", "internal/index"}, tests: []string{"internal/conan", "internal/conantest"}},
 	"internal/conantest": {code: []string{"internal/conan"}},
 	"upstream":           {code: []string{"internal/conan"}, tests: []string{"internal/conantest"}},
 	"cache":              {code: []string{"internal/conan", "internal/blob", "internal/index"}, tests: []string{"internal/conantest"}},
@@ -36,7 +37,7 @@ var rooms = map[string]room{
 	"e2e":                {tests: []string{"internal/conan", "internal/conantest"}},
 	"bench":              {code: []string{"internal/conan", "internal/index", "e2e"}},
 	"cmd/conanproxy": {
-		code:  []string{"internal/conan", "internal/blob", "internal/index", "internal/config", "upstream", "cache", "localstore", "proxy"},
+		code:  []string{"internal/conan", "internal/blob", "internal/index", "internal/config", "internal/scrub", "upstream", "cache", "localstore", "proxy"},
 		tests: []string{"internal/conantest"},
 	},
 }

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,6 +20,7 @@ import (
 	"conanproxy/internal/conan"
 	"conanproxy/internal/config"
 	"conanproxy/internal/index"
+	"conanproxy/internal/scrub"
 	"conanproxy/localstore"
 	"conanproxy/proxy"
 	"conanproxy/upstream"
@@ -33,7 +35,7 @@ type parts struct {
 	db        *index.DB
 	quota     *cache.Quota
 	guard     *proxy.Guard
-	server    *proxy.Server
+	server    atomic.Pointer[proxy.Server]
 	local     *localstore.Store
 	outside   *outside
 	upMetrics *upstream.Metrics
@@ -53,25 +55,15 @@ type member struct {
 // same tells whether a configuration is the one that the member was made of.
 func (m member) same(u config.Upstream) bool { return reflect.DeepEqual(m.config, u) }
 
-// assemble puts the rooms together. The caller calls close on the result.
-func assemble(ctx context.Context, cfg *config.Config, log, access *zap.Logger) (p *parts, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	p = &parts{log: log, stop: cancel, outside: &outside{}}
-	defer func() {
-		if err != nil {
-			p.close()
-		}
-	}()
-
+// openStore opens what lies in the data directory and the upstreams, without a server. The caller calls close on the result,
+// also after an error.
+func openStore(ctx context.Context, cfg *config.Config, log *zap.Logger, registry prometheus.Registerer) (*parts, error) {
+	p := &parts{log: log, stop: func() {}, outside: &outside{}}
 	lock, err := lockDataDir(cfg.DataDir)
 	if err != nil {
 		return p, err
 	}
 	p.closers = append(p.closers, lock.Close)
-	secret, err := loadSecret(cfg.DataDir)
-	if err != nil {
-		return p, err
-	}
 	if p.blobs, err = blob.NewDisk(filepath.Join(cfg.DataDir, "blobs"), blob.DiskOptions{}); err != nil {
 		return p, err
 	}
@@ -79,9 +71,6 @@ func assemble(ctx context.Context, cfg *config.Config, log, access *zap.Logger) 
 		return p, err
 	}
 	p.closers = append(p.closers, p.db.Close)
-
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	p.upMetrics = upstream.NewMetrics(registry)
 	p.caMetrics = cache.NewMetrics(registry)
 	p.quota = cache.NewQuota(cache.QuotaOptions{
@@ -89,18 +78,40 @@ func assemble(ctx context.Context, cfg *config.Config, log, access *zap.Logger) 
 		TempBytes: p.blobs.TempBytes, Log: log.Named("quota"), Metrics: p.caMetrics,
 	})
 	p.local, err = localstore.New(localstore.Options{
-		Index: p.db, Blobs: p.blobs, Upstream: p.outside, Room: p.quota.Room,
-		Changed: func(conan.Ref) {
-			if p.server != nil {
-				p.server.Forget()
-			}
-		},
-		Log: log.Named("local"),
+		Index: p.db, Blobs: p.blobs, Upstream: p.outside, Room: p.quota.Room, Changed: p.changed, Log: log.Named("local"),
 	})
 	if err != nil {
 		return p, err
 	}
 	p.closers = append(p.closers, func() error { p.local.Close(); return nil })
+	p.members, err = p.openMembers(cfg, nil)
+	return p, err
+}
+
+// changed drops the answers that the server keeps.
+func (p *parts) changed(conan.Ref) {
+	if s := p.server.Load(); s != nil {
+		s.Forget()
+	}
+}
+
+// assemble puts the rooms together. The caller calls close on the result.
+func assemble(ctx context.Context, cfg *config.Config, log, access *zap.Logger) (p *parts, err error) {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	p, err = openStore(ctx, cfg, log, registry)
+	defer func() {
+		if err != nil {
+			p.close()
+		}
+	}()
+	if err != nil {
+		return p, err
+	}
+	secret, err := loadSecret(cfg.DataDir)
+	if err != nil {
+		return p, err
+	}
 	p.guard, err = proxy.NewGuard(proxy.GuardOptions{
 		HtpasswdFile: cfg.Auth.HtpasswdFile, Secret: secret,
 		TokenLifetime: cfg.Auth.TokenLifetime, SignatureLifetime: cfg.Auth.SignatureLifetime,
@@ -109,16 +120,11 @@ func assemble(ctx context.Context, cfg *config.Config, log, access *zap.Logger) 
 	if err != nil {
 		return p, usageError{err}
 	}
-	members, err := p.openMembers(cfg, nil)
-	if err != nil {
-		return p, err
-	}
-	p.members = members
-	views, err := p.views(cfg, members)
+	views, err := p.views(cfg, p.members)
 	if err != nil {
 		return p, usageError{err}
 	}
-	p.server, err = proxy.New(proxy.Options{
+	server, err := proxy.New(proxy.Options{
 		Views: views, Publisher: p.local, Guard: p.guard,
 		PublicURL: cfg.PublicURL, BasePath: cfg.BasePath, TrustedProxies: cfg.TrustedProxies,
 		Memory: int64(cfg.Cache.Memory), Log: log, AccessLog: access, Registry: registry,
@@ -127,12 +133,50 @@ func assemble(ctx context.Context, cfg *config.Config, log, access *zap.Logger) 
 	if err != nil {
 		return p, usageError{err}
 	}
-	p.closers = append(p.closers, func() error { p.server.Close(); return nil })
-	p.handler = p.server.Handler()
+	p.server.Store(server)
+	p.closers = append(p.closers, func() error { server.Close(); return nil })
+	p.handler = server.Handler()
 
+	ctx, p.stop = context.WithCancel(ctx)
 	p.workers.Go(func() { p.quota.Run(ctx) })
 	p.workers.Go(func() { p.sweepStages(ctx) })
+	p.workers.Go(func() {
+		scrub.Run(ctx, scrub.Options{Index: p.db, Blobs: p.blobs, Fetch: p.fetch}, scrubRate, log.Named("scrub"))
+	})
 	return p, nil
+}
+
+// scrubRate is the bytes per second that the background scrub reads: a terabyte in about six days.
+const scrubRate = 2 << 20
+
+// fetch gets a file again from the upstream that it came from, or for a published one from any that has it.
+func (p *parts) fetch(ctx context.Context, f index.FileRow) error {
+	err := errors.New("no upstream has it")
+	for _, m := range p.members {
+		if f.Member != index.LocalMember && f.Member != m.config.Name {
+			continue
+		}
+		if err = fetchFrom(ctx, m.cache, f); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+func fetchFrom(ctx context.Context, source conan.Source, f index.FileRow) error {
+	file, err := source.Open(ctx, f.Revision, f.Name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if file.Verified() {
+		return nil
+	}
+	whole, err := file.Wait(ctx)
+	if err != nil {
+		return err
+	}
+	return whole.Close()
 }
 
 // openMembers makes a cache over each configured upstream. Members of old whose configuration is the same are kept.
@@ -221,7 +265,7 @@ func (p *parts) reload(load func() (*config.Config, error)) {
 		if err := p.guard.SetRules(rules(cfg.Auth.Read), rules(cfg.Auth.Write)); err != nil {
 			return err
 		}
-		if err := p.server.SetViews(views); err != nil {
+		if err := p.server.Load().SetViews(views); err != nil {
 			return err
 		}
 		p.replaceMembers(members)

@@ -1,0 +1,182 @@
+// Package scrub re-reads what is stored and finds what is not as it was written: blobs with other bytes, rows
+// without bytes, bytes without rows. It serves the fsck command, with the server stopped, and the background scrub.
+package scrub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"conanproxy/internal/blob"
+	"conanproxy/internal/index"
+)
+
+// Kind says what is wrong with a blob.
+type Kind string
+
+// The kinds of findings.
+const (
+	Damaged Kind = "damaged"             // the bytes do not have their digest
+	Missing Kind = "row without bytes"   // the index names it, the store lacks it
+	Orphan  Kind = "bytes without a row" // the store holds it, the index does not know it
+)
+
+// Finding is one blob that is not as it should be.
+type Finding struct {
+	Kind   Kind
+	Digest blob.Digest
+	Size   int64           // as recorded; of an orphan, as found
+	Files  []index.FileRow // that name it
+	// Healed tells that every file has its bytes again, or that the orphan is gone. It stays false without Repair.
+	Healed bool
+	// Trouble says why it could not be healed; empty if it was not tried.
+	Trouble string
+}
+
+// Options of Check and of Scrub.
+type Options struct {
+	Index *index.DB
+	Blobs *blob.Disk
+	// Repair sets damaged blobs aside, forgets what caches held of them, fetches again, and removes orphans.
+	Repair bool
+	// Fetch gets one file again from an upstream that has it; nil: nothing is fetched.
+	Fetch func(context.Context, index.FileRow) error
+	// Wait is called before that many bytes are read; nil: as fast as possible.
+	Wait func(context.Context, int) error
+	// Found is called for every finding, in order.
+	Found func(Finding)
+}
+
+// Summary counts what one Check looked at and found.
+type Summary struct {
+	Blobs, Bytes             int64
+	Damaged, Missing, Orphan int
+	Unhealed                 int
+}
+
+// batch is how many rows are read at a time.
+const batch = 500
+
+// Check looks at every blob of the index and then at every blob on disk. Without Repair it changes nothing. The server must be
+// stopped: what it is writing would look like orphans.
+func Check(ctx context.Context, o Options) (Summary, error) {
+	var s Summary
+	report := func(f Finding) {
+		s.count(f)
+		if o.Found != nil {
+			o.Found(f)
+		}
+	}
+	for after := ""; ; {
+		rows, err := o.Index.Blobs(ctx, after, batch)
+		if err != nil || len(rows) == 0 {
+			if err == nil {
+				err = orphans(ctx, o, report)
+			}
+			return s, err
+		}
+		for _, row := range rows {
+			s.Blobs++
+			s.Bytes += row.Size
+			finding, err := one(ctx, o, row)
+			if err != nil {
+				return s, err
+			}
+			if finding != nil {
+				report(*finding)
+			}
+			after = row.SHA256
+		}
+	}
+}
+
+func (s *Summary) count(f Finding) {
+	switch f.Kind {
+	case Damaged:
+		s.Damaged++
+	case Missing:
+		s.Missing++
+	case Orphan:
+		s.Orphan++
+	}
+	if !f.Healed {
+		s.Unhealed++
+	}
+}
+
+// one checks one blob; a good one is nil.
+func one(ctx context.Context, o Options, row index.BlobRow) (*Finding, error) {
+	digest := blob.Digest(row.SHA256)
+	good, err := o.Blobs.Verify(ctx, digest, o.Wait)
+	kind := Damaged
+	switch {
+	case errors.Is(err, blob.ErrNotFound):
+		kind = Missing
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err == nil && good:
+		return nil, nil
+	}
+	files, err := o.Index.FilesOf(ctx, row.SHA256)
+	if err != nil {
+		return nil, err
+	}
+	if kind == Missing && len(files) == 0 {
+		return nil, nil // garbage that is being unlinked
+	}
+	f := &Finding{Kind: kind, Digest: digest, Size: row.Size, Files: files}
+	if o.Repair {
+		heal(ctx, o, f)
+	}
+	return f, ctx.Err()
+}
+
+// heal sets the blob aside, forgets the rows of caches and fetches every file again.
+func heal(ctx context.Context, o Options, f *Finding) {
+	if f.Kind == Damaged {
+		if err := o.Blobs.SetAside(ctx, f.Digest); err != nil && !errors.Is(err, blob.ErrNotFound) {
+			f.Trouble = err.Error()
+			return
+		}
+	}
+	if err := o.Index.DropCachedFiles(ctx, string(f.Digest)); err != nil {
+		f.Trouble = err.Error()
+		return
+	}
+	for _, file := range f.Files {
+		if o.Fetch == nil {
+			if file.Member == index.LocalMember {
+				f.Trouble = fmt.Sprintf("%s of %s was published here: upload it again", file.Name, file.Revision)
+			}
+			continue
+		}
+		err := o.Fetch(ctx, file)
+		if err == nil && file.Member == index.LocalMember {
+			_, err = o.Blobs.Stat(ctx, f.Digest) // a published revision needs these very bytes
+		}
+		if err != nil {
+			f.Trouble = fmt.Sprintf("%s of %s: %v", file.Name, file.Revision, err)
+		}
+	}
+	f.Healed = f.Trouble == ""
+}
+
+// orphans finds blobs on disk that the index does not know.
+func orphans(ctx context.Context, o Options, report func(Finding)) error {
+	return o.Blobs.Walk(ctx, func(d blob.Digest, size int64) error {
+		known, err := o.Index.HasBlob(ctx, string(d))
+		if err != nil || known {
+			return err
+		}
+		f := Finding{Kind: Orphan, Digest: d, Size: size}
+		if o.Repair {
+			_, err := o.Blobs.Delete(ctx, d, func() (bool, error) { return o.Index.HasBlob(ctx, string(d)) })
+			f.Healed = err == nil
+			if err != nil {
+				f.Trouble = err.Error()
+			}
+		}
+		report(f)
+		return nil
+	})
+}
