@@ -61,17 +61,17 @@ func (g *guarded) expire() {
 func TestLogin(t *testing.T) {
 	both := []string{"/v2/users/authenticate", "/v1/users/authenticate"}
 	tests := map[string]struct {
-		server         guarded
+		server         *guarded
 		user, password string
 		want           string
 		wantAsked      int
 	}{
-		"v2 route":       {guarded{routes: both[:1]}, "me", "s3cret", "ok", 2},
-		"v1 route":       {guarded{routes: both[1:]}, "me", "s3cret", "ok", 3},
-		"no route":       {guarded{basic: true}, "me", "s3cret", "ok", 3},
-		"wrong password": {guarded{routes: both}, "me", "other", "unavailable: it refuses the configured user name or password", 1},
-		"anonymous":      {guarded{routes: both}, "", "", "unavailable: asks for a login, or refuses the configured one (401)", 1},
-		"useless token":  {guarded{routes: both, deny: true}, "me", "s3cret", "unavailable: asks for a login, or refuses the configured one (401)", 2},
+		"v2 route":       {&guarded{routes: both[:1]}, "me", "s3cret", "ok", 2},
+		"v1 route":       {&guarded{routes: both[1:]}, "me", "s3cret", "ok", 3},
+		"no route":       {&guarded{basic: true}, "me", "s3cret", "ok", 3},
+		"wrong password": {&guarded{routes: both}, "me", "other", "unavailable: it refuses the configured user name or password", 1},
+		"anonymous":      {&guarded{routes: both}, "", "", "unavailable: asks for a login, or refuses the configured one (401)", 1},
+		"useless token":  {&guarded{routes: both, deny: true}, "me", "s3cret", "unavailable: asks for a login, or refuses the configured one (401)", 2},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -163,8 +163,11 @@ func TestBadTokens(t *testing.T) {
 			w.Header().Set("Content-Type", "text/html; x=y")
 			io.WriteString(w, "t")
 		}, "unavailable: answered the login with a web page"},
-		"hidden page": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Type", "text/plain"); io.WriteString(w, "<b>x</b><html>") }, "unavailable: answered the login with something that is not a token"},
-		"empty":       {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Type", "text/plain") }, "unavailable: answered the login with something that is not a token"},
+		"hidden page": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/plain")
+			io.WriteString(w, "<b>x</b><html>")
+		}, "unavailable: answered the login with something that is not a token"},
+		"empty": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Type", "text/plain") }, "unavailable: answered the login with something that is not a token"},
 		"two lines": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/plain")
 			io.WriteString(w, "a\nb")
