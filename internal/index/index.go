@@ -22,7 +22,7 @@ var migrations embed.FS
 // DB is the index. All methods may be called concurrently. SQLite takes one writer at a time, so there are two
 // pools: one connection that writes, many that only read. No method holds a transaction across network or disk copies.
 type DB struct {
-	read  *sql.DB
+	read  *reader
 	write *sql.DB
 }
 
@@ -42,7 +42,7 @@ func Open(ctx context.Context, path string) (*DB, error) {
 	}
 	read.SetMaxOpenConns(8)
 	read.SetMaxIdleConns(8)
-	db := &DB{read: read, write: write}
+	db := &DB{read: newReader(read), write: write}
 	if err := db.Ping(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
