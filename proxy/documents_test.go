@@ -11,7 +11,7 @@ import (
 )
 
 // hotWorld keeps answers; what is set is seen at once.
-func hotWorld(t *testing.T) *world {
+func hotWorld(t testing.TB) *world {
 	w := newWorld(t, func(o *Options) { o.Memory = 4 << 20 })
 	w.upstream.have(t, "hello/1.0@demo/testing#r1", recipeFiles)
 	w.upstream.have(t, "hello/1.0@demo/testing#r1:aaa1#p1", packageFiles)
@@ -246,5 +246,24 @@ func TestNoMemoryKeepsNothing(t *testing.T) {
 func TestJSONDocumentFails(t *testing.T) {
 	if _, err := jsonDocument(func() {}); err == nil || errors.Is(err, conan.ErrInvalid) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// BenchmarkWarmAnswer is what installs ask most: for a binary that is there, for one that is not, and for a manifest.
+func BenchmarkWarmAnswer(b *testing.B) {
+	for name, path := range map[string]string{
+		"found":    helloV2 + "/latest",
+		"missing":  helloV2 + "/revisions/r1/packages/nope/latest",
+		"manifest": helloV2 + "/revisions/r1/files/conanmanifest.txt",
+	} {
+		b.Run(name, func(b *testing.B) {
+			w := hotWorld(b)
+			w.warm(path)
+			handler := w.server.Handler()
+			b.ReportAllocs()
+			for b.Loop() {
+				handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", path, nil))
+			}
+		})
 	}
 }

@@ -8,6 +8,10 @@ import (
 
 // logAccess writes the line of a request. Query strings, tokens and signatures never are in it.
 func (s *Server) logAccess(r *request, took time.Duration) {
+	line := s.access.Check(zap.InfoLevel, "request")
+	if line == nil {
+		return
+	}
 	resp, req := r.Response(), r.Request()
 	fields := []zap.Field{
 		zap.String("method", req.Method),
@@ -28,7 +32,7 @@ func (s *Server) logAccess(r *request, took time.Duration) {
 	if r.aborted {
 		fields = append(fields, zap.Bool("aborted", true))
 	}
-	s.access.Info("request", fields...)
+	line.Write(fields...)
 }
 
 // clipPath bounds a path that a line of the log quotes.

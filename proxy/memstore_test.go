@@ -471,10 +471,20 @@ func changed(files map[string]string, name, text string) map[string]string {
 	return out
 }
 
-// have puts a revision into the store, past the publisher.
-func (m *memStore) have(t *testing.T, rev string, files map[string]string) conan.Revision {
+// have puts a revision, "hello/1.0#r1:id#p1", into the store, past the publisher.
+func (m *memStore) have(t testing.TB, rev string, files map[string]string) conan.Revision {
 	t.Helper()
-	r := mustRevision(t, rev)
+	recipe, pkg, _ := strings.Cut(rev, ":")
+	refText, rrev, _ := strings.Cut(recipe, "#")
+	id, prev, _ := strings.Cut(pkg, "#")
+	ref, err := conan.ParseRef(refText)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := conan.NewRevision(ref, rrev, id, prev)
+	if err != nil {
+		t.Fatal(err)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.add(r, bytesOf(files))

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -14,7 +15,7 @@ import (
 // authenticate changes a user name and a password for a token, the whole body of the answer.
 func (s *Server) authenticate(r *request) error {
 	token, err := s.login(r)
-	if judge(err).status == http.StatusUnauthorized && err != nil {
+	if errors.Is(err, errLogin) {
 		r.Response().Header().Set(echo.HeaderWWWAuthenticate, `Basic realm="conanproxy", charset="UTF-8"`)
 	}
 	if err != nil {

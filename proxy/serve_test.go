@@ -225,7 +225,7 @@ func TestSendfileIsNotHidden(t *testing.T) {
 	}
 	w := newWorld(t)
 	w.local.have(t, "hello/1.0@demo/testing#r1", recipeFiles)
-	if err := w.server.SetViews([]View{{Name: ViewAll, Resolver: mustResolver(t, ResolverOptions{Local: fileSource{w.local, path}})}}); err != nil {
+	if err := w.server.SetViews([]View{{Name: ViewAll, Resolver: resolverOver(t, ResolverOptions{Local: fileSource{w.local, path}})}}); err != nil {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct {
@@ -346,7 +346,7 @@ func TestV1SnapshotOfListedButMissingFileIsNot404(t *testing.T) {
 	w := newWorld(t)
 	w.upstream.have(t, "hello/1.0@demo/testing#r1", recipeFiles)
 	w.upstream.noMD5 = true
-	if err := w.server.SetViews([]View{{Name: ViewAll, Resolver: mustResolver(t, ResolverOptions{Upstreams: []Member{{Name: "conancenter", Source: forgetful{w.upstream}}}})}}); err != nil {
+	if err := w.server.SetViews([]View{{Name: ViewAll, Resolver: resolverOver(t, ResolverOptions{Upstreams: []Member{{Name: "conancenter", Source: forgetful{w.upstream}}}})}}); err != nil {
 		t.Fatal(err)
 	}
 	wantStatus(t, w.get(helloPath), http.StatusServiceUnavailable)

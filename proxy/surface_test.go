@@ -184,7 +184,7 @@ func (panicking) Snapshot(context.Context, conan.Revision) (conan.Snapshot, erro
 func TestPanicIsAnInternalError(t *testing.T) {
 	w := newWorld(t)
 	w.local.have(t, "hello/1.0@demo/testing#r1", recipeFiles)
-	if err := w.server.SetViews([]View{{Name: ViewAll, Resolver: mustResolver(t, ResolverOptions{Local: panicking{w.local}})}}); err != nil {
+	if err := w.server.SetViews([]View{{Name: ViewAll, Resolver: resolverOver(t, ResolverOptions{Local: panicking{w.local}})}}); err != nil {
 		t.Fatal(err)
 	}
 	resp := w.get(helloV2 + "/revisions/r1/files")

@@ -180,10 +180,10 @@ func (s *Server) link(r *request, up conan.Upload) error {
 		mayRead := func(ref conan.Ref) bool { return s.guard.MayRead(r.caller, ref) == nil }
 		err = s.publisher.Link(r.ctx(), up, mayRead)
 	}
-	if judge(err).status == http.StatusInternalServerError && err != nil {
-		s.log.Warn("link by checksum", zap.Stringer("revision", up.Revision), zap.String("file", up.Name), zap.Error(err))
-	}
 	if err != nil {
+		if judge(err).status == http.StatusInternalServerError {
+			s.log.Warn("link by checksum", zap.Stringer("revision", up.Revision), zap.String("file", up.Name), zap.Error(err))
+		}
 		return refuse(http.StatusNotFound, "send the file: it cannot be linked by its checksum")
 	}
 	r.stored()

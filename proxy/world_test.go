@@ -25,7 +25,7 @@ import (
 
 // world is a server over two stores in memory: the local one, and one that plays a cache over an upstream.
 type world struct {
-	t        *testing.T
+	t        testing.TB
 	server   *Server
 	guard    *Guard
 	local    *memStore
@@ -40,7 +40,7 @@ type world struct {
 //
 // Users are demo, other and "mü". secret/* is read by demo only; locked/* is written by other only; all else is
 // read by everybody and written by every user.
-func newWorld(t *testing.T, change ...func(*Options)) *world {
+func newWorld(t testing.TB, change ...func(*Options)) *world {
 	t.Helper()
 	w := &world{t: t, now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC), registry: prometheus.NewRegistry()}
 	clock := func() time.Time { return w.now }
@@ -73,7 +73,7 @@ func newWorld(t *testing.T, change ...func(*Options)) *world {
 	return w
 }
 
-func newTestGuard(t *testing.T, clock func() time.Time) *Guard {
+func newTestGuard(t testing.TB, clock func() time.Time) *Guard {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "users")
 	var lines strings.Builder
@@ -103,10 +103,19 @@ func newTestGuard(t *testing.T, clock func() time.Time) *Guard {
 func (w *world) views() []View {
 	upstream := Member{Name: "conancenter", Source: w.upstream}
 	return []View{
-		{Name: ViewAll, Resolver: mustResolver(w.t, ResolverOptions{Local: w.local, Upstreams: []Member{upstream}}), Writable: true},
-		{Name: ViewLocal, Resolver: mustResolver(w.t, ResolverOptions{Local: w.local}), Writable: true},
-		{Name: "conancenter", Resolver: mustResolver(w.t, ResolverOptions{Upstreams: []Member{upstream}})},
+		{Name: ViewAll, Resolver: resolverOver(w.t, ResolverOptions{Local: w.local, Upstreams: []Member{upstream}}), Writable: true},
+		{Name: ViewLocal, Resolver: resolverOver(w.t, ResolverOptions{Local: w.local}), Writable: true},
+		{Name: "conancenter", Resolver: resolverOver(w.t, ResolverOptions{Upstreams: []Member{upstream}})},
 	}
+}
+
+func resolverOver(t testing.TB, o ResolverOptions) *Resolver {
+	t.Helper()
+	r, err := NewResolver(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
 
 // token is what demo gets for a login.
@@ -174,7 +183,7 @@ func (w *world) get(path string) *http.Response {
 	return w.do(call{method: http.MethodGet, path: path})
 }
 
-func bodyOf(t *testing.T, resp *http.Response) string {
+func bodyOf(t testing.TB, resp *http.Response) string {
 	t.Helper()
 	b, err := io.ReadAll(resp.Body)
 	if err != nil {
@@ -184,7 +193,7 @@ func bodyOf(t *testing.T, resp *http.Response) string {
 }
 
 // wantStatus checks the status and shows the body if it is another.
-func wantStatus(t *testing.T, resp *http.Response, want int) {
+func wantStatus(t testing.TB, resp *http.Response, want int) {
 	t.Helper()
 	if resp.StatusCode != want {
 		t.Errorf("status %d (%s), want %d", resp.StatusCode, bodyOf(t, resp), want)
@@ -192,7 +201,7 @@ func wantStatus(t *testing.T, resp *http.Response, want int) {
 }
 
 // wantJSON checks status, content type and the value.
-func wantJSON(t *testing.T, resp *http.Response, want string) {
+func wantJSON(t testing.TB, resp *http.Response, want string) {
 	t.Helper()
 	wantStatus(t, resp, http.StatusOK)
 	if got := resp.Header.Get("Content-Type"); got != "application/json" {
@@ -211,7 +220,7 @@ func wantJSON(t *testing.T, resp *http.Response, want string) {
 }
 
 // urlsOf reads an answer of names and URLs.
-func urlsOf(t *testing.T, resp *http.Response) map[string]string {
+func urlsOf(t testing.TB, resp *http.Response) map[string]string {
 	t.Helper()
 	wantStatus(t, resp, http.StatusOK)
 	var urls map[string]string
