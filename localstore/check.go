@@ -56,7 +56,7 @@ func (s *Store) check(ctx context.Context, c *candidate) error {
 		case f.Name == conan.RecipeFile || f.Name == conan.InfoFile:
 			small[f.Name] = f.MD5
 		case conan.IsArchive(f.Name) && !c.unchanged():
-			members, err := s.members(ctx, f, c.files[f.Name].Members)
+			members, err := s.members(ctx, c.stage.ID, f)
 			if err != nil {
 				return fmt.Errorf("%s of %s: %w", f.Name, c.rev, err)
 			}
@@ -100,7 +100,11 @@ func (c *candidate) checkSmall(small map[string]string) error {
 }
 
 // members is the list of an archive: the one that was kept, else a new one from the stored bytes.
-func (s *Store) members(ctx context.Context, f conan.FileInfo, kept string) ([]conan.Member, error) {
+func (s *Store) members(ctx context.Context, stage string, f conan.FileInfo) ([]conan.Member, error) {
+	kept, err := s.index.StagedMembers(ctx, stage, f.Name, f.SHA256)
+	if err != nil {
+		return nil, err
+	}
 	if kept != "" {
 		var list []conan.Member
 		if err := json.Unmarshal([]byte(kept), &list); err != nil {

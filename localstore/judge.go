@@ -17,9 +17,9 @@ import (
 // candidate is what a stage would become.
 type candidate struct {
 	stage    index.Stage
-	files    map[string]index.StagedFile // what was sent, metadata left out; then also what is taken over
-	rows     map[string]string           // every row of the stage but metadata: name → sha256
-	takeover []string                    // names taken over from the base revision
+	files    map[string]conan.FileInfo // what was sent, metadata left out; then also what is taken over
+	rows     map[string]string         // every row of the stage but metadata: name → sha256
+	takeover []string                  // names taken over from the base revision
 
 	manifest *conan.Manifest
 	rev      conan.Revision // pinned, once identify has run
@@ -33,7 +33,7 @@ func (s *Store) load(ctx context.Context, id string) (*candidate, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &candidate{stage: st, files: make(map[string]index.StagedFile), rows: make(map[string]string)}
+	c := &candidate{stage: st, files: make(map[string]conan.FileInfo), rows: make(map[string]string)}
 	for _, f := range st.Files {
 		if conan.IsMetadata(f.Name) {
 			continue
@@ -99,7 +99,7 @@ func (s *Store) identify(ctx context.Context, c *candidate, base conan.Snapshot)
 			return err
 		}
 	}
-	text, err := s.readSmall(ctx, c.files[conan.ManifestFile].FileInfo, conan.MaxManifestSize)
+	text, err := s.readSmall(ctx, c.files[conan.ManifestFile], conan.MaxManifestSize)
 	if err != nil {
 		return err
 	}
@@ -151,8 +151,7 @@ func (s *Store) identifyPackage(ctx context.Context, c *candidate, base conan.Sn
 
 // readInfo reads the conaninfo.txt that was sent, or that of the base revision if the manifest means the same one.
 func (s *Store) readInfo(ctx context.Context, c *candidate, base conan.Snapshot) error {
-	f, ok := c.files[conan.InfoFile]
-	info := f.FileInfo
+	info, ok := c.files[conan.InfoFile]
 	if !ok {
 		info, ok = base.Find(conan.InfoFile)
 		if !ok || info.MD5 != c.manifest.Files[conan.InfoFile] {
@@ -252,7 +251,7 @@ func (c *candidate) dropLeftovers() {
 func (c *candidate) whole() conan.Snapshot {
 	var out conan.Snapshot
 	for _, f := range c.files {
-		out = append(out, f.FileInfo)
+		out = append(out, f)
 	}
 	for _, f := range c.existing {
 		if _, sent := c.files[f.Name]; !sent {
@@ -279,9 +278,8 @@ func (s *Store) takeOver(ctx context.Context, c *candidate, base conan.Snapshot,
 	}
 	st := c.stage
 	st.Touched = s.now()
-	f := index.StagedFile{FileInfo: info}
 	err := s.blobs.Keep(ctx, blob.Digest(info.SHA256), func() error {
-		_, err := s.index.PutStaged(ctx, st, f)
+		_, err := s.index.PutStaged(ctx, st, index.StagedFile{FileInfo: info})
 		return err
 	})
 	if errors.Is(err, blob.ErrNotFound) {
@@ -290,7 +288,7 @@ func (s *Store) takeOver(ctx context.Context, c *candidate, base conan.Snapshot,
 	if err != nil {
 		return err
 	}
-	c.files[info.Name] = f
+	c.files[info.Name] = info
 	c.rows[info.Name] = info.SHA256
 	c.takeover = append(c.takeover, info.Name)
 	return nil

@@ -45,7 +45,7 @@ func (c *candidate) added() []conan.FileInfo {
 	}
 	for name, f := range c.files {
 		if _, there := c.existing.Find(name); !there {
-			out = append(out, f.FileInfo)
+			out = append(out, f)
 		}
 	}
 	return out

@@ -70,7 +70,7 @@ func judgedFiles(ctx context.Context, tx *sql.Tx, p Publication) ([]conan.FileIn
 	now := make(map[string]string)
 	for _, f := range staged {
 		if conan.IsMetadata(f.Name) {
-			files = append(files[:len(files):len(files)], f.FileInfo)
+			files = append(files[:len(files):len(files)], f)
 		} else {
 			now[f.Name] = f.SHA256
 		}
@@ -177,7 +177,7 @@ func (db *DB) Adopt(ctx context.Context, stageID string, recipe conan.Revision, 
 		o := PutOptions{Time: published, Adopted: true}
 		now := make(map[string]string)
 		for _, f := range staged {
-			o.Files = append(o.Files, f.FileInfo)
+			o.Files = append(o.Files, f)
 			now[f.Name] = f.SHA256
 		}
 		if !maps.Equal(now, files) {

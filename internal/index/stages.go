@@ -25,10 +25,10 @@ type Stage struct {
 	Declared       map[string]int64 // names and sizes of a declared set; nil for an undeclared one
 	Base           conan.Revision   // the revision that the client saw; the zero value if none
 	Touched        time.Time        // when it was made or last took a file
-	Files          []StagedFile     // sorted by name
+	Files          []conan.FileInfo // sorted by name
 }
 
-// StagedFile is one file of a stage.
+// StagedFile is one file to be put into a stage.
 type StagedFile struct {
 	conan.FileInfo
 	Members string // the list of an archive's members as the store wrote it; empty if it was not made
@@ -109,22 +109,33 @@ type queryer interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-func stagedFiles(ctx context.Context, q queryer, id string) ([]StagedFile, error) {
-	rows, err := q.QueryContext(ctx, `SELECT x.name, b.size, b.md5, b.sha1, b.sha256, x.members
+func stagedFiles(ctx context.Context, q queryer, id string) ([]conan.FileInfo, error) {
+	rows, err := q.QueryContext(ctx, `SELECT x.name, b.size, b.md5, b.sha1, b.sha256
 		FROM stage_files x JOIN blobs b ON b.sha256 = x.sha256 WHERE x.stage_id = $1 ORDER BY x.name`, id)
 	if err != nil {
 		return nil, fmt.Errorf("read staged files: %w", err)
 	}
 	defer rows.Close()
-	var out []StagedFile
+	var out []conan.FileInfo
 	for rows.Next() {
-		var f StagedFile
-		if err := rows.Scan(&f.Name, &f.Size, &f.MD5, &f.SHA1, &f.SHA256, &f.Members); err != nil {
+		var f conan.FileInfo
+		if err := rows.Scan(&f.Name, &f.Size, &f.MD5, &f.SHA1, &f.SHA256); err != nil {
 			return nil, fmt.Errorf("read staged files: %w", err)
 		}
 		out = append(out, f)
 	}
 	return out, rows.Err()
+}
+
+// StagedMembers returns the list of an archive's members that was kept for these bytes in a stage; empty if none was.
+func (db *DB) StagedMembers(ctx context.Context, id, name, sha256 string) (string, error) {
+	var members string
+	err := db.read.QueryRowContext(ctx, `SELECT members FROM stage_files WHERE stage_id = $1 AND name = $2 AND sha256 = $3`,
+		id, name, sha256).Scan(&members)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return "", fmt.Errorf("read staged members: %w", err)
+	}
+	return members, nil
 }
 
 // StageExists tells whether the stage is there.

@@ -1,0 +1,284 @@
+package index
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"conanproxy/internal/conan"
+)
+
+var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+func mustStage(t *testing.T, db *DB, s Stage, names ...string) map[string]string {
+	t.Helper()
+	got := make(map[string]string)
+	for i, name := range names {
+		f := testFile(name, 100*len(s.ID)+i, 10)
+		if _, err := db.PutStaged(t.Context(), s, StagedFile{FileInfo: f}); err != nil {
+			t.Fatal(err)
+		}
+		got[name] = f.SHA256
+	}
+	return got
+}
+
+func infos(t *testing.T, db *DB, id string) []conan.FileInfo {
+	t.Helper()
+	s, err := db.Stage(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Files
+}
+
+func same(t *testing.T, what string, got, want any) {
+	t.Helper()
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+}
+
+func failsWith(t *testing.T, what string, got, want error) {
+	t.Helper()
+	if !errors.Is(got, want) {
+		t.Errorf("%s: error %v, want %v", what, got, want)
+	}
+}
+
+func TestStageRoundTrip(t *testing.T) {
+	db := openForTest(t, t.TempDir())
+	ref := conan.Ref{Name: "hello", Version: "1.0", User: "solo"}
+	base := conan.Revision{Ref: ref, RRev: "r1", PackageID: "p1", PRev: "v1"}
+	want := Stage{
+		ID: "upload-1", Revision: conan.Revision{Ref: ref, PackageID: "p1"}, Uploader: "ann",
+		Declared: map[string]int64{"conaninfo.txt": 0}, Base: base, Touched: noon,
+	}
+	failsWith(t, "create", db.CreateStage(t.Context(), want), nil)
+	got, err := db.Stage(t.Context(), want.ID)
+	failsWith(t, "read", err, nil)
+	same(t, "stage", got, want)
+
+	file := testFile("conaninfo.txt", 7, 10)
+	want.Touched = noon.Add(time.Hour)
+	names, err := db.PutStaged(t.Context(), want, StagedFile{FileInfo: file, Members: "[]"})
+	failsWith(t, "put", err, nil)
+	same(t, "names", names, []string{"conaninfo.txt"})
+	want.Files = []conan.FileInfo{file}
+	got, err = db.Stage(t.Context(), want.ID)
+	failsWith(t, "read", err, nil)
+	same(t, "stage with a file", got, want)
+	for sum, kept := range map[string]string{file.SHA256: "[]", "other": ""} {
+		members, err := db.StagedMembers(t.Context(), want.ID, "conaninfo.txt", sum)
+		failsWith(t, "members", err, nil)
+		same(t, "members", members, kept)
+	}
+
+	_, err = db.Stage(t.Context(), "upload-2")
+	failsWith(t, "unknown stage", err, ErrNoStage)
+	want.ID = "upload-2"
+	_, err = db.PutStaged(t.Context(), want, StagedFile{FileInfo: file})
+	failsWith(t, "file of an unknown declared stage", err, ErrNoStage)
+}
+
+func TestPutStagedReplaces(t *testing.T) {
+	db := openForTest(t, t.TempDir())
+	s := Stage{ID: "set-1", Revision: testRevision(1), Touched: noon}
+	for i := range 2 {
+		if _, err := db.PutStaged(t.Context(), s, StagedFile{FileInfo: testFile("conanfile.py", i, 10)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	same(t, "files", infos(t, db, s.ID), []conan.FileInfo{testFile("conanfile.py", 1, 10)})
+	garbage, err := db.Garbage(t.Context(), 10)
+	failsWith(t, "garbage", err, nil)
+	same(t, "garbage", garbage, []string{testFile("conanfile.py", 0, 10).SHA256})
+}
+
+func TestPublishLooksAgain(t *testing.T) {
+	db := openForTest(t, t.TempDir())
+	rev := testRevision(1)
+	s := Stage{ID: "set-1", Revision: rev, Touched: noon}
+	staged := mustStage(t, db, s, "conanfile.py", "conanmanifest.txt", "metadata/x")
+	delete(staged, "metadata/x")
+	good := Publication{StageID: s.ID, Revision: rev, Files: infos(t, db, s.ID)[:2], Staged: staged, Now: noon}
+
+	changed := good
+	changed.Staged = map[string]string{"conanfile.py": "another"}
+	failsWith(t, "another file", db.Publish(t.Context(), changed), ErrStageChanged)
+	changed = good
+	changed.Existing = staged
+	failsWith(t, "a revision that is gone", db.Publish(t.Context(), changed), ErrStageChanged)
+	changed = good
+	changed.StageID = "set-2"
+	failsWith(t, "a stage that is gone", db.Publish(t.Context(), changed), ErrNoStage)
+	if files, err := db.Files(t.Context(), LocalMember, rev); err != nil || len(files) != 0 {
+		t.Fatalf("files before publication: %v, %v", files, err)
+	}
+
+	failsWith(t, "publish", db.Publish(t.Context(), good), nil)
+	files, err := db.Files(t.Context(), LocalMember, rev)
+	failsWith(t, "files", err, nil)
+	var names []string
+	for _, f := range files {
+		names = append(names, f.Name)
+	}
+	same(t, "names", names, []string{"conanfile.py", "conanmanifest.txt", "metadata/x"})
+	_, err = db.Stage(t.Context(), s.ID)
+	failsWith(t, "the stage afterwards", err, ErrNoStage)
+
+	mustStage(t, db, s, "conanfile.py", "conanmanifest.txt")
+	failsWith(t, "a revision that came meanwhile", db.Publish(t.Context(), good), ErrStageChanged)
+}
+
+// publishAt publishes rev at a time by the clock and returns the time that it got.
+func publishAt(t *testing.T, db *DB, rev conan.Revision, now time.Time) time.Time {
+	t.Helper()
+	s := Stage{ID: "set-" + rev.String(), Revision: rev, Touched: now}
+	staged := mustStage(t, db, s, "conanmanifest.txt")
+	p := Publication{StageID: s.ID, Revision: rev, Files: infos(t, db, s.ID), Staged: staged, Now: now}
+	if old, err := db.Files(t.Context(), LocalMember, rev); err == nil && len(old) > 0 {
+		p.Existing, p.Files = staged, nil
+	}
+	if err := db.Publish(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	got, err := db.Find(t.Context(), LocalMember, rev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got.Time
+}
+
+func TestPublicationTimes(t *testing.T) {
+	db := openForTest(t, t.TempDir())
+	ref := conan.Ref{Name: "hello", Version: "1.0"}
+	a, b := conan.Revision{Ref: ref, RRev: "a"}, conan.Revision{Ref: ref, RRev: "b"}
+	pa, pb := conan.Revision{Ref: ref, RRev: "a", PackageID: "p", PRev: "1"}, conan.Revision{Ref: ref, RRev: "a", PackageID: "p", PRev: "2"}
+	other := conan.Revision{Ref: conan.Ref{Name: "other", Version: "1.0"}, RRev: "a"}
+	steps := []struct {
+		what string
+		rev  conan.Revision
+		now  time.Time
+		want time.Time
+	}{
+		{"first", a, noon, noon},
+		{"newest again", a, noon.Add(time.Second), noon},
+		{"in the same microsecond", b, noon, noon.Add(time.Microsecond)},
+		{"clock went back", pa, noon.Add(-time.Hour), noon.Add(2 * time.Microsecond)},
+		{"a second package revision", pb, noon.Add(time.Second), noon.Add(time.Second)},
+		{"the newest package again", pb, noon.Add(time.Minute), noon.Add(time.Second)},
+		{"an older recipe again", a, noon.Add(time.Second), noon.Add(time.Second + time.Microsecond)},
+		{"an older package again", pa, noon.Add(time.Hour), noon.Add(time.Hour)},
+		{"another reference", other, noon, noon},
+	}
+	for _, step := range steps {
+		same(t, step.what, publishAt(t, db, step.rev, step.now), step.want)
+	}
+}
+
+func TestPublishNeedsRecipe(t *testing.T) {
+	db := openForTest(t, t.TempDir())
+	ref := conan.Ref{Name: "hello", Version: "1.0"}
+	rev := conan.Revision{Ref: ref, RRev: "a", PackageID: "p", PRev: "1"}
+	s := Stage{ID: "set-p", Revision: rev, Touched: noon}
+	staged := mustStage(t, db, s, "conanmanifest.txt")
+	p := Publication{StageID: s.ID, Revision: rev, Files: infos(t, db, s.ID), Staged: staged, Now: noon, RecipeStage: "set-recipe"}
+	failsWith(t, "no recipe", db.Publish(t.Context(), p), conan.ErrNotFound)
+	mustStage(t, db, Stage{ID: "set-recipe", Revision: rev.Recipe(), Touched: noon}, "conanfile.py")
+	failsWith(t, "recipe under way", db.Publish(t.Context(), p), nil)
+	refs, err := db.RecipeRefs(t.Context(), LocalMember)
+	failsWith(t, "references", err, nil)
+	same(t, "references with recipes", refs, []conan.Ref(nil))
+
+	stages, hidden, err := db.SweepStages(t.Context(), noon.Add(time.Second))
+	failsWith(t, "sweep", err, nil)
+	same(t, "swept", []int{stages, hidden}, []int{1, 1})
+	garbage, err := db.Garbage(t.Context(), 10)
+	failsWith(t, "garbage", err, nil)
+	same(t, "garbage", len(garbage), 2)
+}
+
+func TestAdoptKeepsWhatIsThere(t *testing.T) {
+	db := openForTest(t, t.TempDir())
+	rev := conan.Revision{Ref: conan.Ref{Name: "hello", Version: "1.0"}, RRev: "a"}
+	s := Stage{ID: "adopt-1", Revision: rev, Touched: noon}
+	staged := mustStage(t, db, s, "conanmanifest.txt")
+	failsWith(t, "other files", db.Adopt(t.Context(), s.ID, rev, noon, map[string]string{"x": "y"}), ErrStageChanged)
+	failsWith(t, "adopt", db.Adopt(t.Context(), s.ID, rev, noon, staged), nil)
+	got, err := db.Find(t.Context(), LocalMember, rev)
+	failsWith(t, "find", err, nil)
+	same(t, "adopted", []any{got.Adopted, got.Time}, []any{true, noon})
+
+	same(t, "publishing makes it our own", publishAtExisting(t, db, rev, noon.Add(time.Hour), staged), noon.Add(time.Hour))
+	mustStage(t, db, s, "conanmanifest.txt")
+	failsWith(t, "adopt again", db.Adopt(t.Context(), s.ID, rev, noon, staged), nil)
+	got, err = db.Find(t.Context(), LocalMember, rev)
+	failsWith(t, "find", err, nil)
+	same(t, "not adopted any more", []any{got.Adopted, got.Time}, []any{false, noon.Add(time.Hour)})
+	_, err = db.Stage(t.Context(), s.ID)
+	failsWith(t, "the stage afterwards", err, ErrNoStage)
+}
+
+func publishAtExisting(t *testing.T, db *DB, rev conan.Revision, now time.Time, existing map[string]string) time.Time {
+	t.Helper()
+	s := Stage{ID: "set-1", Revision: rev, Touched: now}
+	staged := mustStage(t, db, s, "conanmanifest.txt")
+	p := Publication{StageID: s.ID, Revision: rev, Staged: staged, Existing: existing, Now: now}
+	if err := db.Publish(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	got, err := db.Find(t.Context(), LocalMember, rev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got.Time
+}
+
+func TestHoldersBySHA1(t *testing.T) {
+	db := openForTest(t, t.TempDir())
+	file := testFile("conanfile.py", 1, 10)
+	file.SHA1 = "sha1"
+	a, b := testRevision(1), testRevision(2)
+	for member, rev := range map[string]conan.Revision{LocalMember: a, "far": b} {
+		if err := db.PutRevision(t.Context(), member, rev, PutOptions{Time: noon, Files: []conan.FileInfo{file}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := db.PutStaged(t.Context(), Stage{ID: "set-1", Revision: testRevision(3), Touched: noon}, StagedFile{FileInfo: file}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := db.HoldersBySHA1(t.Context(), "sha1")
+	failsWith(t, "holders", err, nil)
+	want := file
+	want.Name = ""
+	same(t, "holders", got, []Holder{{FileInfo: want, Refs: []conan.Ref{a.Ref, b.Ref}}})
+	got, err = db.HoldersBySHA1(t.Context(), "other")
+	failsWith(t, "holders", err, nil)
+	same(t, "holders of another", got, []Holder(nil))
+}
+
+func TestRemovalsAreAudited(t *testing.T) {
+	db := openForTest(t, t.TempDir())
+	rev := conan.Revision{Ref: conan.Ref{Name: "hello", Version: "1.0"}, RRev: "a"}
+	publishAt(t, db, rev, noon)
+	mustStage(t, db, Stage{ID: "upload-of-it", Revision: conan.Revision{Ref: rev.Ref}, Touched: noon}, "conanfile.py")
+	mustStage(t, db, Stage{ID: "upload-of-another", Revision: testRevision(1), Touched: noon}, "conanfile.py")
+
+	failsWith(t, "remove files", db.RemoveFiles(t.Context(), rev, []string{"conan_export.tgz"}, Audit{"ann", "remove_files", "x"}, noon), nil)
+	whole := conan.Removal{Revision: conan.Revision{Ref: rev.Ref}}
+	failsWith(t, "remove", db.RemoveLocal(t.Context(), whole, Audit{"bob", "remove", "y"}, noon), nil)
+	failsWith(t, "remove again", db.RemoveLocal(t.Context(), whole, Audit{"eve", "remove", "z"}, noon), conan.ErrNotFound)
+	failsWith(t, "remove files of nothing", db.RemoveFiles(t.Context(), rev, nil, Audit{"eve", "remove_files", "z"}, noon), conan.ErrNotFound)
+
+	lines, err := column[string](t.Context(), db.read, `SELECT usr || ' ' || action || ' ' || target || ' ' || time FROM audit ORDER BY id`)
+	failsWith(t, "audit", err, nil)
+	at := fmt.Sprint(noon.UnixMicro())
+	same(t, "audit lines", lines, []string{"ann remove_files x " + at, "bob remove y " + at})
+	stages, err := column[string](t.Context(), db.read, `SELECT id FROM stages`)
+	failsWith(t, "stages", err, nil)
+	same(t, "stages that are left", stages, []string{"upload-of-another"})
+}
