@@ -121,6 +121,7 @@ func (s *Server) userOf(r *http.Request) string {
 	return user
 }
 
+// search lists every match once; without a pattern, as conan_server does, once for each of its revisions.
 func (s *Server) search(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	p, err := conan.ParsePattern(q.Get("q"), !strings.EqualFold(q.Get("ignorecase"), "false"))
@@ -134,11 +135,14 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) {
 		if s.options.UnderscoreRefs && rev.User == "" {
 			text += "@_/_"
 		}
-		if p.Match(rev.Ref) && !slices.Contains(results, text) {
+		if p.Match(rev.Ref) && !rev.IsPackage() {
 			results = append(results, text)
 		}
 	}
 	slices.Sort(results)
+	if p.String() != "" {
+		results = slices.Compact(results)
+	}
 	document(w, map[string]any{"results": results})
 }
 
@@ -281,7 +285,7 @@ func (s *Server) packagesV2(w http.ResponseWriter, r *http.Request, rev conan.Re
 			answer[id] = struct{}{}
 			continue
 		}
-		answer[id] = map[string]string{"content": string(set.Files[conan.InfoFile])}
+		answer[id] = binary(set)
 	}
 	document(w, answer)
 }
@@ -331,19 +335,24 @@ func (s *Server) packagesV1(w http.ResponseWriter, ref conan.Ref) {
 			if _, have := answer[id]; have {
 				continue
 			}
-			text := string(set.Files[conan.InfoFile])
-			info := conan.ParseInfo(text)
-			entry := map[string]any{
-				"content": text, "settings": info.Settings, "options": info.Options,
-				"full_requires": info.FullRequires, "recipe_hash": nil,
-			}
-			if info.RecipeHash != "" {
-				entry["recipe_hash"] = info.RecipeHash
-			}
-			answer[id] = entry
+			answer[id] = binary(set)
 		}
 	}
 	document(w, answer)
+}
+
+// binary is what package search tells of a package.
+func binary(set Set) map[string]any {
+	text := string(set.Files[conan.InfoFile])
+	info := conan.ParseInfo(text)
+	entry := map[string]any{
+		"content": text, "settings": info.Settings, "options": info.Options,
+		"full_requires": info.FullRequires, "recipe_hash": nil,
+	}
+	if info.RecipeHash != "" {
+		entry["recipe_hash"] = info.RecipeHash
+	}
+	return entry
 }
 
 // urls gives the files of a set their v1 URLs.
