@@ -120,6 +120,17 @@ func TestKeptAnswersObserveRights(t *testing.T) {
 	wantJSON(t, w.get("/v1/conans/search?q=secret"), `{"results":["secret/1.0"]}`)
 }
 
+func TestForget(t *testing.T) {
+	w := hotWorld(t)
+	w.warm(helloV2 + "/latest")
+	asked := w.upstream.questions()
+	w.server.Forget()
+	w.get(helloV2 + "/latest")
+	if w.upstream.questions() == asked {
+		t.Error("an answer was still kept")
+	}
+}
+
 func TestSignedURLsAreNotKept(t *testing.T) {
 	w := hotWorld(t)
 	w.upstream.have(t, "secret/1.0#r1", recipeFiles)
