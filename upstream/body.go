@@ -39,7 +39,7 @@ type body struct {
 	head    []byte // read ahead by the check of the beginning
 	size    int64  // -1 = unknown
 	offset  int64  // bytes handed out
-	etag    string // strong, or empty
+	etag    string // as it was sent
 	lastMod string
 	digests conan.FileInfo
 	row     int   // resumes since much progress
@@ -83,7 +83,7 @@ func (b *body) begin(ctx context.Context) error {
 		return f
 	}
 	b.resp, b.head, b.size = resp, head, resp.ContentLength
-	b.etag, b.lastMod = strongETag(resp.Header), resp.Header.Get("Last-Modified")
+	b.etag, b.lastMod = resp.Header.Get("ETag"), resp.Header.Get("Last-Modified")
 	b.digests = checksums(b.name, resp.Header)
 	b.digests.Size = b.size
 	return nil
@@ -221,12 +221,12 @@ func (b *body) resume(cause error) error {
 }
 
 // canResume tells whether the rest can be told from the rest of another file.
-func (b *body) canResume() bool { return b.etag != "" || b.lastMod != "" || b.size >= 0 }
+func (b *body) canResume() bool { return !b.unsure() || b.size >= 0 }
 
 // proceed asks for the rest.
 func (b *body) proceed(ctx context.Context) error {
 	header := http.Header{"Accept-Encoding": {"identity"}, "Range": {fmt.Sprintf("bytes=%d-", b.offset)}}
-	if validator := firstOf(b.etag, b.lastMod); validator != "" {
+	if validator := firstOf(strong(b.etag), b.lastMod); validator != "" {
 		header.Set("If-Range", validator)
 	}
 	resp, err := b.ask(ctx, header, expectRest)
@@ -266,13 +266,13 @@ func (b *body) rejoin(ctx context.Context, resp *http.Response) error {
 }
 
 // unsure tells that only the length says which file it is.
-func (b *body) unsure() bool { return b.etag == "" && b.lastMod == "" }
+func (b *body) unsure() bool { return strong(b.etag) == "" && b.lastMod == "" }
 
 // agrees tells that no validator of h contradicts the first answer's.
 func (b *body) agrees(h http.Header) bool {
 	now := checksums(b.name, h)
 	pairs := [][2]string{
-		{b.etag, strongETag(h)}, {b.lastMod, h.Get("Last-Modified")},
+		{opaque(b.etag), opaque(h.Get("ETag"))}, {b.lastMod, h.Get("Last-Modified")},
 		{b.digests.MD5, now.MD5}, {b.digests.SHA1, now.SHA1}, {b.digests.SHA256, now.SHA256},
 	}
 	for _, p := range pairs {
@@ -286,14 +286,16 @@ func (b *body) agrees(h http.Header) bool {
 // same tells that a strong validator of h is the first answer's.
 func (b *body) same(h http.Header) bool {
 	now := checksums(b.name, h)
-	return b.etag != "" && b.etag == strongETag(h) ||
+	return strong(b.etag) != "" && b.etag == h.Get("ETag") ||
 		b.digests.SHA1 != "" && b.digests.SHA1 == now.SHA1 ||
 		b.digests.SHA256 != "" && b.digests.SHA256 == now.SHA256
 }
 
-// strongETag is the ETag, unless it is weak or malformed.
-func strongETag(h http.Header) string {
-	tag := h.Get("ETag")
+// opaque is an ETag without its weakness: enough to see a contradiction.
+func opaque(tag string) string { return strings.TrimPrefix(tag, "W/") }
+
+// strong is an ETag that can be relied on and sent back: empty if it is weak, or unquoted as conan_server's.
+func strong(tag string) string {
 	if len(tag) < 2 || tag[0] != '"' || tag[len(tag)-1] != '"' {
 		return ""
 	}

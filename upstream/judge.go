@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net"
 	"net/http"
@@ -190,12 +189,6 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 		return t.Sub(now)
 	}
 	return 0
-}
-
-// discard reads a little of a body that nobody wants, so that its connection can be used again, and closes it.
-func discard(body io.ReadCloser) {
-	io.CopyN(io.Discard, body, 16<<10)
-	body.Close()
 }
 
 // clip bounds untrusted text that is quoted in an error.

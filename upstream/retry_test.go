@@ -151,3 +151,19 @@ func TestDrippingDocument(t *testing.T) {
 		}
 	})
 }
+
+// The body of an error is not waited for.
+func TestHangingErrorBody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _ := newFake(t, Options{}, func(w http.ResponseWriter, req *http.Request) {
+			w.WriteHeader(http.StatusForbidden)
+			w.(http.Flusher).Flush()
+			<-req.Context().Done()
+		})
+		began := time.Now()
+		_, err := r.Search(t.Context(), conan.Pattern{})
+		if took := time.Since(began); took > discardSilence || word(err) != "unavailable: forbids access (403)" {
+			t.Errorf("after %v: %v", took, err)
+		}
+	})
+}

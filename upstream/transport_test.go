@@ -3,6 +3,8 @@ package upstream
 import (
 	"encoding/pem"
 	"errors"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -11,11 +13,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"conanproxy/internal/conan"
 )
 
 func TestCAFile(t *testing.T) {
-	server := httptest.NewTLSServer(jsonBody(`{"results": ["zlib/1.3"]}`))
+	server := httptest.NewUnstartedServer(jsonBody(`{"results": ["zlib/1.3"]}`))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
 	defer server.Close()
 	file := filepath.Join(t.TempDir(), "ca.pem")
 	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
@@ -39,7 +45,6 @@ func TestCAFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	server.Config.ErrorLog = nil
 	if _, err := r.Search(t.Context(), conan.Pattern{}); word(err) != "unavailable: its TLS certificate is not trusted" {
 		t.Errorf("without ca_file: %q", word(err))
 	}
@@ -47,6 +52,40 @@ func TestCAFile(t *testing.T) {
 		if _, err := New(Options{Name: "tls", URL: server.URL, CAFile: bad}); err == nil {
 			t.Errorf("ca_file %s was accepted", bad)
 		}
+	}
+}
+
+// Over HTTP/2 a cut transfer continues too.
+func TestHTTP2(t *testing.T) {
+	var protocols []int
+	answers := script(cutAfter(7000, archive, "ETag", `"a"`), rest(archive, "ETag", `"a"`))
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		protocols = append(protocols, req.ProtoMajor)
+		answers(w, req)
+	}))
+	server.EnableHTTP2 = true
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	defer server.Close()
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	if err := os.WriteFile(file, block, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, err := New(Options{Name: "h2", URL: server.URL, Protocol: "v2", CAFile: file, Rand: func() float64 { return 0 }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	opened, err := r.Open(t.Context(), zlibRev(t), "conan_sources.tgz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := readAll(t, opened); got != archive || err != nil {
+		t.Errorf("read %d bytes, %v", len(got), err)
+	}
+	if diff := cmp.Diff([]int{2, 2}, protocols); diff != "" {
+		t.Error(diff)
 	}
 }
 

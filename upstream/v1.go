@@ -133,8 +133,7 @@ func (v v1) packages(ctx context.Context, recipe conan.Revision, idsOnly bool) (
 	if !recipe.Ref.ValidV1() {
 		return nil, errNotThere
 	}
-	any := conan.Revision{Ref: recipe.Ref, RRev: recipe.RRev, PackageID: "any"}
-	if err := v.checkRecipe(ctx, any); err != nil {
+	if err := v.checkCurrent(ctx, recipe.Recipe()); err != nil {
 		return nil, err
 	}
 	var answer binaries

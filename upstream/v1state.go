@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	knownFolders  = 2048            // folders of which something is remembered
+	knownFolders  = 1024            // folders of which something is remembered
 	keepManifest  = 16 << 10        // larger ones are fetched again when they are opened
 	recipeMemory  = time.Minute     // how long a recipe is taken to be the current one, for its packages
 	folderMemory  = 5 * time.Minute // how long md5 sums and file URLs are used without asking again
@@ -284,7 +284,11 @@ func (v v1) checkRecipe(ctx context.Context, rev conan.Revision) error {
 	if !rev.IsPackage() {
 		return nil
 	}
-	recipe := rev.Recipe()
+	return v.checkCurrent(ctx, rev.Recipe())
+}
+
+// checkCurrent tells whether a recipe revision is the current one.
+func (v v1) checkCurrent(ctx context.Context, recipe conan.Revision) error {
 	if _, ok := v.remembered(recipe, recipeMemory); ok {
 		return nil
 	}

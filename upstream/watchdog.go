@@ -38,6 +38,20 @@ func (w *watchdog) cause(err error) error {
 	return err
 }
 
+const (
+	discardMost    = 16 << 10
+	discardSilence = time.Second
+)
+
+// discard reads a little of a body that nobody wants, so that its connection can be used again, and closes it.
+func discard(body io.ReadCloser) {
+	if watched, ok := body.(*watchedBody); ok {
+		watched.dog.silence = min(watched.dog.silence, discardSilence)
+	}
+	io.CopyN(io.Discard, body, discardMost)
+	body.Close()
+}
+
 // watchedBody is a body under a watchdog.
 type watchedBody struct {
 	io.ReadCloser
