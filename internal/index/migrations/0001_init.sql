@@ -27,6 +27,7 @@ CREATE TABLE revisions (
     UNIQUE (ref_id, rrev, package_id, prev)
 );
 CREATE INDEX revisions_used ON revisions (used);
+CREATE INDEX revisions_recipes ON revisions (ref_id, time) WHERE package_id = '';
 
 -- The bytes that exist, as one pass over them told.
 CREATE TABLE blobs (

@@ -1,0 +1,196 @@
+package index
+
+import (
+	"errors"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"conanproxy/internal/conan"
+)
+
+// TestPlans asks every question once and looks how SQLite finds the answers: nothing may read a whole table whose size
+// grows with what is stored, but for the lists that are asked for whole or in the order of an index.
+func TestPlans(t *testing.T) {
+	db := openForTest(t, t.TempDir())
+	ctx := t.Context()
+	recipe, pkg := recipeOf("aa/1", "r"), packageOf("aa/1", "r", "p", "v")
+	put(t, db, "center", pkg, 1, testFile("conaninfo.txt", 1, 1))
+	for name, ask := range map[string]func() error{
+		"Revisions":        func() error { _, err := db.Revisions(ctx, "center", recipe); return err },
+		"Revisions (pkg)":  func() error { _, err := db.Revisions(ctx, "center", pkg); return err },
+		"PackageRevisions": func() error { _, err := db.PackageRevisions(ctx, "center", recipe); return err },
+		"all packages":     func() error { _, err := db.PackageRevisions(ctx, "center", recipeOf("aa/1", "")); return err },
+		"Find":             func() error { _, err := db.Find(ctx, "center", pkg); return err },
+		"Files":            func() error { _, err := db.Files(ctx, "center", pkg); return err },
+		"Held":             func() error { _, err := db.Held(ctx, "center", pkg); return err },
+		"Packages":         func() error { _, err := db.Packages(ctx, "center", recipe, false); return err },
+		"Packages (ids)":   func() error { _, err := db.Packages(ctx, "center", recipe, true); return err },
+		"Refs":             func() error { _, err := db.Refs(ctx, "center"); return err },
+		"RecipeRefs":       func() error { _, err := db.RecipeRefs(ctx, "center"); return err },
+		"BlobNamed":        func() error { _, err := db.BlobNamed(ctx, sumOf(1)); return err },
+		"HasBlob":          func() error { _, err := db.HasBlob(ctx, sumOf(1)); return err },
+		"FilesOf":          func() error { _, err := db.FilesOf(ctx, sumOf(1)); return err },
+		"HoldersBySHA1":    func() error { _, err := db.HoldersBySHA1(ctx, "x"); return err },
+		"Garbage":          func() error { _, err := db.Garbage(ctx, 10); return err },
+		"Blobs":            func() error { _, err := db.Blobs(ctx, "", 10); return err },
+		"Coldest":          func() error { _, err := db.Coldest(ctx, 10); return err },
+		"StageExists":      func() error { _, err := db.StageExists(ctx, "s"); return err },
+		"OldDocuments":     func() error { _, err := db.OldDocuments(ctx, "center", "list", time.Now(), "", 10); return err },
+		"SurplusDocuments": func() error { _, err := db.SurplusDocuments(ctx, "center", "list", 1, 10); return err },
+		"Document": func() error {
+			if _, err := db.Document(ctx, "center", "list", "k"); !errors.Is(err, conan.ErrNotFound) {
+				return err
+			}
+			return nil
+		},
+		"Stage": func() error {
+			if _, err := db.Stage(ctx, "s"); !errors.Is(err, ErrNoStage) {
+				return err
+			}
+			return nil
+		},
+	} {
+		if err := ask(); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+	for query := range maps.Clone(db.read.prepared) {
+		checkPlan(t, db, query)
+	}
+}
+
+// TestWritePlans does the same for what transactions look for.
+func TestWritePlans(t *testing.T) {
+	db := openForTest(t, t.TempDir())
+	for _, query := range []string{
+		`UPDATE revisions SET used = $1 WHERE id = $2`,
+		`DELETE FROM files WHERE revision_id IN ($1, $2)`,
+		`DELETE FROM revisions WHERE id IN ($1, $2)`,
+		`DELETE FROM refs WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM revisions WHERE ref_id = $1)`,
+		`DELETE FROM blobs WHERE sha256 = $1`,
+		`DELETE FROM stage_files WHERE stage_id = $1`,
+		`INSERT INTO revisions (ref_id, rrev, package_id, prev, time, used, adopted, info)
+			SELECT id, $6, $7, $8, $9, $10, $11, $12 FROM refs
+			WHERE member = $1 AND name = $2 AND version = $3 AND usr = $4 AND channel = $5
+			ON CONFLICT (ref_id, rrev, package_id, prev) DO UPDATE SET time = excluded.time`,
+	} {
+		checkPlan(t, db, query)
+	}
+}
+
+// mayScan are the steps that read a whole table or index on purpose.
+var mayScan = regexp.MustCompile(`^SCAN (` +
+	`CONSTANT ROW|` + // no table at all
+	`cached_bytes|` + // one row
+	`garbage|` + // in order, up to a limit
+	`r USING INDEX revisions_used` + // in order, up to a limit
+	`)$`)
+
+func checkPlan(t *testing.T, db *DB, query string) {
+	t.Helper()
+	for _, step := range plan(t, db, query) {
+		if strings.HasPrefix(step, "SCAN") && !mayScan.MatchString(step) || strings.Contains(step, "AUTOMATIC") {
+			t.Errorf("%s\nin %s", step, query)
+		}
+	}
+}
+
+// plan returns the steps that SQLite takes to answer a query.
+func plan(t *testing.T, db *DB, query string) []string {
+	t.Helper()
+	highest := 0
+	for _, m := range regexp.MustCompile(`\$(\d+)`).FindAllStringSubmatch(query, -1) {
+		n, err := strconv.Atoi(m[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		highest = max(highest, n)
+	}
+	rows, err := db.write.Query(`EXPLAIN QUERY PLAN `+query, make([]any, highest)...)
+	if err != nil {
+		t.Fatalf("%v in %s", err, query)
+	}
+	defer rows.Close()
+	var steps []string
+	for rows.Next() {
+		var id, parent, unused int
+		var step string
+		if err := rows.Scan(&id, &parent, &unused, &step); err != nil {
+			t.Fatal(err)
+		}
+		steps = append(steps, step)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return steps
+}
+
+// Every foreign key is found from its parent's side by an index, or deleting one parent would read the whole child.
+func TestForeignKeysHaveIndexes(t *testing.T) {
+	db := openForTest(t, t.TempDir())
+	tables, err := column[string](t.Context(), db.read, `SELECT name FROM sqlite_master WHERE type = 'table'`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checked := 0
+	for _, table := range tables {
+		keys, err := column[string](t.Context(), db.read, `SELECT "from" FROM pragma_foreign_key_list('`+table+`')`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leading, err := column[string](t.Context(), db.read, `SELECT c.name FROM pragma_index_list('`+table+`') i
+			JOIN pragma_index_info(i.name) c ON c.seqno = 0`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range keys {
+			checked++
+			if !slices.Contains(leading, key) {
+				t.Errorf("%s.%s has no index; indexes begin with %v", table, key, leading)
+			}
+		}
+	}
+	if checked < 5 {
+		t.Errorf("only %d foreign keys were found", checked)
+	}
+}
+
+// TestPlansOfLongHistories looks at references of which thousands of revisions are kept: what is asked for all the time
+// must not read them all.
+func TestPlansOfLongHistories(t *testing.T) {
+	db := openForTest(t, t.TempDir())
+	ctx := t.Context()
+	tests := []struct {
+		name string
+		ask  func() error
+		want string
+	}{
+		{"recipe revisions, in order, without the packages", func() error { _, err := db.Revisions(ctx, "center", recipeOf("aa/1", "")); return err },
+			"SEARCH r USING INDEX revisions_recipes (ref_id=?)"},
+		{"revisions of one package, not of all with its id", func() error { _, err := db.Revisions(ctx, "center", packageOf("aa/1", "r", "p", "")); return err },
+			"SEARCH r USING INDEX sqlite_autoindex_revisions_1 (ref_id=? AND rrev=? AND package_id=?)"},
+		{"packages of one recipe revision", func() error { _, err := db.PackageRevisions(ctx, "center", recipeOf("aa/1", "r")); return err },
+			"SEARCH r USING INDEX sqlite_autoindex_revisions_1 (ref_id=? AND rrev=?)"},
+	}
+	for _, tt := range tests {
+		clear(db.read.prepared)
+		if err := tt.ask(); err != nil {
+			t.Fatal(err)
+		}
+		for query := range maps.Clone(db.read.prepared) {
+			steps := plan(t, db, query)
+			if !slices.Contains(steps, tt.want) {
+				t.Errorf("%s: plan %q, want %q", tt.name, steps, tt.want)
+			}
+			if tt.name == tests[0].name && strings.Contains(strings.Join(steps, " "), "TEMP B-TREE") {
+				t.Errorf("%s: is sorted: %q", tt.name, steps)
+			}
+		}
+	}
+}
