@@ -143,7 +143,12 @@ func firstError(errs []error) error {
 }
 
 // fetchSum waits for a file to be stored and verified, and returns its md5.
-func fetchSum(ctx context.Context, reader Reader, rev conan.Revision, name string) (string, error) {
+func fetchSum(ctx context.Context, reader Reader, rev conan.Revision, name string) (sum string, err error) {
+	defer func() {
+		if p := recover(); p != nil { // here it would end the process, not one request
+			err = fmt.Errorf("panic while fetching %s of %s: %v", name, rev, p)
+		}
+	}()
 	f, err := reader.Open(ctx, rev, name)
 	if errors.Is(err, conan.ErrNotFound) {
 		// The list says it is there: "not found" would claim that the whole revision is absent.
