@@ -29,6 +29,7 @@ const (
 // document lane, never the other way round.
 type budget struct {
 	all, files *semaphore.Weighted
+	mostFiles  int
 }
 
 func newBudget(connections int) *budget {
@@ -38,8 +39,9 @@ func newBudget(connections int) *budget {
 	connections = max(connections, leastConnections)
 	reserve := max(1, connections/4)
 	return &budget{
-		all:   semaphore.NewWeighted(int64(connections)),
-		files: semaphore.NewWeighted(int64(connections - reserve)),
+		all:       semaphore.NewWeighted(int64(connections)),
+		files:     semaphore.NewWeighted(int64(connections - reserve)),
+		mostFiles: connections - reserve,
 	}
 }
 

@@ -22,6 +22,9 @@ func TestBudget(t *testing.T) {
 				}
 				held++
 			}
+			if b.mostFiles != test.files {
+				t.Errorf("%d connections: %d files are promised, want %d", test.connections, b.mostFiles, test.files)
+			}
 			if held != test.files {
 				t.Errorf("%d connections: %d files at a time, want %d", test.connections, held, test.files)
 			}

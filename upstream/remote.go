@@ -142,6 +142,9 @@ func (r *Remote) Name() string { return r.name }
 // State is the state of the circuit breaker.
 func (r *Remote) State() State { return r.breaker.current() }
 
+// MaxFiles is how many files can be open at a time; more opens queue, with a deadline.
+func (r *Remote) MaxFiles() int { return r.budget.mostFiles }
+
 // Close ends the idle connections. Transfers that are under way are not disturbed.
 func (r *Remote) Close() { r.transport.CloseIdleConnections() }
 
