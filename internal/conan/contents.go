@@ -230,8 +230,8 @@ const (
 )
 
 const (
-	maxLinks = 40       // symlinks on one way, as on Linux
-	maxWork  = 10 << 20 // lookups for all symlinks of an archive, long names counting more; beyond, nothing resolves
+	maxLinks = 40      // symlinks on one way, as on Linux
+	maxWork  = 4 << 20 // lookups for all symlinks of an archive, long names counting more; beyond, nothing resolves
 )
 
 // resolve follows a symlink, component by component, and returns where it ends and the md5 of the file there.

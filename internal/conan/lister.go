@@ -1,6 +1,7 @@
 package conan
 
 import (
+	"bytes"
 	"io"
 	"sync"
 )
@@ -50,12 +51,17 @@ func (l *ArchiveLister) run() {
 func (l *ArchiveLister) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for l.held >= listerBuffer && !l.ended && !l.closed {
-		l.change.Wait()
-	}
-	if !l.ended && !l.closed && len(b) > 0 {
-		l.chunks = append(l.chunks, append([]byte(nil), b...))
-		l.held += len(b)
+	for rest := b; len(rest) > 0; {
+		for l.held >= listerBuffer && !l.ended && !l.closed {
+			l.change.Wait()
+		}
+		if l.ended || l.closed {
+			break
+		}
+		n := min(len(rest), listerBuffer-l.held)
+		l.chunks = append(l.chunks, bytes.Clone(rest[:n]))
+		l.held += n
+		rest = rest[n:]
 		l.change.Broadcast()
 	}
 	return len(b), nil
