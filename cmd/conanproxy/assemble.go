@@ -49,7 +49,13 @@ type parts struct {
 // member is one upstream behind its cache.
 type member struct {
 	config config.Upstream // with the password in force
+	remote *upstream.Remote
 	cache  *cache.Cache
+}
+
+func (m member) close() {
+	m.cache.Close()
+	m.remote.Close()
 }
 
 // same tells whether a configuration is the one that the member was made of.
@@ -201,12 +207,12 @@ func (p *parts) openMembers(cfg *config.Config, old []member) ([]member, error) 
 		c, err := cache.New(cache.Options{
 			Member: u.Name, Upstream: remote, Index: p.db, Blobs: p.blobs, Quota: p.quota, Mode: cache.Mode(u.Mode),
 			FreshFor: u.FreshFor, NotFoundFor: u.NotFoundFor, StaleFor: u.StaleFor,
-			MaxFills: u.MaxConnections, Memory: int64(cfg.Cache.Memory) / 4, Log: p.log.Named("cache"), Metrics: p.caMetrics,
+			MaxFills: remote.MaxFiles(), Memory: int64(cfg.Cache.Memory) / 4, Log: p.log.Named("cache"), Metrics: p.caMetrics,
 		})
 		if err != nil {
 			return nil, err
 		}
-		members = append(members, member{u, c})
+		members = append(members, member{u, remote, c})
 	}
 	return members, nil
 }
@@ -288,7 +294,7 @@ func (p *parts) replaceMembers(members []member) {
 	p.members = members
 	for _, m := range old {
 		if !mounted[m.cache] {
-			time.AfterFunc(drainTimeout, m.cache.Close)
+			time.AfterFunc(drainTimeout, m.close)
 		}
 	}
 }
@@ -320,7 +326,7 @@ func (p *parts) close() {
 	p.stop()
 	p.workers.Wait()
 	for _, m := range p.members {
-		m.cache.Close()
+		m.close()
 	}
 	for i := len(p.closers) - 1; i >= 0; i-- {
 		if err := p.closers[i](); err != nil {
