@@ -146,7 +146,7 @@ func TestUsersChange(t *testing.T) {
 }
 
 func TestIssueTokenNeedsAUser(t *testing.T) {
-	g, _ := loginGuard(t, nil)
+	g, _ := loginGuard(t, map[string]string{"ann": "x"})
 	if token, err := g.IssueToken(Caller{}); !errors.Is(err, errLogin) || token != "" {
 		t.Errorf("token %q, error %v; want a login", token, err)
 	}

@@ -67,6 +67,18 @@ func TestNewest(t *testing.T) {
 	}
 }
 
+// Every recipe revision is looked at once.
+func TestNewestAsksOnce(t *testing.T) {
+	a := newFake(t, "a", "zlib/1.3#r1@1", "zlib/1.3#r2@2", "zlib/1.3#r3@3", "zlib/1.3#r2:p1#x@9", "zlib/1.3#r1:p1#x@9")
+	if _, err := newReader(t, nil, a).Newest(t.Context(), mustRevision(t, "zlib/1.3:p1")); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"Latest zlib/1.3", "Latest zlib/1.3#r3:p1", "Revisions zlib/1.3", "Latest zlib/1.3#r2:p1"}
+	if diff := cmp.Diff(want, a.asked()); diff != "" {
+		t.Errorf("questions (-want +got):\n%s", diff)
+	}
+}
+
 func TestNewestFailsInAnOlderRevision(t *testing.T) {
 	a := newFake(t, "a", "zlib/1.3#r1@1", "zlib/1.3#r2@2")
 	a.errOn["Revisions"] = down("a")

@@ -93,6 +93,7 @@ func TestSearchRules(t *testing.T) {
 		{name: "only included names count", include: []string{"zlib/*"}, text: "*", want: []string{"zlib/1.3"}, wantAsked: true},
 		{name: "nothing included could match", include: []string{"zlib/*"}, text: "secret/*", want: []string{}},
 		{name: "an included name, in capitals", include: []string{"zlib/*"}, text: "ZLIB/*", want: []string{"zlib/1.3"}, wantAsked: true},
+		{name: "capitals alone are included", include: []string{"Secret/*"}, text: "secret/*", want: []string{}, wantAsked: true},
 		{name: "a part of an included name", include: []string{"zlib/*"}, text: "z*", want: []string{"zlib/1.3"}, wantAsked: true},
 		{name: "include of everything", include: []string{"*"}, text: "secret/*", want: []string{"secret/1.0"}, wantAsked: true},
 	}

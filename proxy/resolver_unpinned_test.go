@@ -98,7 +98,7 @@ func noted(trace *conan.Trace, state conan.CacheState) bool {
 // An answer that rests on what upstreams said aside is remembered no longer than that is true.
 func TestLatestRecipeExpiry(t *testing.T) {
 	local, a := newFake(t, localName, "zlib/1.3#r5@50"), newFake(t, "a")
-	reader := newReader(t, local, a)
+	reader := newReader(t, local, a, newFake(t, "b"))
 	var calm conan.Trace
 	if _, err := reader.Latest(conan.WithTrace(t.Context(), &calm), mustRevision(t, "zlib/1.3")); err != nil {
 		t.Fatal(err)
@@ -239,6 +239,10 @@ func TestLatestPackage(t *testing.T) {
 		},
 		{
 			name: "adopted recipe, upstream down, package not here", local: []string{"zlib/1.3#r1@1*"},
+			aDown: true, wantErr: "unavailable a", wantA: []string{"Latest zlib/1.3#r1:p1"},
+		},
+		{
+			name: "adopted recipe beside an own one, upstream down", local: []string{"zlib/1.3#r1@1*", "zlib/1.3#mine@2"},
 			aDown: true, wantErr: "unavailable a", wantA: []string{"Latest zlib/1.3#r1:p1"},
 		},
 	}
