@@ -2,6 +2,7 @@ package conantest
 
 import (
 	"encoding/json"
+	"flag"
 	"net/url"
 	"os"
 	"strings"
@@ -52,6 +53,15 @@ func goldenPaths() []string {
 	return paths
 }
 
+// To record again: go test -run Conan_server -store DIR; start conan_server with that
+// disk_storage_path, where everybody may read; go test -run Conan_server -record http://127.0.0.1:9300.
+var (
+	storeDir  = flag.String("store", "", "lay the golden sets down in this `folder` for conan_server")
+	recordURL = flag.String("record", "", "record the answers of the conan_server at this `URL`")
+)
+
+const goldenFile = "testdata/conan_server-1.66.json"
+
 // exchange is a recorded answer of conan_server 1.66 to one question about goldenSets.
 type exchange struct {
 	Path   string `json:"path"`
@@ -60,10 +70,19 @@ type exchange struct {
 	Body   string `json:"body"`
 }
 
-// TestServerAnswersLikeConanServer compares with what the real server answered. Signatures
+// TestServerAnswersLikeConan_server compares with what the real server answered. Signatures
 // and the fractions of seconds that it does not store are left out; the text of errors may differ.
-func TestServerAnswersLikeConanServer(t *testing.T) {
-	b, err := os.ReadFile("testdata/conan_server-1.66.json")
+func TestServerAnswersLikeConan_server(t *testing.T) {
+	if *storeDir != "" {
+		if err := WriteStore(*storeDir, goldenSets()...); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if *recordURL != "" {
+		record(t, *recordURL)
+	}
+	b, err := os.ReadFile(goldenFile)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,6 +121,30 @@ func TestServerAnswersLikeConanServer(t *testing.T) {
 		if !asked[path] {
 			t.Errorf("%s is not recorded: the sets or the questions changed", path)
 		}
+	}
+}
+
+func record(t *testing.T, base string) {
+	t.Helper()
+	var golden []exchange
+	c := newClient(t)
+	for _, path := range goldenPaths() {
+		resp, body, err := c.get(base + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := exchange{Path: path, Status: resp.StatusCode, Type: resp.Header.Get("Content-Type")}
+		if e.Type == "application/json" {
+			e.Body = string(body)
+		}
+		golden = append(golden, e)
+	}
+	b, err := json.MarshalIndent(golden, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(goldenFile, append(b, '\n'), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
 
