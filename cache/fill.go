@@ -131,21 +131,32 @@ func (f *fill) run(ctx context.Context, want conan.FileInfo) {
 	c := f.c
 	defer c.running.Done()
 	defer c.o.Metrics.fillsInFlight.WithLabelValues(c.o.Member).Dec()
-	err := f.guarded(ctx, want)
+	f.finish(ctx, f.guarded(ctx, want))
+}
+
+// finish tells the clients that the fill ended, and how. Only the first call counts.
+func (f *fill) finish(ctx context.Context, err error) {
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	f.count(err)
-	f.cancel(nil)
+	if f.end(err) {
+		f.cancel(nil)
+		f.count(err)
+	}
+}
 
+func (f *fill) end(err error) bool {
+	c := f.c
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ended {
+		return false
+	}
 	if c.fills[f.key] == f {
 		delete(c.fills, f.key)
 	}
-	c.mu.Unlock()
-
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.ended = true
 	if err != nil {
 		f.err = c.readable(err)
@@ -154,6 +165,7 @@ func (f *fill) run(ctx context.Context, want conan.FileInfo) {
 		f.alone.Stop()
 	}
 	f.broadcast()
+	return true
 }
 
 // guarded keeps a panic from ending the whole server.
@@ -175,6 +187,8 @@ func (c *Cache) readable(err error) error {
 		return errNoRoom
 	case errors.As(err, &wrong):
 		return c.unavailable("it sent wrong bytes: " + wrong.what)
+	case errors.Is(err, blob.ErrNoSpace):
+		return c.unavailable("there is no room here to store its answer")
 	case errors.Is(err, errAlone), errors.Is(err, context.Canceled):
 		return c.unavailable("the download was given up")
 	}
@@ -237,6 +251,13 @@ func (f *fill) do(ctx context.Context, want conan.FileInfo) error {
 	}
 	defer w.Abort()
 
+	err = f.through(ctx, w, in, room)
+	f.finish(ctx, err) // before the writer goes, so that nobody begins to follow it
+	return err
+}
+
+// through has all bytes arrive, verified and stored.
+func (f *fill) through(ctx context.Context, w blob.Writer, in *incoming, room *reservation) error {
 	f.begin(w, in.want)
 	if err := f.copy(ctx, w, in, room); err != nil {
 		return err

@@ -55,6 +55,7 @@ func onlyArchive(send func(content []byte) (io.Reader, int64)) func(conan.Revisi
 // notStored fails the test if the cache holds the file or left anything behind.
 func (b *bench) notStored(t testing.TB, rev conan.Revision, name string) {
 	t.Helper()
+	b.Cache.running.Wait()
 	held, err := b.index.Held(context.Background(), "center", rev)
 	if err == nil {
 		if _, ok := held.Files.Find(name); ok {
