@@ -25,9 +25,7 @@ type Disk struct {
 	locks      locks
 	chunks     sync.Pool // of *chunk, for hashing beside the writing
 	temp       atomic.Int64
-
-	// durable tells, per fan-out directory, that it was synced after the last rename of an earlier process.
-	durable [256]atomic.Bool
+	fanout     [256]fanout
 }
 
 var _ Store = (*Disk)(nil)
@@ -56,21 +54,15 @@ func NewDisk(dir string, o DiskOptions) (*Disk, error) {
 	return d, nil
 }
 
-// makeDirs makes the whole fan-out at once and syncs its parents, so that no commit has to.
+// makeDirs makes the folders that every blob needs and syncs what lies above, also for the sake of an earlier process that
+// made folders and ended before it synced them.
 func (d *Disk) makeDirs() error {
-	root := filepath.Join(d.dir, "sha256")
-	for _, dir := range []string{d.tempDir(), root} {
-		if err := os.MkdirAll(dir, 0o750); err != nil {
+	for _, dir := range []string{d.tempDir(), d.root()} {
+		if err := os.MkdirAll(dir, dirMode); err != nil {
 			return err
 		}
 	}
-	for i := range 256 {
-		err := os.Mkdir(filepath.Join(root, fmt.Sprintf("%02x", i)), 0o750)
-		if err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
-		}
-	}
-	for _, dir := range []string{root, d.dir, filepath.Dir(d.dir)} {
+	for _, dir := range []string{d.root(), d.dir, filepath.Dir(d.dir)} {
 		if err := d.sync.dir(dir); err != nil {
 			return err
 		}
@@ -78,11 +70,16 @@ func (d *Disk) makeDirs() error {
 	return nil
 }
 
+// dirMode lets a group read, for backups.
+const dirMode = 0o750
+
 func (d *Disk) tempDir() string { return filepath.Join(d.dir, "tmp") }
+
+func (d *Disk) root() string { return filepath.Join(d.dir, "sha256") }
 
 // path is where a blob of a valid digest lies.
 func (d *Disk) path(digest Digest) string {
-	return filepath.Join(d.dir, "sha256", string(digest[:2]), string(digest[2:]))
+	return filepath.Join(d.root(), string(digest[:2]), string(digest[2:]))
 }
 
 // Create implements Store.
@@ -137,35 +134,10 @@ func (d *Disk) Keep(ctx context.Context, digest Digest, record func() error) err
 	if _, err := d.Stat(ctx, digest); err != nil {
 		return err
 	}
-	if err := d.settle(digest); err != nil {
+	if err := d.fanoutOf(digest).settle(d.sync, filepath.Dir(d.path(digest))); err != nil {
 		return fmt.Errorf("keep blob %s: %w", digest, err)
 	}
 	return record()
-}
-
-// settle makes sure that the directory entry of a blob that is there survives a crash: an earlier process may have
-// ended between its rename and its fsync.
-func (d *Disk) settle(digest Digest) error {
-	durable := d.durableDir(digest)
-	if durable.Load() {
-		return nil
-	}
-	if err := d.sync.dir(filepath.Dir(d.path(digest))); err != nil {
-		return err
-	}
-	durable.Store(true)
-	return nil
-}
-
-func (d *Disk) durableDir(digest Digest) *atomic.Bool {
-	return &d.durable[unhex(digest[0])<<4|unhex(digest[1])]
-}
-
-func unhex(c byte) byte {
-	if c >= 'a' {
-		return c - 'a' + 10
-	}
-	return c - '0'
 }
 
 // Delete implements Store.
@@ -207,7 +179,10 @@ func (d *Disk) Walk(ctx context.Context, fn func(digest Digest, size int64) erro
 }
 
 func (d *Disk) walkDir(ctx context.Context, prefix string, fn func(Digest, int64) error) error {
-	entries, err := os.ReadDir(filepath.Join(d.dir, "sha256", prefix))
+	entries, err := os.ReadDir(filepath.Join(d.root(), prefix))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("walk blobs: %w", err)
 	}

@@ -94,6 +94,9 @@ func TestDiskReplacesDamaged(t *testing.T) {
 			s := newDisk(t, dir, blob.DiskOptions{})
 			d := string(blobtest.SumsOf([]byte("whole")).SHA256)
 			path := filepath.Join(dir, "sha256", d[:2], d[2:])
+			if err := os.Mkdir(filepath.Dir(path), 0o750); err != nil {
+				t.Fatal(err)
+			}
 			if err := os.WriteFile(path, []byte(damaged), 0o440); err != nil {
 				t.Fatal(err)
 			}
@@ -130,6 +133,9 @@ func TestDiskWalkSkipsStrangers(t *testing.T) {
 	dir := t.TempDir()
 	s := newDisk(t, dir, blob.DiskOptions{})
 	sums := blobtest.Put(t, s, []byte("blob"))
+	if err := os.Mkdir(filepath.Join(dir, "sha256", "ab"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	for _, name := range []string{"sha256/README", "sha256/ab/short", "sha256/ab/" + strings.Repeat("Z", 62)} {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
 			t.Fatal(err)

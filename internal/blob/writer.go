@@ -119,10 +119,14 @@ func (w *diskWriter) Commit(ctx context.Context, record func(Sums) error) error 
 func (w *diskWriter) store(sums Sums) error {
 	d := w.disk
 	path := d.path(sums.SHA256)
+	dir, folder := filepath.Dir(path), d.fanoutOf(sums.SHA256)
 	switch info, err := os.Stat(path); {
 	case err == nil && info.Size() == sums.Size:
-		return d.settle(sums.SHA256)
+		return folder.settle(d.sync, dir)
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	if err := folder.create(d.sync, dir); err != nil {
 		return err
 	}
 	if err := w.file.Chmod(0o440); err != nil {
@@ -134,13 +138,7 @@ func (w *diskWriter) store(sums Sums) error {
 	if err := os.Rename(w.file.Name(), path); err != nil {
 		return err
 	}
-	durable := d.durableDir(sums.SHA256)
-	if err := d.sync.dir(filepath.Dir(path)); err != nil {
-		durable.Store(false)
-		return err
-	}
-	durable.Store(true)
-	return nil
+	return folder.flush(d.sync, dir)
 }
 
 // Abort implements Writer.

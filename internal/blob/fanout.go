@@ -1,0 +1,69 @@
+package blob
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+)
+
+// fanout is what is known of one of the 256 folders that blobs are spread over, by the first two characters of their
+// digests.
+type fanout struct {
+	mu      sync.Mutex
+	made    bool // the folder is there, and that survives a crash
+	settled bool // every name in it survives a crash, but for those that are being committed just now
+}
+
+// fanoutOf is the folder of a valid digest.
+func (d *Disk) fanoutOf(digest Digest) *fanout {
+	return &d.fanout[unhex(digest[0])<<4|unhex(digest[1])]
+}
+
+func unhex(c byte) byte {
+	if c >= 'a' {
+		return c - 'a' + 10
+	}
+	return c - '0'
+}
+
+// create makes the folder durably if it is not there. Its own name is synced even if it is: who made it may not have
+// come to that.
+func (f *fanout) create(s syncer, dir string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.made {
+		return nil
+	}
+	err := os.Mkdir(dir, dirMode)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		err = s.dir(filepath.Dir(dir))
+	}
+	f.made = err == nil
+	return err
+}
+
+// flush makes the names in the folder durable.
+func (f *fanout) flush(s syncer, dir string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.flushLocked(s, dir)
+}
+
+func (f *fanout) flushLocked(s syncer, dir string) error {
+	err := s.dir(dir)
+	f.settled = err == nil
+	return err
+}
+
+// settle makes the name of a blob that was found durable: an earlier process may have ended, or its fsync
+// failed, after the rename. Once is enough.
+func (f *fanout) settle(s syncer, dir string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.settled {
+		return nil
+	}
+	return f.flushLocked(s, dir)
+}
