@@ -14,7 +14,6 @@ import (
 
 // syncLog notes what is synced and which names the folder of blobs has at that time.
 type syncLog struct {
-	root    string
 	steps   []string
 	failing map[string]error // by the beginning of the step
 }
