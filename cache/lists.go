@@ -10,9 +10,19 @@ import (
 	"conanproxy/internal/index"
 )
 
-// Latest implements conan.Source: the first of the revisions that upstream lists.
+// Latest implements conan.Source: the first of the revisions that upstream lists. For a package of a recipe revision
+// that upstream has dropped it is the newest one that the cache can serve: who pinned that recipe gets its packages.
 func (c *Cache) Latest(ctx context.Context, rev conan.Revision) (conan.RevisionTime, error) {
 	list, origin, err := c.list(ctx, rev)
+	if errors.Is(err, conan.ErrNotFound) && rev.IsPackage() && c.recipeDropped(ctx, rev) {
+		dropped, droppedErr := c.dropped(ctx, rev, nil)
+		if droppedErr != nil {
+			return conan.RevisionTime{}, droppedErr
+		}
+		if len(dropped) > 0 {
+			list, err = dropped, nil
+		}
+	}
 	c.note(ctx, origin, err)
 	if err != nil {
 		return conan.RevisionTime{}, err
@@ -120,6 +130,15 @@ func (c *Cache) dropped(ctx context.Context, rev conan.Revision, list []conan.Re
 	}
 	c.hot.put(k, droppedList{list: list, dropped: out}, 64*len(out))
 	return out, nil
+}
+
+// recipeDropped tells whether upstream answers about the reference of a package, but not with its recipe revision.
+func (c *Cache) recipeDropped(ctx context.Context, pkg conan.Revision) bool {
+	list, _, err := c.list(ctx, conan.Revision{Ref: pkg.Ref})
+	if err != nil {
+		return errors.Is(err, conan.ErrNotFound)
+	}
+	return !slices.ContainsFunc(list, func(r conan.RevisionTime) bool { return r.ID == pkg.RRev })
 }
 
 // droppedList is what is missing from one list, and which list that was.

@@ -291,6 +291,41 @@ func TestDroppedRevisions(t *testing.T) {
 	})
 }
 
+// A package of a recipe revision that upstream dropped stays the latest of its id, for those who pinned the recipe; one
+// that upstream dropped from a recipe revision it still has does not.
+func TestLatestPackageOfDroppedRecipe(t *testing.T) {
+	for name, dropRecipe := range map[string]bool{"recipe and package dropped": true, "package dropped": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				up := newFake()
+				recipe := up.addRecipe(t, "zlib/1.3", "one", 100)
+				pkg := up.addPackage(t, recipe, "[settings]\nos=Linux\n", "lib", 200)
+				up.addRecipe(t, "zlib/1.3", "two", 300)
+				b := newBench(t, up, nil)
+				defer b.end(t)
+				for _, file := range []string{conan.ManifestFile, conan.InfoFile, "conan_package.tgz"} {
+					b.read(t, pkg, file)
+				}
+				if dropRecipe {
+					up.remove(recipe)
+				}
+				up.remove(pkg)
+				time.Sleep(10 * time.Minute)
+
+				unpinned := pkg
+				unpinned.PRev = ""
+				got, err := b.Latest(context.Background(), unpinned)
+				switch {
+				case dropRecipe && (err != nil || got.ID != pkg.PRev):
+					t.Errorf("latest package of a dropped recipe: %v, %v, want %s", got, err, pkg.PRev)
+				case !dropRecipe && !errors.Is(err, conan.ErrNotFound):
+					t.Errorf("latest of a package that upstream dropped: %v, %v, want not found", got, err)
+				}
+			})
+		})
+	}
+}
+
 // While upstream fails, a package id that its list of binaries lacks is known to be absent.
 func TestAbsentByPackageList(t *testing.T) {
 	up := newFake()
