@@ -202,15 +202,12 @@ func (c *client) output(args ...string) string {
 	return stdout.String()
 }
 
-// create builds the recipe in dir into the client's cache; where is "user/channel" or empty.
+// create builds the recipe in dir into the client's cache; where is "user/channel", for Conan 2 also "user", or empty.
 func (c *client) create(dir, where string, args ...string) string {
 	c.t.Helper()
 	if c.two {
 		call := []string{"create", dir}
-		if user, channel, ok := strings.Cut(where, "/"); ok {
-			call = append(call, "--user", user, "--channel", channel)
-		}
-		return c.must(append(call, args...)...)
+		return c.must(append(append(call, place(where)...), args...)...)
 	}
 	call := []string{"create", dir}
 	if where != "" {
@@ -223,16 +220,25 @@ func (c *client) create(dir, where string, args ...string) string {
 func (c *client) export(dir, where string) string {
 	c.t.Helper()
 	if c.two {
-		call := []string{"export", dir}
-		if user, channel, ok := strings.Cut(where, "/"); ok {
-			call = append(call, "--user", user, "--channel", channel)
-		}
-		return c.must(call...)
+		return c.must(append([]string{"export", dir}, place(where)...)...)
 	}
 	if where == "" {
 		return c.must("export", dir)
 	}
 	return c.must("export", dir, where)
+}
+
+// place renders "user/channel", "user" or nothing as Conan 2 takes it.
+func place(where string) []string {
+	user, channel, _ := strings.Cut(where, "/")
+	var args []string
+	if user != "" {
+		args = append(args, "--user", user)
+	}
+	if channel != "" {
+		args = append(args, "--channel", channel)
+	}
+	return args
 }
 
 // uploadArgs are the arguments that upload recipe and packages of a reference or pattern to a remote.

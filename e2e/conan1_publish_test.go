@@ -105,7 +105,7 @@ func TestConan1PublishAgainstUpstream(t *testing.T) {
 		c := newConan1(t, w.proxy.url()).as("demo", "demo")
 		c.install("lib/1.0@demo/testing")
 		says(t, c.upload("lib/1.0@demo/testing"), "Recipe is up to date", "Package is up to date")
-		newConan1(t, w.proxy.url("local")).fails([]string{"Unable to find 'lib/1.0@demo/testing'"}, c.installArgs("lib/1.0@demo/testing")...)
+		newConan1(t, w.proxy.url("local")).fails([]string{"was not found in remote"}, c.installArgs("lib/1.0@demo/testing")...)
 	})
 	t.Run("a package for a recipe that only upstream has", func(t *testing.T) {
 		c := newConan1(t, w.proxy.url()).as("demo", "demo")
@@ -126,7 +126,7 @@ func TestConan1PublishAgainstUpstream(t *testing.T) {
 		c.upload("lib/1.0@demo/testing")
 		reader := newConan1(t, w.proxy.url("local"))
 		reader.install("lib/1.0@demo/testing")
-		sameTree(t, "lib", publisher, reader)
+		sameTree(t, "lib", c, reader)
 	})
 	t.Run("refused at an upstream's view", func(t *testing.T) {
 		c := newConan1(t, w.proxy.url("upstream/up")).as("demo", "demo")
@@ -315,5 +315,5 @@ func TestConan1Remove(t *testing.T) {
 	c.fails([]string{"404"}, "remove", ref, "-f", "-r", "r")
 	c.must("remove", "header/*", "-f", "-r", "r")
 	says(t, c.must("search", "*", "-r", "r"), "There are no packages")
-	newConan1(t, proxy.url()).fails([]string{"Unable to find"}, c.installArgs(ref)...)
+	newConan1(t, proxy.url()).fails([]string{"was not found in remote"}, c.installArgs(ref)...)
 }

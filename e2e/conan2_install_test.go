@@ -99,7 +99,7 @@ func TestConan2Reading(t *testing.T) {
 				{"list", ref + "#*"},
 				{"list", ref + "#!latest"},
 				{"list", ref + ":*"},
-				{"list", ref + ":*", "-p", "flavour=sweet"},
+				{"list", ref + ":*", "-p", "options.flavour=sweet"},
 				{"list", ref + "#*:*"},
 				{"list", ref + "#*:*#*"},
 				{"list", "*#*:*#*"},
@@ -119,7 +119,7 @@ func TestConan2Reading(t *testing.T) {
 				c := g.client(t, w.proxy.url())
 				says(t, c.must("graph", "info", "--requires=app/1.0", "-r", "r"), "ref: lib/1.0@demo/testing#")
 				says(t, c.must("graph", "outdated", "--requires=app/1.0", "-r", "r"), "Latest in remote(s):  lib/1.1@demo/testing")
-				c.must("graph", "explain", "--requires=app/1.0", "-r", "r")
+				says(t, c.must("graph", "explain", "--requires=app/1.0", "-o", "lib/*:shared=True", "-r", "r"), "shared=True")
 			})
 			t.Run("download", func(t *testing.T) {
 				c := g.client(t, w.proxy.url())
@@ -190,7 +190,7 @@ func TestConan2Update(t *testing.T) {
 
 			reader := g.client(t, w.proxy.url())
 			reader.install(ref)
-			reader.must("lock", "create", "--requires="+ref, "-r", "r", "--lockfile-out="+filepath.Join(reader.work, "conan.lock"))
+			reader.must("lock", "create", "--requires="+ref, "-r", "r", "--lockfile-out="+filepath.Join(reader.work, "pinned.lock"))
 
 			publisher.must("remove", "*", "-c")
 			publisher.create(recipe(t, "lib", "return 1", "return 2"), "demo/testing")
@@ -207,14 +207,14 @@ func TestConan2Update(t *testing.T) {
 			publisher.must("remove", ref+"#!latest", "-c", "-r", "r")
 			time.Sleep(fresh + 200*time.Millisecond)
 			pinned := g.client(t, w.proxy.url())
-			lock, err := os.ReadFile(filepath.Join(reader.work, "conan.lock"))
+			lock, err := os.ReadFile(filepath.Join(reader.work, "pinned.lock"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(filepath.Join(pinned.work, "conan.lock"), lock, 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(pinned.work, "pinned.lock"), lock, 0o644); err != nil {
 				t.Fatal(err)
 			}
-			pinned.install(ref, "--lockfile="+filepath.Join(pinned.work, "conan.lock"))
+			pinned.install(ref, "--lockfile="+filepath.Join(pinned.work, "pinned.lock"))
 			if diff := cmp.Diff(first, pinned.cacheTree("lib")); diff != "" {
 				t.Errorf("the locked revision differs (-want +got):\n%s", diff)
 			}

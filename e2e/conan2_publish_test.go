@@ -21,7 +21,7 @@ func TestConan2Publish(t *testing.T) {
 			publisher.create(recipe(t, "lib"), "demo/testing", "-o", "lib/*:flavour=sweet")
 			publisher.create(recipe(t, "links"), "demo/testing")
 			publisher.create(recipe(t, "header"), "solo")
-			publisher.create(recipe(t, "header"), "")
+			publisher.create(recipe(t, "header", `"header"`, `"other"`), "")
 			const ref = "lib/1.0@demo/testing"
 
 			t.Run("new, in parallel", func(t *testing.T) {
@@ -89,7 +89,7 @@ func TestConan2Publish(t *testing.T) {
 				reader := g.client(t, proxy.url())
 				reader.install("links/1.0@demo/testing")
 				archive := filepath.Join(reader.work, "saved.tgz")
-				reader.must("cache", "save", "*", "--file="+archive)
+				reader.must("cache", "save", "*:*", "--file="+archive)
 				other := g.client(t, proxy.url("local")).as("demo", "demo")
 				other.must("cache", "restore", archive)
 				sameTree(t, "links", publisher, other)
@@ -101,7 +101,7 @@ func TestConan2Publish(t *testing.T) {
 			})
 			t.Run("remove", func(t *testing.T) {
 				c := publisher.in(t)
-				c.must("remove", ref+":*", "-p", "flavour=sweet", "-c", "-r", "r")
+				c.must("remove", ref+":*", "-p", "options.flavour=sweet", "-c", "-r", "r")
 				out := c.must("list", ref+":*", "-r", "r")
 				says(t, out, "flavour: plain")
 				silentAbout(t, out, "flavour: sweet")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -76,33 +77,34 @@ func TestFillShared(t *testing.T) {
 func TestBadUpstream(t *testing.T) {
 	t.Parallel()
 	const ref = "lib/1.0@demo/testing"
+	lists, archives := regexp.MustCompile(`/(latest|revisions)$`), regexp.MustCompile(`/conan_package\.tgz$`)
 	tests := []struct {
 		name string
-		// match is the part of the path whose answers are bad.
-		match string
+		// match finds the paths whose answers are bad.
+		match *regexp.Regexp
 		bad   func(http.ResponseWriter, *http.Request, *recorder)
 	}{
-		{"503 for the newest package", "/latest", func(w http.ResponseWriter, _ *http.Request, _ *recorder) {
+		{"503 for the newest package", lists, func(w http.ResponseWriter, _ *http.Request, _ *recorder) {
 			http.Error(w, "out of order", http.StatusServiceUnavailable)
 		}},
-		{"HTML with 200", "/latest", func(w http.ResponseWriter, _ *http.Request, _ *recorder) {
+		{"HTML with 200", lists, func(w http.ResponseWriter, _ *http.Request, _ *recorder) {
 			w.Header().Set("Content-Type", "text/html")
 			fmt.Fprint(w, "<html>please log in</html>")
 		}},
-		{"401 for the proxy itself", "/latest", func(w http.ResponseWriter, _ *http.Request, _ *recorder) {
+		{"401 for the proxy itself", lists, func(w http.ResponseWriter, _ *http.Request, _ *recorder) {
 			http.Error(w, "who are you", http.StatusUnauthorized)
 		}},
-		{"connection cut", "/latest", func(http.ResponseWriter, *http.Request, *recorder) { panic(http.ErrAbortHandler) }},
-		{"HTML instead of an archive", "conan_package.tgz", func(w http.ResponseWriter, _ *http.Request, _ *recorder) {
+		{"connection cut", lists, func(http.ResponseWriter, *http.Request, *recorder) { panic(http.ErrAbortHandler) }},
+		{"HTML instead of an archive", archives, func(w http.ResponseWriter, _ *http.Request, _ *recorder) {
 			fmt.Fprint(w, "<html>please log in</html>")
 		}},
-		{"archive cut short", "conan_package.tgz", func(w http.ResponseWriter, r *http.Request, up *recorder) {
+		{"archive cut short", archives, func(w http.ResponseWriter, r *http.Request, up *recorder) {
 			body := fetchFrom(up, r)
 			w.Header().Set("Content-Length", fmt.Sprint(len(body)))
 			w.Write(body[:len(body)/2])
 			panic(http.ErrAbortHandler)
 		}},
-		{"archive of another package", "conan_package.tgz", func(w http.ResponseWriter, r *http.Request, up *recorder) {
+		{"archive of another package", archives, func(w http.ResponseWriter, r *http.Request, up *recorder) {
 			body := fetchFrom(up, r)
 			body[len(body)/2] ^= 0xff
 			w.Header().Set("Content-Length", fmt.Sprint(len(body)))
@@ -117,7 +119,7 @@ func TestBadUpstream(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			proxy := startConanproxy(t, withUpstream(settings{"up": settings{"not_found_for": "1h"}}, w.upstream))
 			w.upstream.interceptWith(func(out http.ResponseWriter, r *http.Request) bool {
-				if !strings.Contains(r.URL.Path, tt.match) {
+				if !tt.match.MatchString(r.URL.Path) {
 					return false
 				}
 				tt.bad(out, r, w.upstream)
@@ -130,7 +132,7 @@ func TestBadUpstream(t *testing.T) {
 			silentAbout(t, out, "Building from source")
 
 			w.upstream.interceptWith(nil)
-			if strings.Contains(tt.match, "latest") {
+			if tt.match == lists {
 				// An upstream that failed is left alone for a moment.
 				waitFor(t, 20*time.Second, func() bool {
 					status, _, _ := get(t, proxy.url("v2/conans/lib/1.0/demo/testing/latest"))
