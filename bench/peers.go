@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"conanproxy/e2e"
+	"conanproxy/internal/proc"
 )
 
 // lab knows where programs and data of this run are.
@@ -26,8 +27,8 @@ func (l *lab) folder(name string) (string, error) {
 }
 
 // ours starts this server over some upstream configuration. extra are lines of YAML.
-func (l *lab) ours(ctx context.Context, dir, upstreams, extra string) (*process, error) {
-	port, err := freePort()
+func (l *lab) ours(ctx context.Context, dir, upstreams, extra string) (*proc.Process, error) {
+	port, err := proc.FreePort()
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +42,7 @@ func (l *lab) ours(ctx context.Context, dir, upstreams, extra string) (*process,
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return nil, err
 	}
-	return start(ctx, launch{name: "conanproxy", argv: []string{l.binary, "serve", "--config", file}, dir: dir, port: port, path: "/healthz"})
+	return proc.Start(ctx, proc.Launch{Name: "conanproxy", Argv: []string{l.binary, "serve", "--config", file}, Dir: dir, Port: port, Path: "/healthz"})
 }
 
 // benchUser may write on every server here.
@@ -67,8 +68,8 @@ func upstreamOf(url string) string {
 const noUpstreams = " []"
 
 // echo starts a bare echo handler that answers every path of answers with constant bytes, with an access log and metrics like ours.
-func (l *lab) echo(ctx context.Context, dir, answers string) (*process, error) {
-	port, err := freePort()
+func (l *lab) echo(ctx context.Context, dir, answers string) (*proc.Process, error) {
+	port, err := proc.FreePort()
 	if err != nil {
 		return nil, err
 	}
@@ -76,12 +77,12 @@ func (l *lab) echo(ctx context.Context, dir, answers string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return start(ctx, launch{name: "echo", argv: []string{self, "-serve-echo", "127.0.0.1:" + strconv.Itoa(port), "-answers", answers}, dir: dir, port: port, path: "/"})
+	return proc.Start(ctx, proc.Launch{Name: "echo", Argv: []string{self, "-serve-echo", "127.0.0.1:" + strconv.Itoa(port), "-answers", answers}, Dir: dir, Port: port, Path: "/"})
 }
 
 // nginx starts Debian's nginx as a caching proxy in front of upstream, or as a static server of the folder static.
-func (l *lab) nginx(ctx context.Context, dir, upstream, static string) (*process, error) {
-	port, err := freePort()
+func (l *lab) nginx(ctx context.Context, dir, upstream, static string) (*proc.Process, error) {
+	port, err := proc.FreePort()
 	if err != nil {
 		return nil, err
 	}
@@ -137,12 +138,12 @@ http {
 	if os.Getuid() == 0 {
 		argv = append(argv, "-g", "user root;")
 	}
-	return start(ctx, launch{name: "nginx", argv: argv, dir: dir, port: port, path: "/v1/ping"})
+	return proc.Start(ctx, proc.Launch{Name: "nginx", Argv: argv, Dir: dir, Port: port, Path: "/v1/ping"})
 }
 
 // conanServer starts the real conan_server 1.66.
-func (l *lab) conanServer(ctx context.Context, dir string) (*process, error) {
-	port, err := freePort()
+func (l *lab) conanServer(ctx context.Context, dir string) (*proc.Process, error) {
+	port, err := proc.FreePort()
 	if err != nil {
 		return nil, err
 	}
@@ -164,6 +165,6 @@ func (l *lab) conanServer(ctx context.Context, dir string) (*process, error) {
 	}
 	// Its own entry point listens on every address; this one on the loopback only.
 	const program = "from conans.server.launcher import ServerLauncher; ServerLauncher().server.run(host='127.0.0.1', quiet=False)"
-	return start(ctx, launch{name: "conan_server", argv: []string{filepath.Join(bin, "python"), "-c", program},
-		env: []string{"CONAN_SERVER_HOME=" + dir}, dir: dir, port: port, path: "/v1/ping"})
+	return proc.Start(ctx, proc.Launch{Name: "conan_server", Argv: []string{filepath.Join(bin, "python"), "-c", program},
+		Env: []string{"CONAN_SERVER_HOME=" + dir}, Dir: dir, Port: port, Path: "/v1/ping"})
 }

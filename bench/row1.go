@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"conanproxy/internal/proc"
 )
 
 // work is one kind of small answer: its path on a server, and whether 404 is the right answer.
@@ -46,21 +48,21 @@ func row1(ctx context.Context, l *lab, o options, rep *report) error {
 	if err != nil {
 		return err
 	}
-	defer server.stop()
-	u, err := newUploader(ctx, server.url)
+	defer server.Stop()
+	u, err := newUploader(ctx, server.URL)
 	if err != nil {
 		return err
 	}
 	if err := u.publish(ctx, s); err != nil {
 		return err
 	}
-	ours, err := l.ours(ctx, dir, upstreamOf(server.url), "")
+	ours, err := l.ours(ctx, dir, upstreamOf(server.URL), "")
 	if err != nil {
 		return err
 	}
-	defer ours.stop()
+	defer ours.Stop()
 	works := smallWork(s)
-	answers, err := l.warmAnswers(ctx, dir, ours.url, works)
+	answers, err := l.warmAnswers(ctx, dir, ours.URL, works)
 	if err != nil {
 		return err
 	}
@@ -68,18 +70,18 @@ func row1(ctx context.Context, l *lab, o options, rep *report) error {
 	if err != nil {
 		return err
 	}
-	defer bare.stop()
-	cached, err := l.nginx(ctx, dir, server.url, "")
+	defer bare.Stop()
+	cached, err := l.nginx(ctx, dir, server.URL, "")
 	if err != nil {
 		return err
 	}
-	defer cached.stop()
+	defer cached.Stop()
 	for _, w := range works { // warm nginx
-		if _, _, _, err := get(ctx, cached.url+w.path); err != nil {
+		if _, _, _, err := get(ctx, cached.URL+w.path); err != nil {
 			return err
 		}
 	}
-	return measureSmall(ctx, o, rep, "1", works, []*process{ours, bare, cached, server})
+	return measureSmall(ctx, o, rep, "1", works, []*proc.Process{ours, bare, cached, server})
 }
 
 // warmAnswers asks each path twice and writes what came as the constants of the bare handler.
@@ -112,7 +114,7 @@ func (l *lab) warmAnswers(ctx context.Context, dir, base string, works []work) (
 }
 
 // measureSmall interleaves the contestants (ours first, then bare, nginx, conan_server) round by round.
-func measureSmall(ctx context.Context, o options, rep *report, id string, works []work, contestants []*process) error {
+func measureSmall(ctx context.Context, o options, rep *report, id string, works []work, contestants []*proc.Process) error {
 	rounds, duration := 5, 4*time.Second
 	if o.quick {
 		rounds, duration = 1, time.Second
@@ -125,12 +127,12 @@ func measureSmall(ctx context.Context, o options, rep *report, id string, works 
 				if o.quick && i == 3 && w.name != "ping" {
 					continue
 				}
-				m, err := wrk(ctx, c.url+w.path, 32, duration, w.notFound)
+				m, err := wrk(ctx, c.URL+w.path, 32, duration, w.notFound)
 				if err != nil {
 					return err
 				}
 				if m.Errors > 0 && i < 3 {
-					return fmt.Errorf("%s at %s: %d errors", w.name, c.name, m.Errors)
+					return fmt.Errorf("%s at %s: %d errors", w.Name, c.Name, m.Errors)
 				}
 				rate[i] = append(rate[i], m.PerSecond)
 				p99[i] = append(p99[i], m.P99.Seconds()*1000)

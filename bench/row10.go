@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"conanproxy/internal/proc"
 )
 
 // row10: what it costs when nothing happens.
@@ -28,14 +30,14 @@ func row10(ctx context.Context, l *lab, o options, rep *report) error {
 		if err := l.makeUser(ctx, filepath.Join(dir, "users")); err != nil {
 			return err
 		}
-		var p *process
+		var p *proc.Process
 		t, err := seconds(func() error { p, err = l.ours(ctx, dir, noUpstreams, ""); return err })
 		if err != nil {
 			return err
 		}
 		time.Sleep(2 * time.Second)
-		now, _ := p.memory()
-		p.stop()
+		now, _ := p.Memory()
+		p.Stop()
 		begin, rss = append(begin, t*1000), append(rss, float64(now)/1e6)
 	}
 	rep.add(

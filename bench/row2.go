@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"conanproxy/internal/proc"
 )
 
 // row2: warm files of 1 MB and 200 MB over 8 connections, and what they cost in CPU.
@@ -39,17 +41,17 @@ func warmFile(ctx context.Context, l *lab, rep *report, name string, size int64,
 	if err != nil {
 		return err
 	}
-	defer ours.stop()
+	defer ours.Stop()
 	cached, err := l.nginx(ctx, dir, from.URL, "")
 	if err != nil {
 		return err
 	}
-	defer cached.stop()
+	defer cached.Stop()
 	path := s.packageURL("") + "/files/" + archiveName
-	contestants := []*process{ours, cached}
+	contestants := []*proc.Process{ours, cached}
 	for _, c := range contestants {
 		for range 2 {
-			if _, err := download(ctx, c.url+path); err != nil {
+			if _, err := download(ctx, c.URL+path); err != nil {
 				return err
 			}
 		}
@@ -58,14 +60,14 @@ func warmFile(ctx context.Context, l *lab, rep *report, name string, size int64,
 	cpu := make([]series, 2)
 	for range rounds {
 		for i, c := range contestants {
-			before, begin := c.cpuSeconds(), time.Now()
-			sent, err := pull(ctx, c.url+path, 8, duration)
+			before, begin := c.CPUSeconds(), time.Now()
+			sent, err := pull(ctx, c.URL+path, 8, duration)
 			if err != nil {
 				return err
 			}
 			seconds := time.Since(begin).Seconds()
 			throughput[i] = append(throughput[i], float64(sent)/seconds/1e6)
-			cpu[i] = append(cpu[i], (c.cpuSeconds()-before)/(float64(sent)/1e9))
+			cpu[i] = append(cpu[i], (c.CPUSeconds()-before)/(float64(sent)/1e9))
 		}
 	}
 	raw := map[string]float64{

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"conanproxy/internal/proc"
 )
 
 // row3: one cold file, one client, straight from upstream, through this server, through nginx.
@@ -55,11 +57,11 @@ func coldFile(ctx context.Context, l *lab, s *sample, rate int64, rounds int) (c
 			return c, err
 		}
 		c.add(0, t, 0)
-		for i, begin := range []func(context.Context, string) (*process, error){
-			func(ctx context.Context, dir string) (*process, error) {
+		for i, begin := range []func(context.Context, string) (*proc.Process, error){
+			func(ctx context.Context, dir string) (*proc.Process, error) {
 				return l.ours(ctx, dir, upstreamOf(from.URL), "")
 			},
-			func(ctx context.Context, dir string) (*process, error) { return l.nginx(ctx, dir, from.URL, "") },
+			func(ctx context.Context, dir string) (*proc.Process, error) { return l.nginx(ctx, dir, from.URL, "") },
 		} {
 			if err := c.measure(ctx, l, i+1, begin, s, path); err != nil {
 				return c, err
@@ -70,7 +72,7 @@ func coldFile(ctx context.Context, l *lab, s *sample, rate int64, rounds int) (c
 }
 
 // measure starts a contestant with an empty cache, asks what a client asks before the file, and then the file.
-func (c *cold) measure(ctx context.Context, l *lab, i int, begin func(context.Context, string) (*process, error), s *sample, path string) error {
+func (c *cold) measure(ctx context.Context, l *lab, i int, begin func(context.Context, string) (*proc.Process, error), s *sample, path string) error {
 	dir, err := l.folder("row3")
 	if err != nil {
 		return err
@@ -79,19 +81,19 @@ func (c *cold) measure(ctx context.Context, l *lab, i int, begin func(context.Co
 	if err != nil {
 		return err
 	}
-	defer p.stop()
+	defer p.Stop()
 	for _, before := range []string{s.recipeURL("") + "/packages/" + s.pid + "/latest", s.packageURL("") + "/files", s.packageURL("") + "/files/conanmanifest.txt"} {
-		if _, _, _, err := get(ctx, p.url+before); err != nil {
+		if _, _, _, err := get(ctx, p.URL+before); err != nil {
 			return err
 		}
 	}
-	cpu := p.cpuSeconds()
-	t, err := download(ctx, p.url+path)
+	cpu := p.CPUSeconds()
+	t, err := download(ctx, p.URL+path)
 	if err != nil {
 		return fmt.Errorf("%s: %w", p.name, err)
 	}
 	time.Sleep(200 * time.Millisecond) // what is done after the last byte counts too
-	c.add(i, t, p.cpuSeconds()-cpu)
+	c.add(i, t, p.CPUSeconds()-cpu)
 	return nil
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"sync"
+
+	"conanproxy/internal/proc"
 )
 
 // row4: many clients ask for one cold file at once over a slow line.
@@ -33,7 +35,7 @@ func row4(ctx context.Context, l *lab, o options, rep *report) error {
 		if err != nil {
 			return err
 		}
-		var p *process
+		var p *proc.Process
 		if name == "nginx" {
 			p, err = l.nginx(ctx, folder, from.URL, "")
 		} else {
@@ -43,8 +45,8 @@ func row4(ctx context.Context, l *lab, o options, rep *report) error {
 			return err
 		}
 		from.sent.Store(0)
-		slowest, err := herd(ctx, p.url+path, clients)
-		p.stop()
+		slowest, err := herd(ctx, p.URL+path, clients)
+		p.Stop()
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}

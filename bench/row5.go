@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"conanproxy/internal/proc"
 )
 
 // row5: uploads, one large and many small.
@@ -69,8 +71,8 @@ func uploadOnce(ctx context.Context, l *lab, s *sample) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer p.stop()
-	u, err := newUploader(ctx, p.url+"/local")
+	defer p.Stop()
+	u, err := newUploader(ctx, p.URL+"/local")
 	if err != nil {
 		return 0, err
 	}
@@ -137,7 +139,7 @@ func smallUploads(ctx context.Context, l *lab, o options, rep *report) error {
 			if err != nil {
 				return err
 			}
-			var p *process
+			var p *proc.Process
 			if name == "conanproxy" {
 				p, err = l.ours(ctx, dir, noUpstreams, "")
 			} else {
@@ -147,7 +149,7 @@ func smallUploads(ctx context.Context, l *lab, o options, rep *report) error {
 				return err
 			}
 			t, err := publishAll(ctx, p, samples)
-			p.stop()
+			p.Stop()
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
@@ -179,8 +181,8 @@ func (l *lab) smallSamples(n, round int) ([]*sample, error) {
 }
 
 // publishAll publishes the packages (the recipes before the clock starts) and returns the seconds.
-func publishAll(ctx context.Context, p *process, samples []*sample) (float64, error) {
-	u, err := newUploader(ctx, p.url)
+func publishAll(ctx context.Context, p *proc.Process, samples []*sample) (float64, error) {
+	u, err := newUploader(ctx, p.URL)
 	if err != nil {
 		return 0, err
 	}

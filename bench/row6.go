@@ -10,6 +10,8 @@ import (
 	"sort"
 	"strings"
 	"time"
+
+	"conanproxy/internal/proc"
 )
 
 // sized is what one size of the store measured.
@@ -70,14 +72,14 @@ func measureSize(ctx context.Context, l *lab, o options, s shape) (sized, error)
 	if err != nil {
 		return m, err
 	}
-	defer p.stop()
-	search := func(q string) string { return p.url + "/v2/conans/search?q=" + url.QueryEscape(q) }
+	defer p.Stop()
+	search := func(q string) string { return p.URL + "/v2/conans/search?q=" + url.QueryEscape(q) }
 	if _, _, _, err := get(ctx, search(generatedName(0)+"/*")); err != nil {
 		return m, err
 	}
 	m.start = time.Since(begin).Seconds()
 	time.Sleep(2 * time.Second)
-	now, _ := p.memory()
+	now, _ := p.Memory()
 	m.idle = float64(now) / 1e6
 	n := 300
 	if o.quick {
@@ -93,33 +95,33 @@ func measureSize(ctx context.Context, l *lab, o options, s shape) (sized, error)
 	if err := m.wide(ctx, p, s); err != nil {
 		return m, err
 	}
-	p.resetPeak()
-	before, _ := p.memory()
+	p.ResetPeak()
+	before, _ := p.Memory()
 	if _, _, _, err := get(ctx, search("*")); err != nil {
 		return m, err
 	}
-	_, peak := p.memory()
+	_, peak := p.Memory()
 	m.all = float64(peak-before) / 1e6
 	if m.upload, err = uploadSome(ctx, l, p); err != nil {
 		return m, err
 	}
-	p.resetPeak()
-	rate, err := wrk(ctx, p.url+"/v2/conans/"+generatedName(1)+"/1.0/_/_/latest", 32, time.Duration(min(4, n/10))*time.Second, false)
+	p.ResetPeak()
+	rate, err := wrk(ctx, p.URL+"/v2/conans/"+generatedName(1)+"/1.0/_/_/latest", 32, time.Duration(min(4, n/10))*time.Second, false)
 	if err != nil {
 		return m, err
 	}
 	m.latest = rate.PerSecond
-	_, peak = p.memory()
+	_, peak = p.Memory()
 	m.loaded = float64(peak) / 1e6
 	return m, nil
 }
 
 // wide asks package search of the recipe with many packages.
-func (m *sized) wide(ctx context.Context, p *process, s shape) error {
+func (m *sized) wide(ctx context.Context, p *proc.Process, s shape) error {
 	if s.wide == 0 {
 		return nil
 	}
-	base := p.url + "/v2/conans/" + wideName + "/1.0/_/_"
+	base := p.URL + "/v2/conans/" + wideName + "/1.0/_/_"
 	_, _, body, err := get(ctx, base+"/latest")
 	if err != nil {
 		return err
@@ -156,7 +158,7 @@ func percentile(ctx context.Context, n int, p float64, question func(int) string
 }
 
 // uploadSome publishes a few small packages and returns the seconds.
-func uploadSome(ctx context.Context, l *lab, p *process) (float64, error) {
+func uploadSome(ctx context.Context, l *lab, p *proc.Process) (float64, error) {
 	samples, err := l.smallSamples(40, 0)
 	if err != nil {
 		return 0, err

@@ -31,26 +31,26 @@ func row8(ctx context.Context, l *lab, o options, rep *report) error {
 	if err != nil {
 		return err
 	}
-	defer p.stop()
-	u, err := newUploader(ctx, p.url)
+	defer p.Stop()
+	u, err := newUploader(ctx, p.URL)
 	if err != nil {
 		return err
 	}
 	if err := u.publish(ctx, s); err != nil {
 		return err
 	}
-	p.resetPeak()
-	if _, err := herd(ctx, s.packageURL(p.url)+"/files/"+archiveName, downloads); err != nil {
+	p.ResetPeak()
+	if _, err := herd(ctx, s.packageURL(p.URL)+"/files/"+archiveName, downloads); err != nil {
 		return err
 	}
-	_, peak := p.memory()
+	_, peak := p.Memory()
 	rep.add(result{Row: "8", Work: fmt.Sprintf("%d downloads of %d MB at once", downloads, size>>20), Ratio: "peak RSS", Value: float64(peak) / 1e6, Unit: "MB", Goal: 200, AtMost: true})
 
-	p.resetPeak()
+	p.ResetPeak()
 	if err := uploadTogether(ctx, u, up, uploads); err != nil {
 		return err
 	}
-	_, peak = p.memory()
+	_, peak = p.Memory()
 	rep.add(result{Row: "8", Work: fmt.Sprintf("%d uploads of %d MB at once", uploads, large>>20), Ratio: "peak RSS", Value: float64(peak) / 1e6, Unit: "MB", Goal: 200, AtMost: true})
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"conanproxy/e2e"
+	"conanproxy/internal/proc"
 )
 
 // client is a real Conan client.
@@ -49,13 +50,13 @@ func clientRow(ctx context.Context, l *lab, rep *report, c client, packages, rou
 	if err != nil {
 		return err
 	}
-	defer server.stop()
-	if err := c.publishGraph(ctx, dir, server.url, packages); err != nil {
+	defer server.Stop()
+	if err := c.publishGraph(ctx, dir, server.URL, packages); err != nil {
 		return fmt.Errorf("publish the graph: %w", err)
 	}
 	var straightAtZero, warmAtZero float64
 	for _, delay := range delays {
-		relay, err := newDelayRelay(server.url, delay)
+		relay, err := newDelayRelay(server.URL, delay)
 		if err != nil {
 			return err
 		}
@@ -75,13 +76,13 @@ func clientRow(ctx context.Context, l *lab, rep *report, c client, packages, rou
 				return err
 			}
 			for _, s := range []*series{&cold, &warm} {
-				if t, err = c.install(ctx, l, p.url, packages); err != nil {
-					p.stop()
+				if t, err = c.install(ctx, l, p.URL, packages); err != nil {
+					p.Stop()
 					return err
 				}
 				*s = append(*s, t)
 			}
-			p.stop()
+			p.Stop()
 		}
 		relay.Close()
 		work := fmt.Sprintf("%s, %d packages, %d ms round trip", c.name, packages, delay.Milliseconds())
@@ -108,7 +109,7 @@ func (c client) conan(ctx context.Context, home, dir string, args ...string) err
 	cmd := exec.CommandContext(ctx, c.program, args...)
 	cmd.Env, cmd.Dir = c.env(home), dir
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("conan %s: %w: %s", strings.Join(args, " "), err, lastBytes(string(out), 800))
+		return fmt.Errorf("conan %s: %w: %s", strings.Join(args, " "), err, proc.LastBytes(string(out), 800))
 	}
 	return nil
 }

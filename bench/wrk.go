@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strconv"
 	"time"
+
+	"conanproxy/internal/proc"
 )
 
 // load is what one run of wrk measured.
@@ -30,7 +32,7 @@ func wrk(ctx context.Context, url string, connections int, d time.Duration, notF
 	out, err := exec.CommandContext(ctx, "wrk", "-t", "2", "-c", strconv.Itoa(connections), "-d", strconv.Itoa(int(d.Seconds()))+"s",
 		"--timeout", "60s", "--latency", url).CombinedOutput()
 	if err != nil {
-		return load{}, fmt.Errorf("wrk %s: %w: %s", url, err, lastBytes(string(out), 400))
+		return load{}, fmt.Errorf("wrk %s: %w: %s", url, err, proc.LastBytes(string(out), 400))
 	}
 	return parseWrk(string(out), notFound)
 }
@@ -39,7 +41,7 @@ func parseWrk(text string, notFound bool) (load, error) {
 	var l load
 	m := wrkRate.FindStringSubmatch(text)
 	if m == nil {
-		return load{}, fmt.Errorf("wrk said: %s", lastBytes(text, 400))
+		return load{}, fmt.Errorf("wrk said: %s", proc.LastBytes(text, 400))
 	}
 	l.PerSecond, _ = strconv.ParseFloat(m[1], 64)
 	if m := wrkBytes.FindStringSubmatch(text); m != nil {

@@ -35,7 +35,9 @@ var rooms = map[string]room{
 	"localstore":         {code: []string{"internal/conan", "internal/blob", "internal/index"}, tests: []string{"internal/conantest"}},
 	"proxy":              {code: []string{"internal/conan"}, tests: []string{"internal/conantest"}},
 	"e2e":                {tests: []string{"internal/conan", "internal/conantest"}},
-	"bench":              {code: []string{"internal/conan", "internal/index", "e2e"}},
+	"internal/proc":      {},
+	"bench":              {code: []string{"internal/conan", "internal/index", "internal/proc", "e2e"}},
+	"bench/faults":       {code: []string{"internal/conan", "internal/conantest", "internal/proc", "e2e"}},
 	"cmd/conanproxy": {
 		code:  []string{"internal/conan", "internal/blob", "internal/index", "internal/config", "internal/scrub", "upstream", "cache", "localstore", "proxy"},
 		tests: []string{"internal/conantest"},

@@ -1,4 +1,5 @@
-package main
+// Package proc starts the servers that benchmarks and fault runs look at, and reads what they use from /proc.
+package proc
 
 import (
 	"context"
@@ -15,55 +16,56 @@ import (
 	"time"
 )
 
-// process is one contestant or peer, in its own process group, with its output in a file.
-type process struct {
-	name string
+// Process is one server, in its own process group, with its output in a file.
+type Process struct {
+	Name string
+	Log  string // path of the file with its output
+	URL  string // http://127.0.0.1:port
+
 	cmd  *exec.Cmd
-	log  string
 	done chan struct{}
-	url  string // http://127.0.0.1:port
 }
 
-// launch describes how a process is started.
-type launch struct {
-	name string
-	argv []string
-	env  []string // added to a bare environment
-	dir  string   // where its log goes
-	port int
-	path string // asked until it answers with any status
+// Launch describes how a process is started.
+type Launch struct {
+	Name string
+	Argv []string
+	Env  []string // added to a bare environment
+	Dir  string   // its working directory, where its log goes
+	Port int
+	Path string // asked until it answers with any status
 }
 
-// start runs a process and waits until it answers.
-func start(ctx context.Context, l launch) (*process, error) {
-	logFile := filepath.Join(l.dir, l.name+".log")
-	out, err := os.Create(logFile)
+// Start runs a process and waits until it answers.
+func Start(ctx context.Context, l Launch) (*Process, error) {
+	logFile := filepath.Join(l.Dir, l.Name+".log")
+	out, err := os.OpenFile(logFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer out.Close()
-	cmd := exec.Command(l.argv[0], l.argv[1:]...)
-	cmd.Dir = l.dir
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + l.dir, "NO_PROXY=*", "LC_ALL=C.UTF-8", "PYTHONUNBUFFERED=1"}, l.env...)
+	cmd := exec.Command(l.Argv[0], l.Argv[1:]...)
+	cmd.Dir = l.Dir
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + l.Dir, "NO_PROXY=*", "LC_ALL=C.UTF-8", "PYTHONUNBUFFERED=1"}, l.Env...)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", l.name, err)
+		return nil, fmt.Errorf("start %s: %w", l.Name, err)
 	}
-	p := &process{name: l.name, cmd: cmd, log: logFile, done: make(chan struct{}), url: "http://127.0.0.1:" + strconv.Itoa(l.port)}
+	p := &Process{Name: l.Name, cmd: cmd, Log: logFile, done: make(chan struct{}), URL: "http://127.0.0.1:" + strconv.Itoa(l.Port)}
 	go func() { cmd.Wait(); close(p.done) }()
-	if err := p.ready(ctx, l.path); err != nil {
-		p.stop()
+	if err := p.ready(ctx, l.Path); err != nil {
+		p.Stop()
 		return nil, err
 	}
 	return p, nil
 }
 
-func (p *process) ready(ctx context.Context, path string) error {
+func (p *Process) ready(ctx context.Context, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
 	defer cancel()
 	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url+path, nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.URL+path, nil)
 		if err != nil {
 			return err
 		}
@@ -74,17 +76,17 @@ func (p *process) ready(ctx context.Context, path string) error {
 		}
 		select {
 		case <-p.done:
-			text, _ := os.ReadFile(p.log)
-			return fmt.Errorf("%s ended: %s", p.name, lastBytes(string(text), 1000))
+			text, _ := os.ReadFile(p.Log)
+			return fmt.Errorf("%s ended: %s", p.Name, LastBytes(string(text), 1000))
 		case <-ctx.Done():
-			return fmt.Errorf("%s does not answer: %w", p.name, err)
+			return fmt.Errorf("%s does not answer: %w", p.Name, err)
 		case <-time.After(2 * time.Millisecond):
 		}
 	}
 }
 
-// stop ends the process and what it started.
-func (p *process) stop() {
+// Stop ends the process and what it started.
+func (p *Process) Stop() {
 	select {
 	case <-p.done:
 		return
@@ -99,8 +101,20 @@ func (p *process) stop() {
 	}
 }
 
+// Kill ends the process at once, as a crash does.
+func (p *Process) Kill() {
+	p.cmd.Process.Kill()
+	<-p.done
+}
+
+// Signal sends a signal.
+func (p *Process) Signal(s os.Signal) error { return p.cmd.Process.Signal(s) }
+
+// Ended is closed when the process has ended.
+func (p *Process) Ended() <-chan struct{} { return p.done }
+
 // pids are the process and its children (nginx works in them).
-func (p *process) pids() []int {
+func (p *Process) pids() []int {
 	pids := []int{p.cmd.Process.Pid}
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -118,8 +132,8 @@ func (p *process) pids() []int {
 	return pids
 }
 
-// cpuSeconds is the user and system time spent so far.
-func (p *process) cpuSeconds() float64 {
+// CPUSeconds is the user and system time spent so far.
+func (p *Process) CPUSeconds() float64 {
 	var ticks float64
 	for _, pid := range p.pids() {
 		f := statFields(pid)
@@ -143,8 +157,8 @@ func statFields(pid int) []string {
 	return strings.Fields(rest)
 }
 
-// memory reads VmRSS and VmHWM (the peak) in bytes.
-func (p *process) memory() (now, peak int64) {
+// Memory reads VmRSS and VmHWM (the peak) in bytes.
+func (p *Process) Memory() (now, peak int64) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
 		return 0, 0
@@ -160,13 +174,13 @@ func (p *process) memory() (now, peak int64) {
 	return value("VmRSS"), value("VmHWM")
 }
 
-// resetPeak starts the peak of memory anew.
-func (p *process) resetPeak() {
+// ResetPeak starts the peak of memory anew.
+func (p *Process) ResetPeak() {
 	os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.cmd.Process.Pid), []byte("5"), 0)
 }
 
-// freePort returns a port that was free a moment ago.
-func freePort() (int, error) {
+// FreePort returns a port that was free a moment ago.
+func FreePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return 0, err
@@ -179,7 +193,8 @@ func freePort() (int, error) {
 	return addr.Port, nil
 }
 
-func lastBytes(s string, n int) string {
+// LastBytes is the end of a text, at most n bytes.
+func LastBytes(s string, n int) string {
 	if len(s) > n {
 		s = s[len(s)-n:]
 	}
