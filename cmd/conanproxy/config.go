@@ -27,8 +27,11 @@ func (f *configFlags) addOverrides(c *cobra.Command) {
 	c.Flags().StringArrayVar(&f.override.Upstreams, "upstream", nil, "[NAME=]URL of a Conan server to pull from; repeat for more; replaces the configured ones")
 }
 
-func (f *configFlags) load() (*config.Config, error) {
-	cfg, err := config.Load(config.LoadOptions{File: f.file, Env: os.Environ(), Flags: f.override})
+func (f *configFlags) load() (*config.Config, error) { return f.loadWith(false) }
+
+// loadWith loads the configuration; noFiles does not ask that the files it names exist yet.
+func (f *configFlags) loadWith(noFiles bool) (*config.Config, error) {
+	cfg, err := config.Load(config.LoadOptions{File: f.file, Env: os.Environ(), Flags: f.override, NoFiles: noFiles})
 	if err != nil {
 		return nil, usageError{err}
 	}

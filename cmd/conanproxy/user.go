@@ -21,7 +21,7 @@ func userCommand() *cobra.Command {
 		if file != "" {
 			return file, nil
 		}
-		cfg, err := flags.load()
+		cfg, err := flags.loadWith(true) // the first user makes the file
 		if err != nil {
 			return "", err
 		}
