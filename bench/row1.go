@@ -132,7 +132,7 @@ func measureSmall(ctx context.Context, o options, rep *report, id string, works 
 					return err
 				}
 				if m.Errors > 0 && i < 3 {
-					return fmt.Errorf("%s at %s: %d errors", w.Name, c.Name, m.Errors)
+					return fmt.Errorf("%s at %s: %d errors", w.name, c.Name, m.Errors)
 				}
 				rate[i] = append(rate[i], m.PerSecond)
 				p99[i] = append(p99[i], m.P99.Seconds()*1000)
@@ -141,8 +141,8 @@ func measureSmall(ctx context.Context, o options, rep *report, id string, works 
 		raw := map[string]float64{}
 		for i, c := range contestants {
 			if len(rate[i]) > 0 {
-				raw[c.name+" requests/s"] = rate[i].median()
-				raw[c.name+" p99 ms"] = p99[i].median()
+				raw[c.Name+" requests/s"] = rate[i].median()
+				raw[c.Name+" p99 ms"] = p99[i].median()
 			}
 		}
 		own := rate[0]

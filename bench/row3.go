@@ -90,7 +90,7 @@ func (c *cold) measure(ctx context.Context, l *lab, i int, begin func(context.Co
 	cpu := p.CPUSeconds()
 	t, err := download(ctx, p.URL+path)
 	if err != nil {
-		return fmt.Errorf("%s: %w", p.name, err)
+		return fmt.Errorf("%s: %w", p.Name, err)
 	}
 	time.Sleep(200 * time.Millisecond) // what is done after the last byte counts too
 	c.add(i, t, p.CPUSeconds()-cpu)
