@@ -121,6 +121,9 @@ func (s *Store) fetch(ctx context.Context, st index.Stage, name string) (conan.F
 			return info, err
 		}
 	}
+	if err := s.CheckRoom(ctx, info.Size); err != nil {
+		return conan.FileInfo{}, err
+	}
 	if _, err := io.Copy(w, f); err != nil {
 		return conan.FileInfo{}, err
 	}
@@ -154,7 +157,7 @@ func (s *Store) checkAdopted(ctx context.Context, recipe conan.Revision, files c
 	}
 	m, err := conan.ParseManifest(text)
 	if err != nil {
-		return fmt.Errorf("%s of upstream: %w", recipe, err)
+		return fmt.Errorf("%w: upstream's manifest of %s is damaged: %v", conan.ErrConflict, recipe, err)
 	}
 	if isHash(recipe.RRev) && m.Summary() != recipe.RRev {
 		return fmt.Errorf("%w: upstream's manifest of %s gives the revision %s", conan.ErrConflict, recipe, m.Summary())

@@ -25,6 +25,7 @@ type candidate struct {
 	rev      conan.Revision // pinned, once identify has run
 	info     *string        // conaninfo.txt of a package
 	existing conan.Snapshot // of the revision if it is published already, metadata left out
+	checked  bool           // the contents are right
 }
 
 // load reads a stage. Of a declared one only the declared names count: other rows were taken over by an earlier attempt.
@@ -81,6 +82,7 @@ func (s *Store) judgeCandidate(ctx context.Context, c *candidate) error {
 	if err := s.check(ctx, c); err != nil {
 		return err
 	}
+	c.checked = true
 	return s.publish(ctx, c)
 }
 

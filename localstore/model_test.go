@@ -2,6 +2,7 @@ package localstore
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"maps"
 	"slices"
@@ -80,6 +81,11 @@ func (w *wares) recipe(t *rapid.T) files { return rapid.SampledFrom(w.recipes).D
 // Publishing in every way, again and half, removing, sweeping and collecting: the store is what the model says.
 func TestStoreFollowsModel(t *testing.T) {
 	t.Parallel()
+	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue { // a check writes durably some fifty times
+		if err := f.Value.Set("25"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	e, w := newEnv(t), newWares()
 	round := 0
 	rapid.Check(t, func(t *rapid.T) {

@@ -23,15 +23,17 @@ func (s *Store) publish(ctx context.Context, c *candidate) error {
 		}
 		p.RecipeStage = staged
 	}
-	err := s.index.Publish(ctx, p)
+	changed, err := s.index.Publish(ctx, p)
 	if errors.Is(err, conan.ErrNotFound) {
 		return recipeNotFound(c.rev.Recipe())
 	}
 	if err != nil {
 		return err
 	}
-	s.log.Info("published", zap.Stringer("reference", c.rev), zap.String("user", c.stage.Uploader), zap.Bool("again", len(c.existing) > 0))
-	s.changed(c.rev.Ref)
+	s.log.Info("published", zap.Stringer("reference", c.rev), zap.String("user", c.stage.Uploader), zap.Bool("changed", changed))
+	if changed {
+		s.changed(c.rev.Ref)
+	}
 	return nil
 }
 

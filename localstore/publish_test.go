@@ -385,14 +385,18 @@ func TestHiddenPackage(t *testing.T) {
 	wantEqual(t, "package", content(t, e, prev), p)
 }
 
-func TestUnchangedUploadCallsBack(t *testing.T) {
+func TestChangesCallBack(t *testing.T) {
 	t.Parallel()
 	var changed []conan.Ref
 	e := newEnv(t, func(o *Options) { o.Changed = func(r conan.Ref) { changed = append(changed, r) } })
-	e.publishRecipe(hi, plainRecipe("a"))
+	rev := e.publishRecipe(hi, plainRecipe("a"))
 	wantEqual(t, "changed", changed, []conan.Ref{hi})
+	e.publishRecipe(hi, plainRecipe("a"))
+	wantEqual(t, "changed by the same again", changed, []conan.Ref{hi})
+	wantError(t, e.put(rev, "metadata/x", "x"), nil)
+	wantEqual(t, "changed by metadata", changed, []conan.Ref{hi, hi})
 	if err := e.Remove(t.Context(), conan.Removal{Revision: conan.Revision{Ref: hi}}); err != nil {
 		t.Fatal(err)
 	}
-	wantEqual(t, "changed", changed, []conan.Ref{hi, hi})
+	wantEqual(t, "changed by the removal", changed, []conan.Ref{hi, hi, hi})
 }

@@ -278,6 +278,9 @@ func (s *Store) refusal(ctx context.Context, up conan.Upload, err error) error {
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
+	if s.ctx.Err() != nil {
+		return errStopping
+	}
 	if errors.Is(err, blob.ErrNoSpace) {
 		s.log.Error("no space left for an upload", zap.Stringer("reference", up.Revision), zap.String("file", up.Name), zap.Error(err))
 		return fmt.Errorf("%w: %s of %s was not stored", conan.ErrNoSpace, up.Name, up.Revision)

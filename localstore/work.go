@@ -120,7 +120,7 @@ func (s *Store) judgeOnce(ctx context.Context, id string) error {
 		return v.err // the check of these very files may have taken long
 	}
 	err = s.judgeCandidate(ctx, c)
-	if err == nil || errors.Is(err, conan.ErrInvalid) {
+	if err == nil || errors.Is(err, conan.ErrInvalid) && !c.checked {
 		s.verdicts.Add(id, verdict{err: err, files: c.sent()})
 	}
 	return err

@@ -28,9 +28,10 @@ type Publication struct {
 // Publish makes a stage a local revision in one transaction: files, time, and the stage is gone. Metadata files of the
 // stage come along. The time is Now, but later than that of every other revision of the reference; a revision that is the
 // newest of its siblings already keeps its time. It fails with ErrNoStage, with ErrStageChanged if what was judged is no
-// longer so, and with conan.ErrNotFound if the recipe revision of a package is not there.
-func (db *DB) Publish(ctx context.Context, p Publication) error {
-	return db.update(ctx, func(tx *sql.Tx) error {
+// longer so, and with conan.ErrNotFound if the recipe revision of a package is not there. changed tells whether readers
+// see anything new.
+func (db *DB) Publish(ctx context.Context, p Publication) (changed bool, err error) {
+	err = db.update(ctx, func(tx *sql.Tx) error {
 		files, err := judgedFiles(ctx, tx, p)
 		if err != nil {
 			return err
@@ -40,16 +41,18 @@ func (db *DB) Publish(ctx context.Context, p Publication) error {
 				return err
 			}
 		}
-		t, err := publicationTime(ctx, tx, p.Revision, p.Now)
+		t, newest, err := publicationTime(ctx, tx, p.Revision, p.Now)
 		if err != nil {
 			return err
 		}
+		changed = !newest || len(files) > 0
 		o := PutOptions{Time: t, Info: p.Info, Files: files}
 		if err := putRevision(ctx, tx, LocalMember, p.Revision, o); err != nil {
 			return err
 		}
 		return dropStage(ctx, tx, p.StageID)
 	})
+	return changed, err
 }
 
 // judgedFiles checks that stage and revision are as they were judged and returns the files to be added.
@@ -127,7 +130,7 @@ func requireRecipe(ctx context.Context, tx *sql.Tx, p Publication) error {
 
 // publicationTime is the time that a revision gets: its own if it is the newest of its siblings and was published
 // here, else now, but later than every time of the reference.
-func publicationTime(ctx context.Context, tx *sql.Tx, rev conan.Revision, now time.Time) (time.Time, error) {
+func publicationTime(ctx context.Context, tx *sql.Tx, rev conan.Revision, now time.Time) (t time.Time, newest bool, err error) {
 	const ofRef = ` FROM revisions r JOIN refs f ON f.id = r.ref_id
 		WHERE f.member = $1 AND f.name = $2 AND f.version = $3 AND f.usr = $4 AND f.channel = $5`
 	args := []any{LocalMember, rev.Name, rev.Version, rev.User, rev.Channel}
@@ -140,22 +143,22 @@ func publicationTime(ctx context.Context, tx *sql.Tx, rev conan.Revision, now ti
 	var id string
 	var micros int64
 	var adopted bool
-	err := tx.QueryRowContext(ctx, `SELECT CASE r.package_id WHEN '' THEN r.rrev ELSE r.prev END, r.time, r.adopted`+ofRef+siblings+
+	err = tx.QueryRowContext(ctx, `SELECT CASE r.package_id WHEN '' THEN r.rrev ELSE r.prev END, r.time, r.adopted`+ofRef+siblings+
 		` ORDER BY r.time DESC, r.id DESC LIMIT 1`, newestArgs...).Scan(&id, &micros, &adopted)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return time.Time{}, fmt.Errorf("time of %s: %w", rev, err)
+		return time.Time{}, false, fmt.Errorf("time of %s: %w", rev, err)
 	}
 	if err == nil && id == rev.ID() && !adopted {
-		return time.UnixMicro(micros), nil
+		return time.UnixMicro(micros), true, nil
 	}
 	var last sql.NullInt64
 	if err := tx.QueryRowContext(ctx, `SELECT max(r.time)`+ofRef, args...).Scan(&last); err != nil {
-		return time.Time{}, fmt.Errorf("time of %s: %w", rev, err)
+		return time.Time{}, false, fmt.Errorf("time of %s: %w", rev, err)
 	}
 	if t := now.UnixMicro(); !last.Valid || t > last.Int64 {
-		return time.UnixMicro(t), nil
+		return time.UnixMicro(t), false, nil
 	}
-	return time.UnixMicro(last.Int64 + 1), nil
+	return time.UnixMicro(last.Int64 + 1), false, nil
 }
 
 // Adopt makes a stage of files that were fetched from upstream a local recipe revision with upstream's time. files maps

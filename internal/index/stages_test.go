@@ -108,18 +108,18 @@ func TestPublishLooksAgain(t *testing.T) {
 
 	changed := good
 	changed.Staged = map[string]string{"conanfile.py": "another"}
-	failsWith(t, "another file", db.Publish(t.Context(), changed), ErrStageChanged)
+	failsWith(t, "another file", tryPublish(t, db, changed), ErrStageChanged)
 	changed = good
 	changed.Existing = staged
-	failsWith(t, "a revision that is gone", db.Publish(t.Context(), changed), ErrStageChanged)
+	failsWith(t, "a revision that is gone", tryPublish(t, db, changed), ErrStageChanged)
 	changed = good
 	changed.StageID = "set-2"
-	failsWith(t, "a stage that is gone", db.Publish(t.Context(), changed), ErrNoStage)
+	failsWith(t, "a stage that is gone", tryPublish(t, db, changed), ErrNoStage)
 	if files, err := db.Files(t.Context(), LocalMember, rev); err != nil || len(files) != 0 {
 		t.Fatalf("files before publication: %v, %v", files, err)
 	}
 
-	failsWith(t, "publish", db.Publish(t.Context(), good), nil)
+	failsWith(t, "publish", tryPublish(t, db, good), nil)
 	files, err := db.Files(t.Context(), LocalMember, rev)
 	failsWith(t, "files", err, nil)
 	var names []string
@@ -131,7 +131,13 @@ func TestPublishLooksAgain(t *testing.T) {
 	failsWith(t, "the stage afterwards", err, ErrNoStage)
 
 	mustStage(t, db, s, "conanfile.py", "conanmanifest.txt")
-	failsWith(t, "a revision that came meanwhile", db.Publish(t.Context(), good), ErrStageChanged)
+	failsWith(t, "a revision that came meanwhile", tryPublish(t, db, good), ErrStageChanged)
+}
+
+func tryPublish(t *testing.T, db *DB, p Publication) error {
+	t.Helper()
+	_, err := db.Publish(t.Context(), p)
+	return err
 }
 
 // publishAt publishes rev at a time by the clock and returns the time that it got.
@@ -143,7 +149,7 @@ func publishAt(t *testing.T, db *DB, rev conan.Revision, now time.Time) time.Tim
 	if old, err := db.Files(t.Context(), LocalMember, rev); err == nil && len(old) > 0 {
 		p.Existing, p.Files = staged, nil
 	}
-	if err := db.Publish(t.Context(), p); err != nil {
+	if err := tryPublish(t, db, p); err != nil {
 		t.Fatal(err)
 	}
 	got, err := db.Find(t.Context(), LocalMember, rev)
@@ -187,9 +193,9 @@ func TestPublishNeedsRecipe(t *testing.T) {
 	s := Stage{ID: "set-p", Revision: rev, Touched: noon}
 	staged := mustStage(t, db, s, "conanmanifest.txt")
 	p := Publication{StageID: s.ID, Revision: rev, Files: infos(t, db, s.ID), Staged: staged, Now: noon, RecipeStage: "set-recipe"}
-	failsWith(t, "no recipe", db.Publish(t.Context(), p), conan.ErrNotFound)
+	failsWith(t, "no recipe", tryPublish(t, db, p), conan.ErrNotFound)
 	mustStage(t, db, Stage{ID: "set-recipe", Revision: rev.Recipe(), Touched: noon}, "conanfile.py")
-	failsWith(t, "recipe under way", db.Publish(t.Context(), p), nil)
+	failsWith(t, "recipe under way", tryPublish(t, db, p), nil)
 	refs, err := db.RecipeRefs(t.Context(), LocalMember)
 	failsWith(t, "references", err, nil)
 	same(t, "references with recipes", refs, []conan.Ref(nil))
@@ -228,7 +234,7 @@ func publishAtExisting(t *testing.T, db *DB, rev conan.Revision, now time.Time, 
 	s := Stage{ID: "set-1", Revision: rev, Touched: now}
 	staged := mustStage(t, db, s, "conanmanifest.txt")
 	p := Publication{StageID: s.ID, Revision: rev, Staged: staged, Existing: existing, Now: now}
-	if err := db.Publish(t.Context(), p); err != nil {
+	if err := tryPublish(t, db, p); err != nil {
 		t.Fatal(err)
 	}
 	got, err := db.Find(t.Context(), LocalMember, rev)
