@@ -56,6 +56,7 @@ type fill struct {
 	info     conan.FileInfo
 	w        blob.Writer // nil until upstream began to send
 	wrote    int64       // bytes that arrived
+	checked  bool        // all of them arrived and are right; storing them may take a while
 	ended    bool
 	err      error // why it ended; nil: info is complete, and stored
 }
@@ -267,6 +268,10 @@ func (f *fill) through(ctx context.Context, w blob.Writer, in *incoming, room *r
 	if err != nil {
 		return err
 	}
+	f.mu.Lock()
+	f.checked = true
+	f.broadcast()
+	f.mu.Unlock()
 	return f.commit(context.WithoutCancel(ctx), w, facts)
 }
 
@@ -354,7 +359,8 @@ func (f *fill) commit(ctx context.Context, w blob.Writer, facts facts) error {
 	return nil
 }
 
-// publication is the time of a revision: what upstream listed, else what the manifest says, else now.
+// publication is the time of a revision: what upstream listed, else what was stored before, else what the manifest
+// says, else now.
 func (c *Cache) publication(ctx context.Context, rev conan.Revision, m *conan.Manifest) time.Time {
 	if doc, err := load(ctx, c, c.listQuestion(rev)); err == nil && doc != nil {
 		for _, r := range doc.Value {
@@ -362,6 +368,9 @@ func (c *Cache) publication(ctx context.Context, rev conan.Revision, m *conan.Ma
 				return r.Time
 			}
 		}
+	}
+	if held, err := c.held(ctx, rev); err == nil && held != nil {
+		return held.Time
 	}
 	if m != nil && m.Time > 0 {
 		return time.Unix(m.Time, 0).UTC()

@@ -34,7 +34,7 @@ func (c *Cache) held(ctx context.Context, rev conan.Revision) (*heldRevision, er
 		return nil, err
 	}
 	held := &heldRevision{Held: row}
-	c.hot.put(k, held, 300*len(row.Files))
+	c.hot.put(k, held, 200*len(row.Files))
 	return held, nil
 }
 

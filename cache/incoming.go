@@ -37,7 +37,8 @@ func (c *Cache) receive(ctx context.Context, rev conan.Revision, want conan.File
 		endTurn()
 		if errors.Is(err, conan.ErrNotFound) {
 			c.expireFiles(ctx, rev)
-			return nil, c.unavailable("it lists the file but does not have it")
+			c.negative.put(missingID(rev, want.Name), c.o.Now())
+			return nil, c.unavailable(missingReason)
 		}
 		c.o.Log.Debug("upstream failed", zap.Stringer("revision", rev), zap.String("file", want.Name), zap.Error(err))
 		return nil, c.judge(err)
@@ -51,6 +52,19 @@ func (c *Cache) receive(ctx context.Context, rev conan.Revision, want conan.File
 	in.want = combine(want, body.FileInfo)
 	in.check = newCheck(rev, in.want, manifest)
 	return in, nil
+}
+
+const missingReason = "it lists the file but does not have it"
+
+func missingID(rev conan.Revision, name string) string {
+	return "missing\x00" + rev.String() + "/" + name
+}
+
+// isMissing tells whether upstream said a short time ago that it does not have a file which it lists. It may come back
+// in any mode, since that is not as it should be.
+func (c *Cache) isMissing(rev conan.Revision, name string) bool {
+	said, ok := c.negative.get(missingID(rev, name))
+	return ok && c.o.Now().Before(said.Add(c.o.NotFoundFor))
 }
 
 // manifestFor returns the manifest that a file is checked with: nil for the manifest itself, and if upstream lists none.

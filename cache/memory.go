@@ -18,8 +18,11 @@ type memory struct {
 	generations [1024]atomic.Uint64
 }
 
-// memoryEntry is what an entry costs besides its content, roughly.
-const memoryEntry = 256
+// What an entry costs in memory, roughly: its text decoded, and the entry itself.
+const (
+	memoryDecoded = 2
+	memoryEntry   = 256
+)
 
 func newMemory(size int64) (*memory, error) {
 	items, err := ristretto.NewCache(&ristretto.Config[string, any]{
@@ -51,9 +54,9 @@ func (m *memory) forget(key string) { m.generation(key).Add(1) }
 
 func (m *memory) get(k hotKey) (any, bool) { return m.items.Get(string(k)) }
 
-// put keeps v, which is about size bytes and must not be modified any more; or not, if it is too large or memory is busy.
+// put keeps v, which is about size bytes as text and must not be modified any more; or not, if it is too large or memory is busy.
 func (m *memory) put(k hotKey, v any, size int) {
-	m.items.Set(string(k), v, int64(size)+memoryEntry)
+	m.items.Set(string(k), v, memoryDecoded*int64(size)+memoryEntry)
 }
 
 func (m *memory) close() { m.items.Close() }

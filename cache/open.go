@@ -38,6 +38,9 @@ func (c *Cache) open(ctx context.Context, rev conan.Revision, name string) (*con
 	if c.o.Mode == Offline {
 		return nil, conan.Origin{}, c.unavailable(offlineReason)
 	}
+	if c.isMissing(rev, name) {
+		return nil, conan.Origin{}, c.unavailable(missingReason)
+	}
 	f, err := c.fetch(ctx, rev, want)
 	return f, c.immutable(conan.StateMiss), err
 }

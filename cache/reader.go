@@ -117,12 +117,14 @@ func (r *follower) next() (int64, error) {
 	defer f.mu.Unlock()
 	for {
 		switch {
+		case f.checked && r.off >= f.info.Size:
+			return 0, io.EOF
+		case f.checked:
+			return f.info.Size, nil
 		case f.ended && f.err != nil:
 			return 0, f.err
-		case f.ended && r.off >= f.info.Size:
-			return 0, io.EOF
 		case f.ended:
-			return f.info.Size, nil
+			return 0, io.ErrUnexpectedEOF
 		}
 		if end := min(f.wrote, f.info.Size-tail); end > r.off {
 			return end, nil

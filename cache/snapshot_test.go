@@ -93,12 +93,20 @@ func TestSnapshotCompletedLater(t *testing.T) {
 		if diff := cmp.Diff(want, snapshotNames(t, b, recipe)); diff != "" {
 			t.Errorf("after upstream lost an archive and got a log (-want +got):\n%s", diff)
 		}
-		if _, err := b.Open(context.Background(), recipe, "conan_sources.tgz"); !errors.Is(err, conan.ErrUnavailable) {
-			t.Errorf("an archive that upstream lost: %v", err)
+		for range 3 {
+			if _, err := b.Open(context.Background(), recipe, "conan_sources.tgz"); !errors.Is(err, conan.ErrUnavailable) {
+				t.Errorf("an archive that upstream lost: %v", err)
+			}
+		}
+		if n := up.times("open " + recipe.String() + " conan_sources.tgz"); n != 1 {
+			t.Errorf("upstream was asked %d times for what it lost", n)
 		}
 		if diff := cmp.Diff(want, snapshotNames(t, b, recipe)); diff != "" {
 			t.Errorf("after the failed download (-want +got):\n%s", diff)
 		}
+		up.set(func() { up.files[recipe]["conan_sources.tgz"] = late })
+		time.Sleep(time.Minute)
+		b.read(t, recipe, "conan_sources.tgz")
 	})
 }
 
