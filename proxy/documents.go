@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -23,10 +24,18 @@ type document struct {
 	body        []byte
 	from        provenance // of a kept document; zero otherwise
 
-	generation uint64
-	expires    time.Time
-	stored     time.Time
+	stamp   stamp
+	expires time.Time
+	stored  time.Time
 }
+
+// stamp tells whether something changed since an answer was begun that it may depend on.
+type stamp struct {
+	counter *atomic.Uint64
+	value   uint64
+}
+
+func (s stamp) valid() bool { return s.counter.Load() == s.value }
 
 type headerField struct{ name, value string }
 
@@ -50,10 +59,15 @@ func jsonDocument(v any) (*document, error) {
 // first of the origins it was made of expires, and until anything is published, removed or
 // reconfigured here. Nothing whose loss would be wrong lives only in it.
 type documents struct {
-	cache      *ristretto.Cache[string, *document] // nil keeps nothing
-	largest    int64
-	now        func() time.Time
-	generation atomic.Uint64
+	cache   *ristretto.Cache[string, *document] // nil keeps nothing
+	front   *ristretto.Cache[string, *frontAnswer]
+	largest int64
+	now     func() time.Time
+
+	// How often something changed: in references of one hash, and in all.
+	changes  [256]atomic.Uint64
+	any      atomic.Uint64
+	settings atomic.Uint64 // only by forgetAll
 }
 
 // newDocuments makes a cache of that many bytes; 0 or less keeps nothing.
@@ -73,11 +87,53 @@ func newDocuments(memory int64, now func() time.Time) (*documents, error) {
 		return nil, fmt.Errorf("proxy: make the cache of rendered answers: %w", err)
 	}
 	d.cache = cache
+	const frontCost = 1 << 10 // of an entry; its body is shared
+	d.front, err = ristretto.NewCache(&ristretto.Config[string, *frontAnswer]{
+		NumCounters:        max(memory/frontCost, 1000),
+		MaxCost:            max(memory/(8*frontCost), 100), // an eighth of the memory, counted in entries
+		BufferItems:        64,
+		IgnoreInternalCost: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("proxy: make the cache of rendered answers: %w", err)
+	}
 	return d, nil
 }
 
-// bump makes everything that is kept, and everything that is being rendered now, invalid.
-func (d *documents) bump() { d.generation.Add(1) }
+// forgetAll makes everything that is kept, and everything that is being rendered now, invalid.
+func (d *documents) forgetAll() {
+	for i := range d.changes {
+		d.changes[i].Add(1)
+	}
+	d.any.Add(1)
+	d.settings.Add(1)
+}
+
+// forget makes invalid what depends on one reference: its own answers, and searches.
+func (d *documents) forget(ref conan.Ref) {
+	d.counter(ref).Add(1)
+	d.any.Add(1)
+}
+
+// counter is that of the changes that an answer about ref depends on; of a search, which has none, that of all changes.
+func (d *documents) counter(ref conan.Ref) *atomic.Uint64 {
+	if ref.IsZero() {
+		return &d.any
+	}
+	return &d.changes[maphash.Comparable(refSeed, ref)%uint64(len(d.changes))]
+}
+
+// refSeed makes the hash of references; any value does.
+var refSeed = maphash.MakeSeed()
+
+// begin is the stamp of answers about ref that begin to be rendered.
+func (d *documents) begin(ref conan.Ref) stamp {
+	counter := d.counter(ref)
+	return stamp{counter, counter.Load()}
+}
+
+// beginSettings is the stamp of answers that depend on views and rules alone.
+func (d *documents) beginSettings() stamp { return stamp{&d.settings, d.settings.Load()} }
 
 // get returns a kept answer that is still true, or nil.
 func (d *documents) get(key string) *document {
@@ -85,14 +141,14 @@ func (d *documents) get(key string) *document {
 		return nil
 	}
 	doc, ok := d.cache.Get(key)
-	if !ok || doc.generation != d.generation.Load() || !d.now().Before(doc.expires) {
+	if !ok || !doc.stamp.valid() || !d.now().Before(doc.expires) {
 		return nil
 	}
 	return doc
 }
 
-// put keeps an answer that was made while generation was current, from these origins.
-func (d *documents) put(key string, doc *document, generation uint64, from provenance, origins []conan.Origin) {
+// put keeps an answer that was begun at a stamp and made of these origins.
+func (d *documents) put(key string, doc *document, begun stamp, from provenance, origins []conan.Origin) {
 	expires := firstExpiry(origins)
 	if d.cache == nil || expires.IsZero() {
 		return
@@ -103,13 +159,14 @@ func (d *documents) put(key string, doc *document, generation uint64, from prove
 		return // an item above the maximum would be accepted when it replaces another
 	}
 	kept := *doc
-	kept.generation, kept.expires, kept.stored, kept.from = generation, expires, d.now(), from
+	kept.stamp, kept.expires, kept.stored, kept.from = begun, expires, d.now(), from
 	d.cache.Set(key, &kept, cost)
 }
 
 func (d *documents) close() {
 	if d.cache != nil {
 		d.cache.Close()
+		d.front.Close()
 	}
 }
 
@@ -133,9 +190,12 @@ func firstExpiry(origins []conan.Origin) time.Time {
 func (s *Server) kept(r *request, perCaller bool, render func() (*document, error)) error {
 	key := r.documentKey(perCaller)
 	if doc := s.documents.get(key); doc != nil {
+		if !perCaller {
+			s.keepInFront(r, doc)
+		}
 		return r.send(doc.again(s.now()))
 	}
-	generation := s.documents.generation.Load()
+	begun := s.documents.begin(r.ref)
 	doc, err := render()
 	if errors.Is(err, conan.ErrNotFound) || errors.Is(err, conan.ErrNotFetched) {
 		doc, err = judge(err).document(), nil
@@ -146,7 +206,7 @@ func (s *Server) kept(r *request, perCaller bool, render func() (*document, erro
 	if doc == nil {
 		return nil // render has answered itself
 	}
-	s.documents.put(key, doc, generation, provenanceOf(&r.trace, r.merged), r.trace.Origins())
+	s.documents.put(key, doc, begun, provenanceOf(&r.trace, r.merged), r.trace.Origins())
 	return r.send(doc)
 }
 
@@ -186,34 +246,4 @@ func renderJSON(r *request, ask func(context.Context) (any, error)) (*document, 
 		return nil, err
 	}
 	return jsonDocument(v)
-}
-
-// bumpingPublisher makes kept answers invalid after everything that may have changed what is published.
-type bumpingPublisher struct {
-	conan.Publisher
-	documents *documents
-}
-
-// Put implements conan.Publisher.
-func (p bumpingPublisher) Put(ctx context.Context, up conan.Upload) error {
-	defer p.documents.bump()
-	return p.Publisher.Put(ctx, up)
-}
-
-// Link implements conan.Publisher.
-func (p bumpingPublisher) Link(ctx context.Context, up conan.Upload, mayRead func(conan.Ref) bool) error {
-	defer p.documents.bump()
-	return p.Publisher.Link(ctx, up, mayRead)
-}
-
-// RemoveFiles implements conan.Publisher.
-func (p bumpingPublisher) RemoveFiles(ctx context.Context, recipe conan.Revision, user string, names []string) error {
-	defer p.documents.bump()
-	return p.Publisher.RemoveFiles(ctx, recipe, user, names)
-}
-
-// Remove implements conan.Publisher.
-func (p bumpingPublisher) Remove(ctx context.Context, removal conan.Removal) error {
-	defer p.documents.bump()
-	return p.Publisher.Remove(ctx, removal)
 }

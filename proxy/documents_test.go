@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"conanproxy/internal/conan"
 )
 
@@ -122,12 +124,111 @@ func TestKeptAnswersObserveRights(t *testing.T) {
 
 func TestForget(t *testing.T) {
 	w := hotWorld(t)
-	w.warm(helloV2 + "/latest")
-	asked := w.upstream.questions()
-	w.server.Forget()
-	w.get(helloV2 + "/latest")
-	if w.upstream.questions() == asked {
-		t.Error("an answer was still kept")
+	search := "/v2/conans/search?q=hello"
+	for _, path := range []string{helloV2 + "/latest", search} {
+		w.warm(path)
+		asked := w.upstream.questions()
+		w.server.Forget(conan.Ref{Name: "other", Version: "1.0"})
+		w.get(path)
+		if kept := w.upstream.questions() == asked; kept != (path != search) {
+			t.Errorf("%s after a change of another reference: kept %v", path, kept)
+		}
+		w.warm(path)
+		asked = w.upstream.questions()
+		w.server.Forget(conan.Ref{Name: "hello", Version: "1.0", User: "demo", Channel: "testing"})
+		w.get(path)
+		if w.upstream.questions() == asked {
+			t.Errorf("%s was still kept", path)
+		}
+	}
+}
+
+// frontWarm asks until the answer comes from in front of the routes, and fails if it never does.
+func frontWarm(t *testing.T, w *world, path string) *frontAnswer {
+	t.Helper()
+	w.warm(path)
+	w.get(path)
+	w.server.documents.front.Wait()
+	a := w.server.documents.frontAnswer(httptest.NewRequest("GET", path, nil))
+	if a == nil {
+		t.Fatalf("%s is not answered in front", path)
+	}
+	return a
+}
+
+func TestFrontAnswersAreTheSame(t *testing.T) {
+	for _, path := range []string{
+		"/v1/ping", "/local/v1/ping", helloV2 + "/latest", helloV2 + "/revisions/r1/files/conanmanifest.txt",
+		helloPath + "/download_urls", helloV2 + "/revisions/r1/packages/nope/latest",
+	} {
+		w := hotWorld(t)
+		w.warm(path)
+		routed := w.get(path)
+		routedBody := bodyOf(t, routed)
+		frontWarm(t, w, path)
+		logged := w.access.Len()
+		inFront := w.get(path)
+		if diff := cmp.Diff(routedBody, bodyOf(t, inFront)); diff != "" {
+			t.Errorf("%s: body (-routed +front):\n%s", path, diff)
+		}
+		if diff := cmp.Diff(routed.Header, inFront.Header); diff != "" {
+			t.Errorf("%s: header (-routed +front):\n%s", path, diff)
+		}
+		if routed.StatusCode != inFront.StatusCode {
+			t.Errorf("%s: status %d in front, %d routed", path, inFront.StatusCode, routed.StatusCode)
+		}
+		lines := w.access.All()
+		if len(lines) != logged+1 {
+			t.Fatalf("%s: %d lines in the access log, want one more than %d", path, len(lines), logged)
+		}
+		before, after := lines[logged-1].ContextMap(), lines[logged].ContextMap()
+		delete(before, "duration")
+		delete(after, "duration")
+		if diff := cmp.Diff(before, after); diff != "" {
+			t.Errorf("%s: log (-routed +front):\n%s", path, diff)
+		}
+	}
+}
+
+func TestFrontAnswersOnlyAnonymousPlainRequests(t *testing.T) {
+	w := hotWorld(t)
+	path := helloV2 + "/latest"
+	frontWarm(t, w, path)
+	for _, name := range []string{"Authorization", "Range", "If-None-Match", "X-Forwarded-Prefix"} {
+		req := httptest.NewRequest("GET", path, nil)
+		req.Header.Set(name, "x")
+		if w.server.documents.frontAnswer(req) != nil {
+			t.Errorf("a request with %s was answered in front", name)
+		}
+	}
+	for _, other := range []*http.Request{httptest.NewRequest("HEAD", path, nil), httptest.NewRequest("DELETE", path, nil), httptest.NewRequest("GET", path+"?x=y", nil)} {
+		if w.server.documents.frontAnswer(other) != nil {
+			t.Errorf("%s %s was answered in front", other.Method, other.RequestURI)
+		}
+	}
+	wantStatus(t, w.do(call{method: "GET", path: path, user: "nobody"}), http.StatusUnauthorized)
+}
+
+func TestFrontObservesTimeRulesAndChanges(t *testing.T) {
+	path := helloV2 + "/latest"
+	changes := map[string]func(*world){
+		"time": func(w *world) { w.now = w.now.Add(time.Hour) },
+		"change": func(w *world) {
+			w.server.Forget(conan.Ref{Name: "hello", Version: "1.0", User: "demo", Channel: "testing"})
+		},
+		"views": func(w *world) {
+			if err := w.server.SetViews(w.views()); err != nil {
+				t.Fatal(err)
+			}
+		},
+	}
+	for name, change := range changes {
+		w := hotWorld(t)
+		frontWarm(t, w, path)
+		change(w)
+		if w.server.documents.frontAnswer(httptest.NewRequest("GET", path, nil)) != nil {
+			t.Errorf("still answered in front after: %s", name)
+		}
 	}
 }
 
@@ -188,11 +289,11 @@ func TestDocumentsPut(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			generation := d.generation.Load()
+			begun := d.begin(conan.Ref{Name: "x", Version: "1.0"})
 			if tt.stale {
-				d.bump()
+				d.forgetAll()
 			}
-			d.put(tt.name, &tt.doc, generation, provenance{}, tt.origins)
+			d.put(tt.name, &tt.doc, begun, provenance{}, tt.origins)
 			d.cache.Wait()
 			if got := d.get(tt.name) != nil; got != tt.want {
 				t.Errorf("kept: %v, want %v", got, tt.want)

@@ -60,18 +60,43 @@ func newMetrics(registry *prometheus.Registry) (*metrics, error) {
 
 // count adds a request that has ended.
 func (m *metrics) count(r *request, took time.Duration) {
+	m.of(r, r.Response().Status).count(took, r.Response().Size)
+	if isUpload(r.Request()) && r.Request().ContentLength > 0 {
+		m.received.Add(float64(r.Request().ContentLength))
+	}
+}
+
+// series are what one request adds to, found once.
+type series struct {
+	requests prometheus.Counter
+	duration prometheus.Observer
+	sent     prometheus.Counter
+	answers  prometheus.Counter // nil: the answer has no origin
+}
+
+// of finds the series of a request that is answered with a status.
+func (m *metrics) of(r *request, status int) series {
 	route, method := r.Path(), methodLabel(r.Request().Method)
 	if route == "" {
 		route = "none"
 	}
-	m.requests.WithLabelValues(route, method, strconv.Itoa(r.Response().Status)).Inc()
-	m.duration.WithLabelValues(route, method).Observe(took.Seconds())
-	m.sent.WithLabelValues(route).Add(float64(r.Response().Size))
-	if isUpload(r.Request()) && r.Request().ContentLength > 0 {
-		m.received.Add(float64(r.Request().ContentLength))
+	s := series{
+		requests: m.requests.WithLabelValues(route, method, strconv.Itoa(status)),
+		duration: m.duration.WithLabelValues(route, method),
+		sent:     m.sent.WithLabelValues(route),
 	}
 	if r.from.state != "" {
-		m.answers.WithLabelValues(r.view.Name, string(r.from.state)).Inc()
+		s.answers = m.answers.WithLabelValues(r.view.Name, string(r.from.state))
+	}
+	return s
+}
+
+func (s series) count(took time.Duration, size int64) {
+	s.requests.Inc()
+	s.duration.Observe(took.Seconds())
+	s.sent.Add(float64(size))
+	if s.answers != nil {
+		s.answers.Inc()
 	}
 }
 

@@ -27,8 +27,9 @@ type request struct {
 	view       View
 	generation conan.Generation
 	trace      conan.Trace
-	merged     bool   // the answer is made of every member's, not of the last one asked
-	caller     Caller // after identify
+	ref        conan.Ref // that the path names, once parsed; zero: none
+	merged     bool      // the answer is made of every member's, not of the last one asked
+	caller     Caller    // after identify
 	identified bool
 	from       provenance // of what was answered
 	aborted    bool       // the body was ended short on purpose
@@ -209,6 +210,7 @@ func (r *request) parseRevision() (conan.Revision, error) {
 	if err != nil {
 		return conan.Revision{}, err
 	}
+	r.ref = ref
 	rrev, prev := r.Param("rrev"), r.Param("prev")
 	if r.isV1() {
 		if !ref.ValidV1() {

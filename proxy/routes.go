@@ -5,6 +5,8 @@ import (
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"conanproxy/internal/conan"
 )
 
 // newEcho lists every route once, below the mount; the mount is cut off before routing.
@@ -107,6 +109,13 @@ func capabilities(v View) string {
 // ping answers everybody, whatever credentials they send: clients that do not see the capabilities
 // take the whole remote for another kind of server, or for empty.
 func (s *Server) ping(r *request) error {
-	r.Response().Header().Set("X-Conan-Server-Capabilities", capabilities(r.view))
-	return r.text(http.StatusOK, "")
+	d := &document{
+		status:      http.StatusOK,
+		contentType: textType,
+		header:      []headerField{{"X-Conan-Server-Capabilities", capabilities(r.view)}},
+		stamp:       s.documents.beginSettings(),
+		expires:     conan.Forever,
+	}
+	s.keepInFront(r, d)
+	return r.send(d)
 }

@@ -94,17 +94,11 @@ func (r *request) abort() {
 
 // send answers with a rendered document, in one write.
 func (r *request) send(d *document) error {
-	h := r.Response().Header()
-	for _, f := range d.header {
-		h.Set(f.name, f.value)
-	}
-	if d.contentType != "" {
-		h.Set(echo.HeaderContentType, d.contentType)
-	}
-	h.Set(echo.HeaderContentLength, strconv.Itoa(len(d.body)))
 	if r.from = d.from; r.from.isZero() {
 		r.from = provenanceOf(&r.trace, r.merged)
 	}
+	h := r.Response().Header()
+	d.writeHeader(h)
 	r.from.writeTo(h)
 	w := r.writer()
 	w.WriteHeader(d.status)
@@ -113,6 +107,17 @@ func (r *request) send(d *document) error {
 	}
 	_, _ = w.Write(d.body) // a failure only means that the client has left
 	return nil
+}
+
+// writeHeader sets the headers of the document itself.
+func (d *document) writeHeader(h http.Header) {
+	for _, f := range d.header {
+		h.Set(f.name, f.value)
+	}
+	if d.contentType != "" {
+		h.Set(echo.HeaderContentType, d.contentType)
+	}
+	h.Set(echo.HeaderContentLength, strconv.Itoa(len(d.body)))
 }
 
 // text answers with a line of plain text, without a newline at its end.

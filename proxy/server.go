@@ -18,7 +18,7 @@ import (
 // Options are what a Server is made of. Only Guard must be set.
 type Options struct {
 	Views     []View          // the mounts; they can be replaced by SetViews
-	Publisher conan.Publisher // takes uploads and deletes; nil: no view is writable
+	Publisher conan.Publisher // takes uploads and deletes, and has Forget called; nil: no view is writable
 	Guard     *Guard          // who may what
 
 	PublicURL      string         // scheme, host and perhaps a path, for absolute URLs; empty: URLs begin at the root of the host
@@ -90,9 +90,6 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	s.digests = newDigestFlights()
-	if s.publisher != nil {
-		s.publisher = bumpingPublisher{s.publisher, s.documents}
-	}
 	if err := s.SetViews(o.Views); err != nil {
 		s.Close()
 		return nil, err
@@ -117,7 +114,7 @@ func (s *Server) fillDefaults() {
 }
 
 // Handler is the whole HTTP surface.
-func (s *Server) Handler() http.Handler { return s.echo }
+func (s *Server) Handler() http.Handler { return front{s} }
 
 // Close ends the work that outlives requests and frees the memory of kept answers.
 // The Handler must no longer be called.
@@ -126,5 +123,6 @@ func (s *Server) Close() {
 	s.documents.close()
 }
 
-// Forget drops every kept answer: for changes that did not come through this Server.
-func (s *Server) Forget() { s.documents.bump() }
+// Forget drops the kept answers that depend on a reference. Whoever publishes or removes revisions of it must call
+// this afterwards, for uploads and deletes that came through this Server too.
+func (s *Server) Forget(ref conan.Ref) { s.documents.forget(ref) }

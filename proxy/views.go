@@ -41,7 +41,7 @@ func (s *Server) SetViews(views []View) error {
 		table[v.Name] = v
 	}
 	s.views.Store(&table)
-	s.documents.bump()
+	s.documents.forgetAll()
 	return nil
 }
 

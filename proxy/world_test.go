@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"io"
@@ -53,7 +54,7 @@ func newWorld(t testing.TB, change ...func(*Options)) *world {
 	w.access, w.log = access, log
 	o := Options{
 		Views:     w.views(),
-		Publisher: w.local,
+		Publisher: forgetting{w.local, w},
 		Guard:     w.guard,
 		Log:       zap.New(logCore),
 		AccessLog: zap.New(accessCore),
@@ -71,6 +72,32 @@ func newWorld(t testing.TB, change ...func(*Options)) *world {
 	t.Cleanup(server.Close)
 	w.server = server
 	return w
+}
+
+// forgetting is a Publisher that has the server forget what it changes, as the command's wiring does.
+type forgetting struct {
+	conan.Publisher
+	w *world
+}
+
+func (p forgetting) Put(ctx context.Context, up conan.Upload) error {
+	defer p.w.server.Forget(up.Ref)
+	return p.Publisher.Put(ctx, up)
+}
+
+func (p forgetting) Link(ctx context.Context, up conan.Upload, mayRead func(conan.Ref) bool) error {
+	defer p.w.server.Forget(up.Ref)
+	return p.Publisher.Link(ctx, up, mayRead)
+}
+
+func (p forgetting) RemoveFiles(ctx context.Context, recipe conan.Revision, user string, names []string) error {
+	defer p.w.server.Forget(recipe.Ref)
+	return p.Publisher.RemoveFiles(ctx, recipe, user, names)
+}
+
+func (p forgetting) Remove(ctx context.Context, removal conan.Removal) error {
+	defer p.w.server.Forget(removal.Ref)
+	return p.Publisher.Remove(ctx, removal)
 }
 
 func newTestGuard(t testing.TB, clock func() time.Time) *Guard {

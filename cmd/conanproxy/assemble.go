@@ -94,10 +94,10 @@ func openStore(ctx context.Context, cfg *config.Config, log *zap.Logger, registr
 	return p, err
 }
 
-// changed drops the answers that the server keeps.
-func (p *parts) changed(conan.Ref) {
+// changed drops the answers that the server keeps about a reference.
+func (p *parts) changed(ref conan.Ref) {
 	if s := p.server.Load(); s != nil {
-		s.Forget()
+		s.Forget(ref)
 	}
 }
 

@@ -37,7 +37,7 @@ func run(ctx context.Context, args []string) int {
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(), configCommand(), userCommand(), fsckCommand(), healthcheckCommand(), versionCommand())
+	root.AddCommand(serveCommand(), configCommand(), userCommand(), fsckCommand(), gcCommand(), healthcheckCommand(), versionCommand())
 	mendUsage(root)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)

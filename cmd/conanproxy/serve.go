@@ -44,11 +44,11 @@ const drainTimeout = 5 * time.Minute
 
 // serve runs the server until a signal ends it. reload reads the configuration again at SIGHUP.
 func serve(ctx context.Context, cfg *config.Config, reload func() (*config.Config, error), out io.Writer) error {
-	log, access, err := newLoggers(cfg.Log)
+	log, access, flush, err := newLoggers(cfg.Log)
 	if err != nil {
 		return usageError{err}
 	}
-	defer log.Sync()
+	defer flush()
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -157,32 +157,31 @@ func greet(out io.Writer, cfg *config.Config, addr net.Addr) {
 	fmt.Fprintf(out, "conan remote add conanproxy %s --index 0      # Conan 1: --insert 0 in place of --index 0\n", url)
 }
 
-// newLoggers makes the application's logger and the access logger, both to standard error. Neither samples.
-func newLoggers(c config.Log) (log, access *zap.Logger, err error) {
-	zc := zap.NewProductionConfig()
-	zc.Sampling = nil
-	zc.EncoderConfig.TimeKey = "time"
-	zc.EncoderConfig.EncodeTime = func(t time.Time, enc zapcore.PrimitiveArrayEncoder) {
+// accessFlush is how long lines of the access log may wait for more, so that they are written many at a time.
+const accessFlush = time.Second
+
+// newLoggers makes the application's logger and the access logger, both to standard error. Neither samples. The access
+// log is written in batches; flush writes what waits.
+func newLoggers(c config.Log) (log, access *zap.Logger, flush func(), err error) {
+	level, err := zapcore.ParseLevel(c.Level)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("log.level: %w", err)
+	}
+	ec := zap.NewProductionEncoderConfig()
+	ec.TimeKey = "time"
+	ec.EncodeTime = func(t time.Time, enc zapcore.PrimitiveArrayEncoder) {
 		enc.AppendString(t.UTC().Format("2006-01-02T15:04:05.000Z"))
 	}
-	zc.DisableStacktrace = true
-	zc.DisableCaller = true
+	encoder := zapcore.NewJSONEncoder(ec)
 	if c.Format == "text" {
-		zc.Encoding = "console"
+		encoder = zapcore.NewConsoleEncoder(ec)
 	}
-	if zc.Level, err = zap.ParseAtomicLevel(c.Level); err != nil {
-		return nil, nil, fmt.Errorf("log.level: %w", err)
-	}
-	if log, err = zc.Build(); err != nil {
-		return nil, nil, fmt.Errorf("make logger: %w", err)
-	}
+	stderr := zapcore.Lock(os.Stderr)
+	log = zap.New(zapcore.NewCore(encoder, stderr, level))
 	if !c.Access {
-		return log, zap.NewNop(), nil
+		return log, zap.NewNop(), func() {}, nil
 	}
-	ac := zc
-	ac.Level = zap.NewAtomicLevel()
-	if access, err = ac.Build(); err != nil {
-		return nil, nil, fmt.Errorf("make access logger: %w", err)
-	}
-	return log, access.Named("access"), nil
+	batches := &zapcore.BufferedWriteSyncer{WS: stderr, FlushInterval: accessFlush}
+	access = zap.New(zapcore.NewCore(encoder.Clone(), batches, zapcore.InfoLevel)).Named("access")
+	return log, access, func() { _ = batches.Stop() }, nil
 }

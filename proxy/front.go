@@ -1,0 +1,107 @@
+package proxy
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"go.uber.org/zap"
+
+	"conanproxy/internal/conan"
+)
+
+// front answers, before anything is parsed or routed, what was answered to the same anonymous request
+// before and is still true; all else goes to echo. Rights were checked when the answer was kept: it is the one for
+// a caller without credentials, and it is forgotten when rules, users' rights or revisions change.
+type front struct{ *Server }
+
+// frontAnswer is a kept document with everything that a request needs for being answered, logged and counted.
+type frontAnswer struct {
+	*document
+	header http.Header // complete; shared by all answers, so never changed
+	log    *zap.Logger // with the fields that every request has in common
+	series series
+}
+
+// ServeHTTP implements http.Handler.
+func (f front) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	if a := f.documents.frontAnswer(req); a != nil {
+		f.answer(a, w, req)
+		return
+	}
+	f.echo.ServeHTTP(w, req)
+}
+
+// frontAnswer returns the kept answer to a request if it is still true, or nil.
+func (d *documents) frontAnswer(req *http.Request) *frontAnswer {
+	if d.front == nil {
+		return nil
+	}
+	key := frontKey(req)
+	if key == "" {
+		return nil
+	}
+	a, ok := d.front.Get(key)
+	if !ok || !a.stamp.valid() || !d.now().Before(a.expires) {
+		return nil
+	}
+	return a
+}
+
+// answer sends a kept answer in one write.
+func (f front) answer(a *frontAnswer, w http.ResponseWriter, req *http.Request) {
+	started := f.now()
+	f.metrics.inFlight.Inc()
+	h := w.Header()
+	for name, values := range a.header {
+		h[name] = values
+	}
+	// Writers without deadlines are left alone; a failed write only means that the client has left.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(silence))
+	w.WriteHeader(a.status)
+	if len(a.body) > 0 {
+		_, _ = w.Write(a.body)
+	}
+	f.metrics.inFlight.Dec()
+	took := f.now().Sub(started)
+	a.series.count(took, int64(len(a.body)))
+	if line := a.log.Check(zap.InfoLevel, "request"); line != nil {
+		line.Write(requestFields(took, f.clientAddr(req))...)
+	}
+}
+
+// frontKey names everything that the answer to an anonymous request depends on; empty: the request is not of the
+// simple kind that is answered in front.
+func frontKey(req *http.Request) string {
+	const longest = 512
+	if req.Method != http.MethodGet || len(req.RequestURI) > longest || strings.IndexByte(req.RequestURI, '?') >= 0 {
+		return ""
+	}
+	for _, name := range [...]string{echo.HeaderAuthorization, "Range", "If-None-Match", "If-Range", "If-Match", "If-Modified-Since", "If-Unmodified-Since", "X-Forwarded-Prefix"} {
+		if _, ok := req.Header[name]; ok {
+			return ""
+		}
+	}
+	return string(generationOf(req, nil)) + req.RequestURI
+}
+
+// keepInFront lets the next request of the same kind be answered in front.
+func (s *Server) keepInFront(r *request, d *document) {
+	key := frontKey(r.Request())
+	if key == "" || s.documents.front == nil || !r.caller.Anonymous() || d.from.state == conan.StateStale {
+		return
+	}
+	later := d.again(d.stored)
+	r.from = later.from
+	header := http.Header{"X-Content-Type-Options": {"nosniff"}}
+	later.writeHeader(header)
+	later.from.writeTo(header)
+	a := &frontAnswer{
+		document: later,
+		header:   header,
+		log:      s.access.With(answerFields(r, d.status, int64(len(d.body)))...),
+		series:   s.metrics.of(r, d.status),
+	}
+	s.documents.front.Set(key, a, 1)
+}
