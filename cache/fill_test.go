@@ -319,6 +319,7 @@ func TestLeavingClients(t *testing.T) {
 	const size = 32 << 20
 	cases := map[string]struct {
 		arrived int64         // before the download stands still
+		later   int64         // before it stands still again, if it went on meanwhile
 		back    time.Duration // when another client comes; 0: never
 		stored  bool
 		sent    int // how often upstream sends the archive in all, the last time without a halt
@@ -326,6 +327,7 @@ func TestLeavingClients(t *testing.T) {
 		"at the beginning":             {arrived: 1 << 20, sent: 2},
 		"at the beginning, and back":   {arrived: 1 << 20, back: grace - time.Second, sent: 1, stored: true},
 		"at the beginning, back late":  {arrived: 1 << 20, back: grace + time.Second, sent: 2, stored: true},
+		"at the beginning, and more":   {arrived: 1 << 20, later: size/2 + 1<<20, sent: 1, stored: true},
 		"after half of it":             {arrived: size/2 + 1<<20, sent: 1, stored: true},
 		"with a part of the last left": {arrived: size - 1<<20, sent: 1, stored: true},
 	}
@@ -334,11 +336,12 @@ func TestLeavingClients(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				up := newFake()
 				pkg, content := large(t, up, size)
-				open := make(chan struct{})
+				more, open := make(chan struct{}), make(chan struct{})
 				ctx, cancel := context.WithCancel(context.Background())
 				defer cancel()
 				up.body = onlyArchive(func(content []byte) (io.Reader, int64) {
-					return &gate{r: bytes.NewReader(content), left: c.arrived, open: open, ctx: ctx}, int64(len(content))
+					rest := &gate{r: bytes.NewReader(content), left: max(c.arrived, c.later), open: open, ctx: ctx}
+					return &gate{r: rest, left: c.arrived, open: more, ctx: ctx}, int64(len(content))
 				})
 				b := newBench(t, up, nil)
 				defer b.end(t)
@@ -348,6 +351,7 @@ func TestLeavingClients(t *testing.T) {
 				}
 				synctest.Wait()
 				f.Close()
+				time.AfterFunc(grace/2, func() { close(more) })
 				if err := f.Close(); err == nil {
 					t.Error("a second Close is no error")
 				}
@@ -416,6 +420,26 @@ func TestOwnContext(t *testing.T) {
 		}
 		second.Close()
 	})
+}
+
+// Who looked before a fill ended and joins after it does not have the file sent again.
+func TestJoinTooLate(t *testing.T) {
+	up := newFake()
+	recipe := up.addRecipe(t, "zlib/1.3", "one", 100)
+	up.files[recipe]["metadata/log"] = []byte("log")
+	b := newBench(t, up, nil)
+	defer b.end(t)
+	for _, name := range []string{conan.RecipeFile, "metadata/log"} {
+		b.read(t, recipe, name)
+		late, err := b.fetch(context.Background(), recipe, conan.FileInfo{Name: name, Size: -1})
+		if err != nil || !late.Verified() {
+			t.Fatal(err)
+		}
+		late.Close()
+		if n := up.times("open " + recipe.String() + " " + name); n != 1 {
+			t.Errorf("upstream sent %s %d times", name, n)
+		}
+	}
 }
 
 func TestUnknownSize(t *testing.T) {

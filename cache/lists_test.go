@@ -227,14 +227,14 @@ func TestDroppedRevisions(t *testing.T) {
 		fourth := up.addRecipe(t, "zlib/1.3", "four", 400)
 		b := newBench(t, up, nil)
 		defer b.end(t)
-		any := conan.Revision{Ref: first.Ref}
+		unpinned := conan.Revision{Ref: first.Ref}
 		ids := func() (latest string, all []string) {
 			t.Helper()
-			l, err := b.Latest(context.Background(), any)
+			l, err := b.Latest(context.Background(), unpinned)
 			if err != nil && !errors.Is(err, conan.ErrNotFound) {
 				t.Fatal(err)
 			}
-			list, err := b.Revisions(context.Background(), any)
+			list, err := b.Revisions(context.Background(), unpinned)
 			if err != nil && !errors.Is(err, conan.ErrNotFound) {
 				t.Fatal(err)
 			}
