@@ -144,8 +144,8 @@ func TestColdestReadsInOrder(t *testing.T) {
 // Whoever changes rows in whatever order, the running total is what a count over all rows gives.
 func TestCachedBytesProperty(t *testing.T) {
 	ctx := context.Background()
+	db := openForTest(t, t.TempDir())
 	rapid.Check(t, func(rt *rapid.T) {
-		db := openForTest(t, t.TempDir())
 		members := []string{LocalMember, "a", "b"}
 		names := []string{"conanfile.py", "conanmanifest.txt"}
 		exec := func(query string, args ...any) {
@@ -155,6 +155,9 @@ func TestCachedBytesProperty(t *testing.T) {
 			}); err != nil {
 				rt.Fatal(err)
 			}
+		}
+		for _, table := range []string{"files", "revisions", "refs", "stage_files", "stages", "blobs"} {
+			exec(`DELETE FROM ` + table)
 		}
 		exec(`INSERT INTO stages (id, ref, rrev, package_id, prev, usr, declared, base, created) VALUES ('s', 'a/1', '', '', '', '', '', '', 0)`)
 		for range rapid.IntRange(1, 40).Draw(rt, "steps") {
