@@ -17,8 +17,9 @@ import (
 type upstream struct {
 	*env
 	down    bool
-	hide    string // a file that Snapshot leaves out
-	forge   string // a file whose bytes are not those of its digest
+	serve   conan.Revision // if set, what is served as every revision
+	hide    string         // a file that Snapshot leaves out
+	forge   string         // a file whose bytes are not those of its digest
 	opened  atomic.Int64
 	release chan struct{} // if set, Open waits for it
 }
@@ -33,6 +34,9 @@ func (u *upstream) Latest(ctx context.Context, rev conan.Revision) (conan.Revisi
 func (u *upstream) Snapshot(ctx context.Context, rev conan.Revision) (conan.Snapshot, error) {
 	if u.down {
 		return nil, &conan.UnavailableError{Member: "far", Reason: "down"}
+	}
+	if u.serve.RRev != "" {
+		rev = u.serve
 	}
 	list, err := u.env.Snapshot(ctx, rev)
 	var out conan.Snapshot
@@ -52,6 +56,9 @@ func (u *upstream) Open(ctx context.Context, rev conan.Revision, name string) (*
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
+	}
+	if u.serve.RRev != "" {
+		rev = u.serve
 	}
 	f, err := u.env.Open(ctx, rev, name)
 	if err != nil {
@@ -128,9 +135,12 @@ func TestAdoptRefusals(t *testing.T) {
 		change func(*upstream)
 		want   error
 	}{
-		"down":            {func(u *upstream) { u.down = true }, conan.ErrUnavailable},
-		"no sources":      {func(u *upstream) { u.hide = "conan_sources.tgz" }, conan.ErrIncomplete},
-		"no manifest":     {func(u *upstream) { u.hide = "conanmanifest.txt" }, conan.ErrNotFound},
+		"down":        {func(u *upstream) { u.down = true }, conan.ErrUnavailable},
+		"no sources":  {func(u *upstream) { u.hide = "conan_sources.tgz" }, conan.ErrIncomplete},
+		"no manifest": {func(u *upstream) { u.hide = "conanmanifest.txt" }, conan.ErrNotFound},
+		"other revision": {func(u *upstream) {
+			u.serve = u.publishRecipe(conan.Ref{Name: "other", Version: "1.0"}, plainRecipe("B"))
+		}, conan.ErrConflict},
 		"forged manifest": {func(u *upstream) { u.forge = "conanmanifest.txt" }, conan.ErrUnavailable},
 		"forged sources":  {func(u *upstream) { u.forge = "conan_sources.tgz" }, conan.ErrUnavailable},
 	}
@@ -160,6 +170,8 @@ func TestMetadataAdoptsRecipe(t *testing.T) {
 	prev := up.publishPackage(rev, pid2, p)
 	e := newEnv(t, func(o *Options) { o.Upstream = up })
 	wantError(t, e.put(prev, "metadata/log.txt", "log"), conan.ErrNotFound, "upstream")
+	wantError(t, e.put(prev, conan.InfoFile, p[conan.InfoFile]), nil)
+	wantError(t, e.put(prev, "metadata/log.txt", "log"), nil) // its package is being uploaded
 	wantError(t, e.put(rev, "metadata/log.txt", "log"), nil)
 	wantEqual(t, "recipe", content(t, e, rev), set.with(files{"metadata/log.txt": "log"}))
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -176,4 +177,38 @@ func TestPackageAgainstRemovedRecipe(t *testing.T) {
 		wantError(t, err, nil)
 		wantEqual(t, "references after the removal", refs, []conan.Ref(nil))
 	}
+}
+
+// Who asks while an earlier state of the stage is being judged gets an answer about his own.
+func TestJoiningAnEarlierCheck(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	set := plainRecipe("A")
+	rev := conan.Revision{Ref: hi, RRev: set.rev()}
+	reading, release := make(chan struct{}), make(chan struct{})
+	e.blobs.(*memStore).opened = sync.OnceFunc(func() {
+		close(reading)
+		<-release
+	})
+	var both sync.WaitGroup
+	send := func() {
+		both.Go(func() {
+			if err := e.put(rev, conan.ManifestFile, set[conan.ManifestFile]); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	send() // finds no conanfile.py in the stage
+	<-reading
+	wantError(t, e.put(rev, "conanfile.py", "A"), nil)
+	send()
+	for joined := false; !joined; runtime.Gosched() {
+		e.mu.Lock()
+		joined = e.works[setID(rev, "ann")].asked == 2
+		e.mu.Unlock()
+	}
+	close(release)
+	both.Wait()
+	wantEqual(t, "content", content(t, e, rev), set)
+	noStages(e)
 }

@@ -2,6 +2,7 @@ package localstore
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -89,4 +90,17 @@ func TestLink(t *testing.T) {
 		wantError(t, err, nil)
 		wantError(t, e.link(third, stage, "conanfile.py", set["conanfile.py"], anyRef), conan.ErrInvalid, "bytes")
 	})
+}
+
+// Two contents with one sha1 are an attack: neither is linked.
+func TestLinkRefusesCollisions(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	set := plainRecipe("class A")
+	rev := e.publishRecipe(conan.Ref{Name: "other", Version: "1.0"}, set)
+	target := conan.Revision{Ref: hi, RRev: set.rev()}
+	evil := conan.FileInfo{Name: "metadata/x", Size: 7, MD5: md5Of("x"), SHA1: sha1Of("class A"), SHA256: strings.Repeat("f", 64)}
+	wantError(t, e.db.AddFiles(t.Context(), "local", rev, evil), nil)
+	wantError(t, e.link(target, "", "conanfile.py", "class A", anyRef), conan.ErrNotFound)
+	wantError(t, e.link(target, "", "conanmanifest.txt", set["conanmanifest.txt"], anyRef), conan.ErrIncomplete)
 }

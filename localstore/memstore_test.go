@@ -15,7 +15,8 @@ import (
 
 // memStore keeps blobs in memory, for the many tests that are not about the disk. Every step may be made to fail.
 type memStore struct {
-	step func() error // called before every step that may fail; nil never fails
+	step   func() error // called before every step that may fail; nil never fails
+	opened func()       // called at every Open; may be nil
 
 	mu    sync.Mutex
 	blobs map[blob.Digest][]byte
@@ -85,6 +86,9 @@ func (memReader) Close() error { return nil }
 func (m *memStore) Open(_ context.Context, d blob.Digest) (blob.Reader, error) {
 	if err := m.burn(); err != nil {
 		return nil, err
+	}
+	if m.opened != nil {
+		m.opened()
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

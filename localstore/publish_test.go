@@ -270,7 +270,8 @@ func TestRepublish(t *testing.T) {
 	wantError(t, err, nil)
 	e.clock.advance(time.Second)
 
-	for name, set := range map[string]files{"same": a, "repacked": repacked, "manifest only": {conan.ManifestFile: a[conan.ManifestFile]}} {
+	needless := a.with(files{"conan_export.tgz": tgz(files{}, gzip.BestSpeed)})
+	for name, set := range map[string]files{"same": a, "repacked": repacked, "with an archive of nothing": needless, "manifest only": {conan.ManifestFile: a[conan.ManifestFile]}} {
 		if err := e.send(ra, set); err != nil {
 			t.Fatal(name, err)
 		}

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sort"
@@ -117,11 +116,8 @@ func setID(rev conan.Revision, user string) string {
 }
 
 func derivedID(prefix string, rev conan.Revision, user string) string {
-	key, err := json.Marshal([]string{rev.Ref.Path(), rev.RRev, rev.PackageID, rev.PRev, user})
-	if err != nil {
-		panic(err) // a list of strings always marshals
-	}
-	sum := sha256.Sum256(key)
+	key := fmt.Sprintf("%q", []string{rev.Ref.Path(), rev.RRev, rev.PackageID, rev.PRev, user})
+	sum := sha256.Sum256([]byte(key))
 	return prefix + "-" + hex.EncodeToString(sum[:16])
 }
 
