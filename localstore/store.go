@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sort"
 	"sync"
 	"time"
 
@@ -45,7 +44,8 @@ type Store struct {
 	blobs        blob.Store
 	upstream     conan.Source
 	room         func(context.Context, int64) error
-	changed      func(conan.Ref)
+	changed      func(conan.Ref) // after the rows of a reference changed
+	names        names
 	log          *zap.Logger
 	now          func() time.Time
 	checkTimeout time.Duration
@@ -78,14 +78,18 @@ func New(o Options) (*Store, error) {
 		return nil, fmt.Errorf("local store: %w", err)
 	}
 	s := &Store{
-		index: o.Index, blobs: o.Blobs, upstream: o.Upstream, room: o.Room, changed: o.Changed, log: o.Log,
-		now: o.Now, checkTimeout: o.CheckTimeout, verdicts: verdicts, works: make(map[string]*work),
+		index: o.Index, blobs: o.Blobs, upstream: o.Upstream, room: o.Room, log: o.Log,
+		now: o.Now, checkTimeout: o.CheckTimeout, verdicts: verdicts, works: make(map[string]*work), names: names{index: o.Index},
 	}
 	if s.room == nil {
 		s.room = func(context.Context, int64) error { return nil }
 	}
-	if s.changed == nil {
-		s.changed = func(conan.Ref) {}
+	if o.Changed == nil {
+		o.Changed = func(conan.Ref) {}
+	}
+	s.changed = func(ref conan.Ref) {
+		s.names.update(s.ctx, ref)
+		o.Changed(ref)
 	}
 	if s.log == nil {
 		s.log = zap.NewNop()
@@ -203,18 +207,7 @@ func (s *Store) Packages(ctx context.Context, recipe conan.Revision, idsOnly boo
 // Search implements conan.Source.
 func (s *Store) Search(ctx context.Context, p conan.Pattern) ([]conan.Ref, error) {
 	note(ctx)
-	refs, err := s.index.RecipeRefs(ctx, index.LocalMember)
-	if err != nil {
-		return nil, err
-	}
-	found := make([]conan.Ref, 0, len(refs))
-	for _, r := range refs {
-		if p.Match(r) {
-			found = append(found, r)
-		}
-	}
-	sort.Slice(found, func(i, j int) bool { return found[i].String() < found[j].String() })
-	return found, nil
+	return s.names.search(ctx, p)
 }
 
 // OwnRevisions lists the recipe revisions of ref that were published here, newest first. Adopted copies of an

@@ -1,0 +1,104 @@
+package localstore
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"conanproxy/internal/conan"
+	"conanproxy/internal/index"
+)
+
+func mustRef(t *testing.T, text string) conan.Ref {
+	t.Helper()
+	ref, err := conan.ParseRef(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ref
+}
+
+func TestNamesFollowTheRows(t *testing.T) {
+	ctx := context.Background()
+	db, err := index.Open(ctx, filepath.Join(t.TempDir(), "index.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	put := func(text string) {
+		rev := conan.Revision{Ref: mustRef(t, text), RRev: "r1"}
+		if err := db.PutRevision(ctx, index.LocalMember, rev, index.PutOptions{Time: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := names{index: db}
+	search := func(text string, ignoreCase bool) []string {
+		t.Helper()
+		p, err := conan.ParsePattern(text, ignoreCase)
+		if err != nil {
+			t.Fatal(err)
+		}
+		refs, err := n.search(ctx, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var texts []string
+		for _, r := range refs {
+			texts = append(texts, r.String())
+		}
+		return texts
+	}
+	for _, text := range []string{"zlib/1.3", "zlib/1.2@acme/stable", "zlib-ng/2.0", "Zlib/1.0", "boost/1.80"} {
+		put(text)
+	}
+	tests := []struct {
+		pattern    string
+		ignoreCase bool
+		want       []string
+	}{
+		{"", true, []string{"Zlib/1.0", "boost/1.80", "zlib-ng/2.0", "zlib/1.2@acme/stable", "zlib/1.3"}},
+		{"zlib/*", true, []string{"Zlib/1.0", "zlib/1.2@acme/stable", "zlib/1.3"}},
+		{"zlib/*", false, []string{"zlib/1.2@acme/stable", "zlib/1.3"}},
+		{"ZLIB", true, []string{"Zlib/1.0", "zlib/1.2@acme/stable", "zlib/1.3"}},
+		{"*@acme/*", true, []string{"zlib/1.2@acme/stable"}},
+		{"*ng*", true, []string{"zlib-ng/2.0"}},
+		{"none/*", true, nil},
+	}
+	for _, tt := range tests {
+		if diff := cmp.Diff(tt.want, search(tt.pattern, tt.ignoreCase)); diff != "" {
+			t.Errorf("%q, ignore case %v (-want +got):\n%s", tt.pattern, tt.ignoreCase, diff)
+		}
+	}
+
+	put("fmt/11.0")
+	if got := search("fmt", true); got != nil {
+		t.Errorf("a row that nobody told of was found: %v", got)
+	}
+	n.update(ctx, mustRef(t, "fmt/11.0"))
+	n.update(ctx, mustRef(t, "fmt/11.0"))
+	if diff := cmp.Diff([]string{"fmt/11.0"}, search("fmt", true)); diff != "" {
+		t.Errorf("after a publication (-want +got):\n%s", diff)
+	}
+	stored, err := db.Find(ctx, index.LocalMember, conan.Revision{Ref: mustRef(t, "fmt/11.0"), RRev: "r1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.RemoveRevisions(ctx, []int64{stored.RowID}, nil); err != nil {
+		t.Fatal(err)
+	}
+	n.update(ctx, mustRef(t, "fmt/11.0"))
+	if got := search("fmt", true); got != nil {
+		t.Errorf("after a removal: %v", got)
+	}
+
+	cancelled, cancel := context.WithCancel(ctx)
+	cancel()
+	put("late/1.0")
+	n.update(cancelled, mustRef(t, "late/1.0"))
+	if diff := cmp.Diff([]string{"late/1.0"}, search("late", true)); diff != "" {
+		t.Errorf("after a failure to look (-want +got):\n%s", diff)
+	}
+}
