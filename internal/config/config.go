@@ -8,7 +8,7 @@ import (
 )
 
 // Config is every setting of the server. A Config that Load returned is valid: names are unique, URLs have a scheme
-// and a host and no trailing slash, durations and sizes are positive, paths of files are readable.
+// and a host, durations and sizes are positive, paths of files are readable.
 //
 // The yaml tags are the keys of the file. A path that does not begin with a slash is relative to the working directory.
 type Config struct {
@@ -49,7 +49,7 @@ type Rule struct {
 // Upstream is one remote Conan server.
 type Upstream struct {
 	Name           string        `yaml:"name"`                   // [a-z0-9][a-z0-9.-]*, unique
-	URL            string        `yaml:"url" secret:"userinfo"`  //
+	URL            string        `yaml:"url" secret:"userinfo"`  // a slash at its end counts where upstream hands out relative URLs
 	Clients        string        `yaml:"clients"`                // any, conan1 or conan2
 	Protocol       string        `yaml:"protocol"`               // auto, v1 or v2
 	Username       string        `yaml:"username"`               // empty: anonymous

@@ -57,21 +57,13 @@ func load(data []byte, o LoadOptions) (*Config, error) {
 	l.applyFlags(o.Flags, c)
 	l.expandPasswords(c)
 	if len(l.problems) == 0 { // a value that could not be read would be judged by its default
-		normalize(c)
+		c.PublicURL = strings.TrimRight(c.PublicURL, "/") // so that paths can be appended
 		l.validate(c)
 	}
 	if err := errors.Join(l.problems...); err != nil {
 		return nil, err
 	}
 	return c, nil
-}
-
-// normalize takes the trailing slashes off URLs, so that paths can be appended.
-func normalize(c *Config) {
-	c.PublicURL = strings.TrimRight(c.PublicURL, "/")
-	for i := range c.Upstreams {
-		c.Upstreams[i].URL = strings.TrimRight(c.Upstreams[i].URL, "/")
-	}
 }
 
 // loader is one run of Load.

@@ -102,7 +102,7 @@ func TestLoad(t *testing.T) {
 			text: "upstreams:\n- {name: hq, url: 'https://hq.example/conan/', max_connections: 2}\n- {name: b, url: 'http://b:81', exclude: ['x/*']}\n",
 			want: changed(func(c *Config) {
 				c.Upstreams = []Upstream{
-					upstream("hq", "https://hq.example/conan", func(u *Upstream) { u.MaxConnections = 2 }),
+					upstream("hq", "https://hq.example/conan/", func(u *Upstream) { u.MaxConnections = 2 }),
 					upstream("b", "http://b:81", func(u *Upstream) { u.Exclude = []string{"x/*"} }),
 				}
 			}),
@@ -113,7 +113,7 @@ func TestLoad(t *testing.T) {
 			env:  []string{"CONANPROXY_HQ=secret", "CONANPROXY_UPSTREAMS=https://env.example"},
 			f:    Flags{Upstreams: []string{"https://Center2.conan.io/", "edge=http://127.0.0.1:9300/a=b"}},
 			want: changed(func(c *Config) {
-				c.Upstreams = []Upstream{upstream("center2.conan.io", "https://Center2.conan.io", nil), upstream("edge", "http://127.0.0.1:9300/a=b", nil)}
+				c.Upstreams = []Upstream{upstream("center2.conan.io", "https://Center2.conan.io/", nil), upstream("edge", "http://127.0.0.1:9300/a=b", nil)}
 			}),
 		},
 		{
