@@ -21,8 +21,8 @@ func (s *Store) prepareMetadata(ctx context.Context, st index.Stage, name string
 		return err
 	}
 	_, err = s.upstream.Snapshot(ctx, st.Revision)
-	if errors.Is(err, conan.ErrNotFound) {
-		return nil
+	if errors.Is(err, conan.ErrNotFound) || errors.Is(err, conan.ErrNotFetched) {
+		return nil // what nobody may be asked for is nobody else's
 	}
 	if err != nil {
 		return err

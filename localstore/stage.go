@@ -222,9 +222,9 @@ func recipeNotFound(recipe conan.Revision) error {
 	return fmt.Errorf("%w: Recipe not found: %s; upload it first", conan.ErrNotFound, recipe)
 }
 
-// recipeError makes upstream's "not found" ours.
+// recipeError makes upstream's "not found" ours, and so the case that no upstream may be asked.
 func recipeError(recipe conan.Revision, err error) error {
-	if errors.Is(err, conan.ErrNotFound) {
+	if errors.Is(err, conan.ErrNotFound) || errors.Is(err, conan.ErrNotFetched) {
 		return recipeNotFound(recipe)
 	}
 	return err
