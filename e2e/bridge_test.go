@@ -128,19 +128,28 @@ func TestBridgeUpstream(t *testing.T) {
 	})
 }
 
-// TestConan1Revisions runs a Conan 1.66 client with revisions enabled: installs, updates, lists and removes.
-func TestConan1Revisions(t *testing.T) {
+// TestConan1Update installs and updates with Conan 1.66, revisions enabled or not; with them enabled it publishes, lists
+// and removes revisions.
+func TestConan1Update(t *testing.T) {
 	t.Parallel()
 	const ref = "lib/1.0@demo/testing"
-	for _, k := range []kind{v1Server, bothServer} {
-		t.Run("install from "+k.name, func(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		client func(testing.TB, string) *client
+		kind   kind
+	}{
+		{"install from a v1-only upstream", newConan1Revisions, v1Server},
+		{"install from an upstream with both APIs", newConan1Revisions, bothServer},
+		{"install without revisions", newConan1, v1Server},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, k, settings{"up": settings{"fresh_for": "1s"}})
-			publisher := newConan1Revisions(t, w.upstream.url()).as("demo", "demo")
+			w := newWorld(t, tt.kind, settings{"up": settings{"fresh_for": "1s"}})
+			publisher := tt.client(t, w.upstream.url()).as("demo", "demo")
 			publisher.create(recipe(t, "lib"), "demo/testing")
 			publisher.create(recipe(t, "app", "REQUIREMENT", "lib/[>=1.0 <2]@demo/testing"), "demo/testing")
 			publisher.upload("*")
-			reader := newConan1Revisions(t, w.proxy.url())
+			reader := tt.client(t, w.proxy.url())
 			reader.install("app/1.0@demo/testing")
 			sameTree(t, "lib", publisher, reader)
 			noRepeats(t, w.upstream)
@@ -154,7 +163,7 @@ func TestConan1Revisions(t *testing.T) {
 				t.Errorf("--update did not bring the new revision: %q", got)
 			}
 			w.upstream.stop()
-			alone := newConan1Revisions(t, w.proxy.url())
+			alone := tt.client(t, w.proxy.url())
 			alone.install("app/1.0@demo/testing")
 			sameTree(t, "lib", reader, alone)
 		})

@@ -3,6 +3,7 @@ package e2e
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestConan1Install installs a graph through the proxy: cold, warm with an empty client, and with upstream stopped.
@@ -60,7 +61,7 @@ func TestConan1Install(t *testing.T) {
 func TestConan1UpstreamURLs(t *testing.T) {
 	t.Parallel()
 	port := freePort(t)
-	server := startConanServer(t, Conan1, conanServerOptions{publicPort: port, readers: "?"})
+	server := startConanServer(t, Conan1, conanServerOptions{publicPort: port, readers: "?", signatureSeconds: 5})
 	files := &recorder{t: t, addr: hostPort(port), target: mustURL(t, server.url()), dialect: onlyV1}
 	files.carryOn()
 	t.Cleanup(files.stop)
@@ -75,6 +76,10 @@ func TestConan1UpstreamURLs(t *testing.T) {
 	reader := newConan1(t, proxy.url()+"/")
 	reader.install("lib/1.0@demo/testing")
 	sameTree(t, "lib", publisher, reader)
+
+	// Upstream's file URLs are dead by now; what was not fetched with them is asked for anew.
+	time.Sleep(5200 * time.Millisecond)
+	reader.install("lib/1.0@demo/testing", "-o", "lib:flavour=sweet", "--build", "lib")
 
 	if len(files.calls()) == 0 {
 		t.Error("no file was fetched from the other host name: the test shows nothing")
@@ -140,6 +145,18 @@ func TestConan1Reading(t *testing.T) {
 		c.must("copy", "lib/1.0@demo/testing", "ann/stable", "--all")
 		c.upload("lib/1.0@ann/stable")
 		says(t, newConan1(t, w.proxy.url("local")).must("search", "lib/1.0@ann/stable", "-r", "r"), "flavour: sweet")
+	})
+	t.Run("with a download cache", func(t *testing.T) {
+		front := record(t, w.proxy.url(), bothAPIs)
+		c := newConan1(t, front.url())
+		c.must("config", "set", "storage.download_cache="+t.TempDir())
+		c.install("lib/1.0@demo/testing")
+		c.must("remove", "*", "-f")
+		front.forget()
+		c.install("lib/1.0@demo/testing")
+		if n := front.count("/files/"); n != 0 {
+			t.Errorf("%d files fetched although the download cache has them", n)
+		}
 	})
 	t.Run("ranges over local and upstream", func(t *testing.T) {
 		c := newConan1(t, w.proxy.url())

@@ -20,7 +20,8 @@ func TestConan2Publish(t *testing.T) {
 			publisher.create(recipe(t, "lib"), "demo/testing")
 			publisher.create(recipe(t, "lib"), "demo/testing", "-o", "lib/*:flavour=sweet")
 			publisher.create(recipe(t, "links"), "demo/testing")
-			publisher.create(recipe(t, "header"), "solo")
+			header := recipe(t, "header")
+			publisher.create(header, "solo")
 			publisher.create(recipe(t, "header", `"header"`, `"other"`), "")
 			const ref = "lib/1.0@demo/testing"
 
@@ -52,11 +53,22 @@ func TestConan2Publish(t *testing.T) {
 				sameListing(t, before, after)
 			})
 			t.Run("archives already here are not sent again", func(t *testing.T) {
-				// The same files under another name: every archive is known by its digest.
+				// The recipe changed, its sources did not: their archive is known by its digest.
+				path := filepath.Join(header, "conanfile.py")
+				text, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path, append(text, "# changed\n"...), 0o644); err != nil {
+					t.Fatal(err)
+				}
 				front.forget()
 				c := publisher.in(t)
-				c.create(recipe(t, "header"), "ann/stable")
+				c.create(header, "ann/stable")
 				c.upload("header/1.0@ann/stable")
+				if known, sent := front.count("PUT ", ".tgz 201"), front.count("PUT ", ".tgz 200"); known != 2 || sent != 0 {
+					t.Errorf("%d archives found by digest and %d sent, want 2 and 0", known, sent)
+				}
 				reader := g.client(t, proxy.url())
 				reader.install("header/1.0@ann/stable")
 			})

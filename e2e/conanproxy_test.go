@@ -47,8 +47,8 @@ var htpasswd = sync.OnceValues(func() (string, error) {
 	return out.String(), nil
 })
 
-// startConanproxy starts the built program with a data directory of its own.
-func startConanproxy(t testing.TB, s settings) *conanproxy {
+// startConanproxy starts the built program with a data directory of its own; env is added to its environment.
+func startConanproxy(t testing.TB, s settings, env ...string) *conanproxy {
 	t.Helper()
 	program, err := binary()
 	if err != nil {
@@ -84,7 +84,7 @@ func startConanproxy(t testing.TB, s settings) *conanproxy {
 	p := startProcess(t, &process{
 		name:  "conanproxy",
 		argv:  []string{program, "serve", "--config", filepath.Join(dir, "config.yaml")},
-		env:   cleanEnv(dir),
+		env:   cleanEnv(dir, env...),
 		dir:   dir,
 		ready: fmt.Sprintf("http://%s/readyz", all["listen"]),
 	})

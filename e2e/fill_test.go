@@ -102,6 +102,7 @@ func TestBadUpstream(t *testing.T) {
 			body := fetchFrom(up, r)
 			w.Header().Set("Content-Length", fmt.Sprint(len(body)))
 			w.Write(body[:len(body)/2])
+			http.NewResponseController(w).Flush()
 			panic(http.ErrAbortHandler)
 		}},
 		{"archive of another package", archives, func(w http.ResponseWriter, r *http.Request, up *recorder) {
@@ -127,6 +128,7 @@ func TestBadUpstream(t *testing.T) {
 			})
 			defer w.upstream.interceptWith(nil)
 			reader := newConan2(t, proxy.url())
+			reader.write("global.conf", "core:non_interactive=True\ncore.net.http:max_retries=0\ncore.download:retry=0\n")
 			// With permission to build, so that a "not found" would show as a build from source.
 			out := reader.fails([]string{"ERROR"}, reader.installArgs(ref, "--build=missing")...)
 			silentAbout(t, out, "Building from source")
@@ -142,6 +144,62 @@ func TestBadUpstream(t *testing.T) {
 			again := newConan2(t, proxy.url())
 			again.install(ref)
 			sameTree(t, "lib", publisher, again)
+		})
+	}
+}
+
+// TestResume cuts the connection to the client in the middle of an archive, once: the client ends with the
+// whole file, most of them by a range request.
+func TestResume(t *testing.T) {
+	t.Parallel()
+	proxy := startConanproxy(t, nil)
+	front := record(t, proxy.url(), bothAPIs)
+	const ref = "big/1.0@demo/testing"
+	tests := []struct {
+		name   string
+		client func(testing.TB, string) *client
+		ranges int
+	}{
+		{"Conan 1", newConan1, 1},
+		{"Conan 2.9", newConan29, 1},
+		// This one begins again.
+		{"newest Conan 2", newConan2, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			publisher := tt.client(t, proxy.url("local")).as("demo", "demo")
+			publisher.create(recipe(t, "big", "SEED", tt.name, "MEGABYTES", "2"), "demo/testing")
+			publisher.upload(ref)
+			var once sync.Once
+			front.forget()
+			front.interceptWith(func(w http.ResponseWriter, r *http.Request) bool {
+				cut := false
+				if strings.HasSuffix(r.URL.Path, "conan_package.tgz") {
+					once.Do(func() { cut = true })
+				}
+				if !cut {
+					return false
+				}
+				body := fetchFrom(front, r)
+				w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+				w.Header().Set("Accept-Ranges", "bytes")
+				w.Write(body[:300_000])
+				http.NewResponseController(w).Flush()
+				panic(http.ErrAbortHandler)
+			})
+			defer front.interceptWith(nil)
+			reader := tt.client(t, front.url())
+			reader.install(ref)
+			sameTree(t, "big", publisher, reader)
+			ranged := 0
+			for _, e := range front.exchanges() {
+				if e.Header.Get("Range") != "" && e.Status == http.StatusPartialContent {
+					ranged++
+				}
+			}
+			if ranged != tt.ranges {
+				t.Errorf("%d range requests answered, want %d:\n%s", ranged, tt.ranges, strings.Join(front.calls(), "\n"))
+			}
 		})
 	}
 }
