@@ -170,9 +170,9 @@ func (g *generator) revision(rrev, pid, prev string, info any, files ...string) 
 	return nil
 }
 
-// hex returns n digits that no other call returned.
+// hex returns n digits that no other call returned, in rising order: rows then go to the end of each index.
 func (g *generator) hex(n int) string {
 	g.seed++
 	sum := sha256.Sum256(fmt.Appendf(nil, "%d", g.seed))
-	return hex.EncodeToString(sum[:])[:n]
+	return (fmt.Sprintf("%010x", g.seed) + hex.EncodeToString(sum[:]))[:n]
 }
