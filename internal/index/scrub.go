@@ -78,8 +78,8 @@ func (db *DB) FilesOf(ctx context.Context, sha256 string) ([]FileRow, error) {
 // local store stay. The blob becomes garbage.
 func (db *DB) DropCachedFiles(ctx context.Context, sha256 string) error {
 	return db.update(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `DELETE FROM files WHERE sha256 = $1 AND revision_id IN
-			(SELECT r.id FROM revisions r JOIN refs f ON f.id = r.ref_id WHERE f.member <> $2)`, sha256, LocalMember)
+		_, err := tx.ExecContext(ctx, `DELETE FROM files WHERE sha256 = $1 AND EXISTS
+			(SELECT 1 FROM revisions r JOIN refs f ON f.id = r.ref_id WHERE r.id = files.revision_id AND f.member <> $2)`, sha256, LocalMember)
 		if err == nil {
 			_, err = tx.ExecContext(ctx, `INSERT INTO garbage (sha256) VALUES ($1) ON CONFLICT DO NOTHING`, sha256)
 		}

@@ -10,8 +10,12 @@ import (
 	"conanproxy/internal/index"
 )
 
-// pause is how long the background scrub rests after a whole round, and after a failure.
-const pause = time.Hour
+// pause is how long the background scrub rests after a whole round, and after a failure; delay, how long a new process
+// is left alone.
+const (
+	pause = time.Hour
+	delay = time.Minute
+)
 
 // Run re-reads every blob again and again, at most bytesPerSecond, beside a running server, until ctx is done. Its place
 // survives a restart. Damaged blobs are set aside at once, so that they are never served after that; caches fetch them
@@ -20,13 +24,14 @@ func Run(ctx context.Context, o Options, bytesPerSecond int64, log *zap.Logger) 
 	limit := rate.NewLimiter(rate.Limit(bytesPerSecond), max(int(bytesPerSecond), readSize))
 	o.Repair = true
 	o.Wait = func(ctx context.Context, n int) error { return limit.WaitN(ctx, n) }
-	for ctx.Err() == nil {
-		if err := round(ctx, o, log); err != nil && ctx.Err() == nil {
-			log.Error("scrub stopped", zap.Error(err))
-		}
+	for rest := delay; ; rest = pause {
 		select {
 		case <-ctx.Done():
-		case <-time.After(pause):
+			return
+		case <-time.After(rest):
+		}
+		if err := round(ctx, o, log); err != nil && ctx.Err() == nil {
+			log.Error("scrub stopped", zap.Error(err))
 		}
 	}
 }
