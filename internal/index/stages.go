@@ -216,9 +216,19 @@ func dropStage(ctx context.Context, tx *sql.Tx, id string) error {
 	return nil
 }
 
+// hiddenPackages selects local package revisions whose recipe revision is not published.
+const hiddenPackages = `SELECT p.id FROM revisions p JOIN refs f ON f.id = p.ref_id
+	WHERE f.member = 'local' AND p.package_id <> '' AND p.time < $1 AND NOT EXISTS
+	(SELECT 1 FROM revisions r WHERE r.ref_id = p.ref_id AND r.rrev = p.rrev AND r.package_id = '')`
+
 // SweepStages removes the stages that took no file since before, and local package revisions older than that
 // whose recipe revision was never published. Their blobs become garbage. It returns how many of both went.
 func (db *DB) SweepStages(ctx context.Context, before time.Time) (stages, orphans int, err error) {
+	// The long look at all packages is a reader's; the writer looks at what it found once more.
+	hidden, err := column[int64](ctx, db.read, hiddenPackages, before.UnixMicro())
+	if err != nil {
+		return 0, 0, fmt.Errorf("sweep hidden packages: %w", err)
+	}
 	err = db.update(ctx, func(tx *sql.Tx) error {
 		ids, err := column[string](ctx, tx, `SELECT id FROM stages WHERE created < $1`, before.UnixMicro())
 		if err != nil {
@@ -229,12 +239,13 @@ func (db *DB) SweepStages(ctx context.Context, before time.Time) (stages, orphan
 				return err
 			}
 		}
-		rows, err := column[int64](ctx, tx, `SELECT p.id FROM revisions p JOIN refs f ON f.id = p.ref_id
-			WHERE f.member = $1 AND p.package_id <> '' AND p.time < $2 AND NOT EXISTS
-			(SELECT 1 FROM revisions r WHERE r.ref_id = p.ref_id AND r.rrev = p.rrev AND r.package_id = '')`,
-			LocalMember, before.UnixMicro())
-		if err != nil {
-			return fmt.Errorf("sweep hidden packages: %w", err)
+		var rows []int64
+		for _, id := range hidden {
+			still, err := column[int64](ctx, tx, hiddenPackages+` AND p.id = $2`, before.UnixMicro(), id)
+			if err != nil {
+				return fmt.Errorf("sweep hidden packages: %w", err)
+			}
+			rows = append(rows, still...)
 		}
 		for _, chunk := range chunks(rows, 500) {
 			if err := removeRevisions(ctx, tx, chunk); err != nil {
