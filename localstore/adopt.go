@@ -121,10 +121,12 @@ func (s *Store) fetch(ctx context.Context, st index.Stage, name string) (conan.F
 			return info, err
 		}
 	}
-	if err := s.CheckRoom(ctx, info.Size); err != nil {
+	room, err := s.reserve(ctx, max(info.Size, 0))
+	if err != nil {
 		return conan.FileInfo{}, err
 	}
-	if _, err := io.Copy(w, f); err != nil {
+	defer room.Release()
+	if _, err := io.Copy(reserved{w, room}, f); err != nil {
 		return conan.FileInfo{}, err
 	}
 	copied := fileInfo(name, w.Sums())

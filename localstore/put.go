@@ -40,15 +40,17 @@ func (s *Store) put(ctx context.Context, up conan.Upload) error {
 	if err := s.prepareMetadata(ctx, st, up.Name); err != nil {
 		return err
 	}
-	if err := s.CheckRoom(ctx, want); err != nil {
+	room, err := s.reserve(ctx, max(want, 0))
+	if err != nil {
 		return err
 	}
+	defer room.Release()
 	w, err := s.blobs.Create(ctx)
 	if err != nil {
 		return err
 	}
 	defer w.Abort()
-	members, err := s.receive(ctx, w, st, up, want)
+	members, err := s.receive(ctx, w, room, st, up, want)
 	if err != nil {
 		return err
 	}
@@ -107,15 +109,15 @@ func (s *Store) admit(ctx context.Context, st index.Stage, name string) error {
 }
 
 // receive copies the body and judges what can be judged of one file alone. It returns the member list of an archive.
-func (s *Store) receive(ctx context.Context, w blob.Writer, st index.Stage, up conan.Upload, want int64) (members string, err error) {
-	var dst io.Writer = w
+func (s *Store) receive(ctx context.Context, w blob.Writer, room Reservation, st index.Stage, up conan.Upload, want int64) (members string, err error) {
+	var dst io.Writer = reserved{w, room}
 	var list *conan.ArchiveLister
 	if conan.IsArchive(up.Name) {
 		list = conan.NewArchiveLister(up.Name)
 		defer list.Close()
-		dst = io.MultiWriter(w, list)
+		dst = io.MultiWriter(dst, list)
 	}
-	n, err := s.copyBody(ctx, dst, up, want)
+	n, err := s.copyBody(ctx, dst, room, up, want)
 	if err != nil {
 		return "", err
 	}
@@ -152,28 +154,30 @@ func (s *Store) receive(ctx context.Context, w blob.Writer, st index.Stage, up c
 
 // copyBody copies at most one byte more than is wanted, or than a file of that name may have. While the length is not
 // known, room is asked for as the bytes arrive.
-func (s *Store) copyBody(ctx context.Context, dst io.Writer, up conan.Upload, want int64) (int64, error) {
+func (s *Store) copyBody(ctx context.Context, dst io.Writer, room Reservation, up conan.Upload, want int64) (int64, error) {
 	body := up.Body
 	if body == nil {
 		body = bytes.NewReader(nil)
 	}
-	limit := want
 	switch {
 	case want >= 0:
+		n, err := io.Copy(dst, &bodyReader{ctx: ctx, r: io.LimitReader(body, want+1)})
+		return n, bodyError(up, err)
 	case up.Name == conan.ManifestFile:
-		limit = conan.MaxManifestSize
+		body = io.LimitReader(body, conan.MaxManifestSize+1)
 	case up.Name == conan.InfoFile:
-		limit = maxInfoSize
-	default:
-		return s.copyUnbounded(ctx, dst, up, body)
+		body = io.LimitReader(body, maxInfoSize+1)
 	}
-	n, err := io.Copy(dst, &bodyReader{ctx: ctx, r: io.LimitReader(body, limit+1)})
-	return n, bodyError(up, err)
+	return copyUnknown(ctx, dst, room, up, body)
 }
 
-func (s *Store) copyUnbounded(ctx context.Context, dst io.Writer, up conan.Upload, body io.Reader) (total int64, err error) {
-	const step = 64 << 20
+// copyUnknown copies a body of unknown length. Room is asked for before the bytes come.
+func copyUnknown(ctx context.Context, dst io.Writer, room Reservation, up conan.Upload, body io.Reader) (total int64, err error) {
+	const step = 4 << 20
 	for {
+		if err := room.Grow(ctx, step); err != nil {
+			return total, err
+		}
 		n, err := io.CopyN(dst, &bodyReader{ctx: ctx, r: body}, step)
 		total += n
 		if errors.Is(err, io.EOF) {
@@ -181,9 +185,6 @@ func (s *Store) copyUnbounded(ctx context.Context, dst io.Writer, up conan.Uploa
 		}
 		if err != nil {
 			return total, bodyError(up, err)
-		}
-		if err := s.CheckRoom(ctx, step); err != nil {
-			return total, err
 		}
 	}
 }

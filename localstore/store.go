@@ -30,6 +30,10 @@ type Options struct {
 	// Room tells whether that many more bytes may be stored: nil or conan.ErrNoSpace. Nil means always.
 	Room func(ctx context.Context, bytes int64) error
 
+	// Reserve is Room for bytes that are about to be written: nobody else is promised them until the reservation is
+	// released, so that many uploads at once do not take the same room. Nil means that Room alone is asked.
+	Reserve func(ctx context.Context, bytes int64) (Reservation, error)
+
 	// Changed is called after the revisions of a reference changed, also by work that outlived its request. Nil means nobody listens.
 	Changed func(conan.Ref)
 
@@ -44,6 +48,7 @@ type Store struct {
 	blobs        blob.Store
 	upstream     conan.Source
 	room         func(context.Context, int64) error
+	reserve      func(context.Context, int64) (Reservation, error)
 	changed      func(conan.Ref) // after the rows of a reference changed
 	names        names
 	log          *zap.Logger
@@ -83,6 +88,9 @@ func New(o Options) (*Store, error) {
 	}
 	if s.room == nil {
 		s.room = func(context.Context, int64) error { return nil }
+	}
+	if s.reserve = o.Reserve; s.reserve == nil {
+		s.reserve = func(ctx context.Context, n int64) (Reservation, error) { return unpromised(s.room), s.room(ctx, n) }
 	}
 	if o.Changed == nil {
 		o.Changed = func(conan.Ref) {}

@@ -84,7 +84,7 @@ func openStore(ctx context.Context, cfg *config.Config, log *zap.Logger, registr
 		TempBytes: p.blobs.TempBytes, Log: log.Named("quota"), Metrics: p.caMetrics,
 	})
 	p.local, err = localstore.New(localstore.Options{
-		Index: p.db, Blobs: p.blobs, Upstream: p.outside, Room: p.quota.Room, Changed: p.changed, Log: log.Named("local"),
+		Index: p.db, Blobs: p.blobs, Upstream: p.outside, Room: p.quota.Room, Reserve: p.reserve, Changed: p.changed, Log: log.Named("local"),
 	})
 	if err != nil {
 		return p, err
@@ -92,6 +92,15 @@ func openStore(ctx context.Context, cfg *config.Config, log *zap.Logger, registr
 	p.closers = append(p.closers, func() error { p.local.Close(); return nil })
 	p.members, err = p.openMembers(cfg, nil)
 	return p, err
+}
+
+// reserve promises room to an upload.
+func (p *parts) reserve(ctx context.Context, n int64) (localstore.Reservation, error) {
+	a, err := p.quota.Admit(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	return a, nil
 }
 
 // changed drops the answers that the server keeps about a reference.

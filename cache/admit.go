@@ -1,0 +1,42 @@
+package cache
+
+import (
+	"context"
+	"sync"
+)
+
+// Admission is room that was promised to an upload: nobody else is given it until Release. It belongs to one goroutine.
+type Admission struct {
+	q          *Quota
+	size, done int64
+	once       sync.Once
+}
+
+// Admit is Room, and promises the bytes, so that many uploads at once cannot exceed min_free together.
+func (q *Quota) Admit(ctx context.Context, n int64) (*Admission, error) {
+	a := &Admission{q: q}
+	return a, a.Grow(ctx, n)
+}
+
+// Grow promises n bytes more: nil or conan.ErrNoSpace, which leaves the promise as it was.
+func (a *Admission) Grow(ctx context.Context, n int64) error {
+	// The promise comes first: two at the same time then see each other.
+	a.q.add(n, 0)
+	if err := a.q.Room(ctx, 0); err != nil {
+		a.q.add(-n, 0)
+		return err
+	}
+	a.size += n
+	return nil
+}
+
+// Wrote tells that n of the bytes are on the medium now.
+func (a *Admission) Wrote(n int64) {
+	a.done += n
+	a.q.add(0, n)
+}
+
+// Release ends the promise, when the bytes are stored or thrown away. It may be called more than once.
+func (a *Admission) Release() {
+	a.once.Do(func() { a.q.add(-a.size, -a.done) })
+}

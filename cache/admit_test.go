@@ -1,0 +1,66 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"conanproxy/internal/blob"
+	"conanproxy/internal/conan"
+)
+
+// Uploads at the same time are never promised the same room, and what they wrote is not counted twice.
+func TestAdmit(t *testing.T) {
+	ctx := context.Background()
+	disk := &limited{size: 1000}
+	b := newBench(t, newFake(), func(o *Options, q *QuotaOptions) {
+		disk.Disk = o.Blobs.(*blob.Disk)
+		q.Blobs, q.MinFree = disk, 200
+	})
+	defer b.end(t)
+	var admitted atomic.Int64
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var held []*Admission
+	for range 50 {
+		wg.Go(func() {
+			a, err := b.quota.Admit(ctx, 100)
+			if err != nil {
+				if !errors.Is(err, conan.ErrNoSpace) {
+					t.Errorf("Admit: %v", err)
+				}
+				return
+			}
+			admitted.Add(1)
+			mu.Lock()
+			defer mu.Unlock()
+			held = append(held, a)
+		})
+	}
+	wg.Wait()
+	if n := admitted.Load(); n > 8 {
+		t.Errorf("%d uploads of 100 bytes were admitted where 800 are free", n)
+	}
+	for _, a := range held {
+		a.Release()
+		a.Release()
+	}
+
+	a, err := b.quota.Admit(ctx, 800)
+	if err != nil {
+		t.Fatalf("Admit(800) after all were released: %v", err)
+	}
+	if err := a.Grow(ctx, 1); !errors.Is(err, conan.ErrNoSpace) {
+		t.Errorf("Grow beyond the limit: %v", err)
+	}
+	a.Wrote(800)
+	if got := b.quota.reserved - b.quota.written; got != 0 {
+		t.Errorf("%d bytes are promised still, though all are written", got)
+	}
+	a.Release()
+	if got := b.quota.reserved + b.quota.written; got != 0 {
+		t.Errorf("%d bytes are left of released promises", got)
+	}
+}
