@@ -107,6 +107,12 @@ func (s *Summary) count(f Finding) {
 // one checks one blob; a good one is nil.
 func one(ctx context.Context, o Options, row index.BlobRow) (*Finding, error) {
 	digest := blob.Digest(row.SHA256)
+	if o.Wait != nil {
+		const looking = 4 << 10 // what a look at a file costs, also at one that is not there
+		if err := o.Wait(ctx, looking); err != nil {
+			return nil, err
+		}
+	}
 	good, err := o.Blobs.Verify(ctx, digest, o.Wait)
 	kind := Damaged
 	switch {
@@ -159,6 +165,16 @@ func heal(ctx context.Context, o Options, f *Finding) {
 		}
 	}
 	f.Healed = f.Trouble == ""
+}
+
+// Orphans looks at every blob on disk and reports those that the index does not know; with Repair they are removed.
+// The server must be stopped.
+func Orphans(ctx context.Context, o Options) error {
+	found := o.Found
+	if found == nil {
+		found = func(Finding) {}
+	}
+	return orphans(ctx, o, found)
 }
 
 // orphans finds blobs on disk that the index does not know.
