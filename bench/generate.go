@@ -112,7 +112,7 @@ func insertAll(ctx context.Context, db *sql.DB, s shape) error {
 		text string
 	}{
 		{&g.ref, `INSERT INTO refs (id, member, name, version, usr, channel) VALUES ($1, 'local', $2, '1.0', '', '')`},
-		{&g.rev, `INSERT INTO revisions (id, ref_id, rrev, package_id, prev, time, used, info) VALUES ($1, $2, $3, $4, $5, $6, $6, $7)`},
+		{&g.rev, `INSERT INTO revisions (id, ref_id, rrev, package_id, prev, time, used, info) VALUES ($1, $2, $3, $4, $5, $6, 9223372036854775807, $7)`},
 		{&g.blob, `INSERT INTO blobs (sha256, size, sha1, md5, kept) VALUES ($1, 1000, $2, $3, 1)`},
 		{&g.file, `INSERT INTO files (revision_id, name, sha256) VALUES ($1, $2, $3)`},
 	} {

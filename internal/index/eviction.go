@@ -73,7 +73,7 @@ func (db *DB) Coldest(ctx context.Context, limit int) ([]Cold, error) {
 	rows, err := db.read.QueryContext(ctx, `SELECT `+storedColumns+`, f.member, r.used,
 		(SELECT COALESCE(SUM(b.size), 0) FROM files x JOIN blobs b ON b.sha256 = x.sha256
 		 WHERE x.revision_id = r.id AND b.kept = 0 AND b.cached = 1)
-		FROM revisions r JOIN refs f ON f.id = r.ref_id WHERE f.member <> $1 ORDER BY r.used, r.id LIMIT $2`, LocalMember, limit)
+		FROM revisions r JOIN refs f ON f.id = r.ref_id WHERE r.used < $1 ORDER BY r.used, r.id LIMIT $2`, int64(neverCold), limit)
 	if err != nil {
 		return nil, fmt.Errorf("read the coldest revisions: %w", err)
 	}

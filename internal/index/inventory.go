@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -181,7 +182,7 @@ func putRevision(ctx context.Context, tx *sql.Tx, member string, rev conan.Revis
 		ON CONFLICT (ref_id, rrev, package_id, prev) DO UPDATE SET time = excluded.time, used = excluded.used,
 		adopted = excluded.adopted, info = COALESCE(excluded.info, revisions.info)
 		RETURNING id`, member, rev.Name, rev.Version, rev.User, rev.Channel,
-		rev.RRev, rev.PackageID, rev.PRev, o.Time.UnixMicro(), time.Now().UnixMicro(), o.Adopted, o.Info).Scan(&id)
+		rev.RRev, rev.PackageID, rev.PRev, o.Time.UnixMicro(), lastUse(member), o.Adopted, o.Info).Scan(&id)
 	if err != nil {
 		return fmt.Errorf("record %s: %w", rev, err)
 	}
@@ -191,6 +192,17 @@ func putRevision(ctx context.Context, tx *sql.Tx, member string, rev conan.Revis
 		}
 	}
 	return nil
+}
+
+// neverCold is the time of last use of what is never evicted, so that the coldest revisions are found without a look
+// at those of the local store.
+const neverCold = math.MaxInt64
+
+func lastUse(member string) int64 {
+	if member == LocalMember {
+		return neverCold
+	}
+	return time.Now().UnixMicro()
 }
 
 // putFile names a blob in a revision; the blob it replaces becomes garbage.
@@ -248,11 +260,11 @@ func revisionID(ctx context.Context, tx *sql.Tx, member string, rev conan.Revisi
 	return id, nil
 }
 
-// Touch sets the time of last use of revisions, by row id.
+// Touch sets the time of last use of a cache's revisions, by row id; rows of the local store have none.
 func (db *DB) Touch(ctx context.Context, used map[int64]time.Time) error {
 	return db.update(ctx, func(tx *sql.Tx) error {
 		for id, t := range used {
-			if _, err := tx.ExecContext(ctx, `UPDATE revisions SET used = $1 WHERE id = $2`, t.UnixMicro(), id); err != nil {
+			if _, err := tx.ExecContext(ctx, `UPDATE revisions SET used = $1 WHERE id = $2 AND used < $3`, t.UnixMicro(), id, int64(neverCold)); err != nil {
 				return fmt.Errorf("touch: %w", err)
 			}
 		}

@@ -21,7 +21,7 @@ CREATE TABLE revisions (
     package_id TEXT    NOT NULL,
     prev       TEXT    NOT NULL,
     time       INTEGER NOT NULL,          -- of publication; strictly increasing per reference in 'local'
-    used       INTEGER NOT NULL,          -- last use, for eviction
+    used       INTEGER NOT NULL,          -- last use, for eviction; the largest integer in 'local'
     adopted    INTEGER NOT NULL DEFAULT 0,-- 1: a copy of an upstream's recipe made for a local package
     info       TEXT,                      -- conaninfo.txt of a package, byte for byte; NULL if not known here
     UNIQUE (ref_id, rrev, package_id, prev)
