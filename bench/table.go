@@ -78,14 +78,9 @@ type report struct {
 	Command string   `json:"command"`
 	Seed    uint64   `json:"seed"`
 	Results []result `json:"results"`
-	Notes   []string `json:"notes,omitempty"`
 }
 
 func (r *report) add(res ...result) { r.Results = append(r.Results, res...) }
-
-func (r *report) note(format string, args ...any) {
-	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
-}
 
 func (r *report) writeText(w io.Writer) error {
 	fmt.Fprintf(w, "machine: %s\ncommand: %s\nseed: %d\n\n", r.Machine, r.Command, r.Seed)
@@ -104,9 +99,6 @@ func (r *report) writeText(w io.Writer) error {
 	}
 	if err := tw.Flush(); err != nil {
 		return err
-	}
-	for _, n := range r.Notes {
-		fmt.Fprintln(w, "note:", n)
 	}
 	return nil
 }

@@ -196,8 +196,10 @@ func TestMutableRevision(t *testing.T) {
 				sources := func(rev conan.Revision) string { return string(up.files[rev]["conan_sources.tgz"]) }
 				read := func() string { return string(b.read(t, zero, "conan_sources.tgz")) }
 
-				if read() != sources(one) || read() != sources(one) {
-					t.Error("wrong bytes at first")
+				for range 2 {
+					if read() != sources(one) {
+						t.Error("wrong bytes at first")
+					}
 				}
 				opened := up.times("open " + zero.String() + " conan_sources")
 				time.Sleep(6 * time.Minute)
