@@ -187,7 +187,7 @@ func (s *Store) Open(ctx context.Context, rev conan.Revision, name string) (*con
 	if !ok {
 		return nil, fmt.Errorf("%s of %w", name, notHere(rev))
 	}
-	r, err := s.blobs.Open(ctx, blob.Digest(info.SHA256))
+	r, err := s.openBlob(ctx, info)
 	if err == nil {
 		return &conan.File{FileInfo: info, ReadCloser: r}, nil
 	}
@@ -200,6 +200,24 @@ func (s *Store) Open(ctx context.Context, rev conan.Revision, name string) (*con
 	s.log.Error("stored bytes are missing", zap.Stringer("reference", rev), zap.String("file", name), zap.String("sha256", info.SHA256))
 	return nil, fmt.Errorf("%w: the stored bytes of %s of %s are missing; upload it again or restore the blobs from a backup",
 		conan.ErrUnavailable, name, rev)
+}
+
+// openBlob opens the bytes of a file; those that are not as long as they were are as good as lost.
+func (s *Store) openBlob(ctx context.Context, info conan.FileInfo) (blob.Reader, error) {
+	digest := blob.Digest(info.SHA256)
+	r, err := s.blobs.Open(ctx, digest)
+	if err != nil {
+		return nil, err
+	}
+	size, err := s.blobs.Stat(ctx, digest)
+	if err == nil && size != info.Size {
+		err = fmt.Errorf("blob %s has %d bytes instead of %d: %w", digest, size, info.Size, blob.ErrNotFound)
+	}
+	if err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
 }
 
 // Packages implements conan.Source.

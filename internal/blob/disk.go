@@ -94,8 +94,27 @@ func (d *Disk) Create(ctx context.Context) (Writer, error) {
 	return &diskWriter{disk: d, file: f, hash: newHasher(d.inlineHash, &d.chunks)}, nil
 }
 
-// Open implements Store; the Reader is an *os.File.
+// Open implements Store; the Reader is an *os.File. A small blob is compared with its digest first; one that is
+// damaged is set aside and not found from then on.
 func (d *Disk) Open(ctx context.Context, digest Digest) (Reader, error) {
+	f, err := d.open(ctx, digest)
+	if err != nil {
+		return nil, err
+	}
+	good, err := intactIfSmall(f, digest)
+	if err == nil && good {
+		return f, nil
+	}
+	f.Close()
+	if err == nil {
+		if err = d.SetAside(ctx, digest); err == nil || errors.Is(err, ErrNotFound) {
+			err = fmt.Errorf("the bytes were damaged: %w", ErrNotFound)
+		}
+	}
+	return nil, fmt.Errorf("open blob %s: %w", digest, err)
+}
+
+func (d *Disk) open(ctx context.Context, digest Digest) (*os.File, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}

@@ -165,6 +165,25 @@ func TestCheckFindsAndHeals(t *testing.T) {
 	}
 }
 
+func TestDamagedSmallBlobIsNeverOpened(t *testing.T) {
+	s := newStore(t)
+	f := s.write("conanfile.py", "some lines")
+	s.flip(f)
+	for range 2 {
+		if _, err := s.blobs.Open(context.Background(), blob.Digest(f.SHA256)); !errors.Is(err, blob.ErrNotFound) {
+			t.Errorf("opening a damaged blob: %v", err)
+		}
+	}
+	if again := s.write("conanfile.py", "some lines"); again != f {
+		t.Errorf("committed again: %+v", again)
+	}
+	r, err := s.blobs.Open(context.Background(), blob.Digest(f.SHA256))
+	if err != nil {
+		t.Fatalf("after it was committed again: %v", err)
+	}
+	r.Close()
+}
+
 func TestRoundSetsFlipsAsideAndGoesOnWhereItWas(t *testing.T) {
 	ctx := context.Background()
 	s := newStore(t)
