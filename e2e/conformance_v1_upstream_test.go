@@ -242,8 +242,8 @@ func v1UpstreamChanges(t *testing.T, w *v1World) {
 			w.front.install1(t, "", nobody, oldPkg)
 			urls := w.front.urls1(t, "", nobody, old.Revision)
 
-			newer, newerPkg := sets1(name, "1.0", conantest.Code("# newer"), conantest.Published(conantest.DefaultTime.Add(time.Hour)))
-			newerPkg = conantest.Package(newer, conantest.Conan1(), conantest.File("lib/new.a", "new"))
+			newer, _ := sets1(name, "1.0", conantest.Code("# newer"), conantest.Published(conantest.DefaultTime.Add(time.Hour)))
+			newerPkg := conantest.Package(newer, conantest.Conan1(), conantest.File("lib/new.a", "new"))
 			up.Remove(conan.Revision{Ref: old.Ref}) // a v1 server overwrites
 			up.Add(newer, newerPkg)
 			want, wantPkg := newer, newerPkg
