@@ -183,27 +183,34 @@ func failures() map[string]conantest.Fault {
 	}
 }
 
-func v1UpstreamFails(t *testing.T, w *v1World) {
-	for name, fault := range failures() {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			recipe, pkg := sets1(name, "1.0")
-			up := w.front.up(t, name, recipe, pkg)
-			up.Fault(fault)
-			for _, target := range []string{path1(recipe.Revision) + "/download_urls", path1(recipe.Revision) + "/digest", path1(pkg.Revision), path1(recipe.Revision) + "/search"} {
-				r := w.front.call(t, http.MethodGet, target).refuses(t, http.StatusServiceUnavailable, name)
-				if seconds := r.header.Get("Retry-After"); seconds == "" || len(seconds) > 2 {
-					t.Errorf("Retry-After %q", seconds)
-				}
-			}
-			up.ClearFaults()
-			waitFor(t, 20*time.Second, func() bool { // nothing of it is remembered, once upstream is asked again
-				return w.front.call(t, http.MethodGet, path1(recipe.Revision)+"/download_urls").status == http.StatusOK
-			})
-			w.front.install1(t, "", nobody, recipe)
-			w.front.install1(t, "", nobody, pkg)
-		})
+// atOnce runs a subtest for each fault, all at the same time: they mostly wait.
+func atOnce(t *testing.T, faults map[string]conantest.Fault, run func(*testing.T, string, conantest.Fault)) {
+	t.Helper()
+	var all sync.WaitGroup
+	for name, fault := range faults {
+		all.Go(func() { t.Run(name, func(t *testing.T) { run(t, name, fault) }) })
 	}
+	all.Wait()
+}
+
+func v1UpstreamFails(t *testing.T, w *v1World) {
+	atOnce(t, failures(), func(t *testing.T, name string, fault conantest.Fault) {
+		recipe, pkg := sets1(name, "1.0")
+		up := w.front.up(t, name, recipe, pkg)
+		up.Fault(fault)
+		for _, target := range []string{path1(recipe.Revision) + "/download_urls", path1(recipe.Revision) + "/digest", path1(pkg.Revision), path1(recipe.Revision) + "/search"} {
+			r := w.front.call(t, http.MethodGet, target).refuses(t, http.StatusServiceUnavailable, name)
+			if seconds := r.header.Get("Retry-After"); seconds == "" || len(seconds) > 2 {
+				t.Errorf("Retry-After %q", seconds)
+			}
+		}
+		up.ClearFaults()
+		waitFor(t, 20*time.Second, func() bool { // nothing of it is remembered, once upstream is asked again
+			return w.front.call(t, http.MethodGet, path1(recipe.Revision)+"/download_urls").status == http.StatusOK
+		})
+		w.front.install1(t, "", nobody, recipe)
+		w.front.install1(t, "", nobody, pkg)
+	})
 }
 
 func v1UpstreamStale(t *testing.T, w *v1World) {

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -150,24 +151,16 @@ func comparableIfOK(t testing.TB, r reply) any {
 }
 
 func v2UpstreamFails(t *testing.T, w *v2World) {
-	for name, fault := range failures() {
-		if name == "fails401" || name == "fails403" {
-			continue // case 66
-		}
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w.failsClosed(t, name, fault)
-		})
-	}
+	faults := failures()
+	delete(faults, "fails401") // these are case 66
+	delete(faults, "fails403")
+	atOnce(t, faults, w.failsClosed)
 }
 
 func v2UpstreamDenies(t *testing.T, w *v2World) {
-	for _, name := range []string{"fails401", "fails403"} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w.failsClosed(t, name, failures()[name])
-		})
-	}
+	denials := failures()
+	maps.DeleteFunc(denials, func(name string, _ conantest.Fault) bool { return name != "fails401" && name != "fails403" })
+	atOnce(t, denials, w.failsClosed)
 	recipe, pkg := sets2("login", "1.0") // a wrong password of the program's own
 	w.front.up(t, "login", recipe, pkg)
 	for _, target := range []string{path2(recipe.Revision.With("")) + "/latest", path2(pkg.Revision.With("")) + "/latest", file2(recipe.Revision, conan.RecipeFile)} {
