@@ -260,7 +260,11 @@ func TestAnswersUnderTwoMountsAreKeptApart(t *testing.T) {
 func TestFailuresAreNotKept(t *testing.T) {
 	w := hotWorld(t)
 	w.upstream.err = &conan.UnavailableError{Member: "conancenter", Reason: "connection refused"}
-	wantStatus(t, w.warm(helloV2+"/latest"), http.StatusServiceUnavailable)
+	failed := w.warm(helloV2 + "/latest")
+	wantStatus(t, failed, http.StatusServiceUnavailable)
+	if source, state := failed.Header.Get("X-Conanproxy-Source"), failed.Header.Get("X-Cache"); source != "conancenter" || state != "" {
+		t.Errorf("a failure says source %q, cache %q", source, state)
+	}
 	w.upstream.err = nil
 	wantStatus(t, w.get(helloV2+"/latest"), http.StatusOK)
 }

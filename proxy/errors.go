@@ -112,7 +112,12 @@ func (s *Server) fail(r *request, err error) {
 		verdict = uploadVerdict(verdict)
 	}
 	r.drain()
-	r.send(verdict.document())
+	answer := verdict.document()
+	var unavailable *conan.UnavailableError
+	if errors.As(err, &unavailable) {
+		answer.from = provenance{source: unavailable.Member} // not the members that were asked before it
+	}
+	r.send(answer)
 }
 
 // recoverPanic answers a panic like an internal error, or ends a body that has begun.

@@ -35,7 +35,10 @@ func answerFields(r *request, status int, size int64) []zap.Field {
 		zap.Int64("bytes", size),
 	}
 	if r.from.source != "" {
-		fields = append(fields, zap.String("member", r.from.source), zap.String("cache", string(r.from.state)))
+		fields = append(fields, zap.String("member", r.from.source))
+	}
+	if r.from.state != "" {
+		fields = append(fields, zap.String("cache", string(r.from.state)))
 	}
 	return fields
 }

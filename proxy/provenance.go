@@ -12,8 +12,8 @@ import (
 
 // provenance is what every answer says about where it came from.
 type provenance struct {
-	source string // members, joined by commas
-	state  conan.CacheState
+	source string           // members, joined by commas
+	state  conan.CacheState // empty: a failure
 	age    time.Duration
 }
 
@@ -56,7 +56,9 @@ func (p provenance) writeTo(h http.Header) {
 		return
 	}
 	h.Set("X-Conanproxy-Source", p.source)
-	h.Set("X-Cache", string(p.state))
+	if p.state != "" {
+		h.Set("X-Cache", string(p.state))
+	}
 	if p.state != conan.StateStale {
 		return
 	}
