@@ -1,0 +1,51 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"conanproxy/internal/conantest"
+)
+
+// checkClients has the real clients install a warm graph while upstream is broken in every way.
+func checkClients(r *run) {
+	// A 404 is an answer, and passed on.
+	list := slices.DeleteFunc(allTroubles(), func(t trouble) bool { return t.notFound })
+	if r.quick {
+		list = slices.DeleteFunc(list, func(t trouble) bool {
+			return !slices.Contains([]string{"black hole", "200 HTML"}, t.name)
+		})
+	}
+	for _, c := range r.conans() {
+		installs, failed := 0, []string(nil)
+		origin := conantest.NewServer(r, c.api(), graph(c.two, 20<<10)...)
+		more := []string{"fresh_for: 1ms", "not_found_for: 1ms", "timeout: 2s"}
+		good := settings{upstreams: []string{upstreamAt("origin", origin.URL, more...)}}
+		s := r.serve(good)
+		h := c.home(r, s.proc.URL)
+		r.must(h.install(r.ctx, "top/1.0"))
+		for _, t := range list {
+			s.stop()
+			if t.expired {
+				ca, fronts := r.expiredFronts([]*conantest.Server{origin})
+				s.configure(settings{upstreams: []string{upstreamAt("origin", fronts[0], append(more, fmt.Sprintf("ca_file: %q", ca))...)}})
+			}
+			breakOne(r, t, origin)
+			s.start()
+			r.must(h.clear(r.ctx))
+			installs++
+			begin := time.Now()
+			if err := h.install(r.ctx, "top/1.0"); err != nil {
+				failed = append(failed, fmt.Sprintf("%s: %v", t.name, err))
+			}
+			if took := time.Since(begin); took > time.Minute {
+				failed = append(failed, fmt.Sprintf("%s: the install took %s", t.name, took.Round(time.Second)))
+			}
+			s.configure(good)
+			mendOne(t, origin)
+		}
+		s.stop()
+		r.none(fmt.Sprintf("%d faults × %s, a graph of 4 packages, warm", len(list), c.name), "every install succeeds", fmt.Sprintf("%d of %d", installs-len(failed), installs), failed)
+	}
+}

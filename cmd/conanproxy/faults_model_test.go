@@ -1,0 +1,341 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"pgregory.net/rapid"
+
+	"conanproxy/internal/conan"
+	"conanproxy/internal/conantest"
+	"conanproxy/internal/config"
+	"conanproxy/internal/scrub"
+)
+
+// The cache of the model test holds a few packages of a few kilobytes.
+const (
+	modelMaxSize = 64 << 10
+	modelPackage = 10 << 10
+)
+
+// place is the rooms put together over a data directory, without a server and without workers, beside an upstream.
+type place struct {
+	t      *testing.T
+	p      *parts
+	origin *conantest.Server
+	dirs   string
+	dir    string
+	opened int
+}
+
+func newPlace(t *testing.T) *place {
+	l := &place{t: t, dirs: t.TempDir(), origin: conantest.NewServer(t, conantest.V2)}
+	l.dir = filepath.Join(l.dirs, "0")
+	l.open()
+	t.Cleanup(func() { l.p.close() })
+	return l
+}
+
+func (l *place) open() {
+	cfg := config.Default()
+	cfg.DataDir = l.dir
+	cfg.Cache.MaxSize, cfg.Cache.MinFree, cfg.Cache.Memory = modelMaxSize, 0, 1<<20
+	up := cfg.Upstreams[0]
+	up.Name, up.URL, up.Clients, up.Protocol = "origin", l.origin.URL, "any", "v2"
+	cfg.Upstreams = []config.Upstream{up}
+	p, err := openStore(l.t.Context(), cfg, zap.NewNop(), prometheus.NewRegistry())
+	if err == nil {
+		_, err = p.views(cfg, p.members)
+	}
+	if err != nil {
+		p.close()
+		l.t.Fatal(err)
+	}
+	l.p = p
+}
+
+// crash goes on with what is on disk at this moment: nothing is flushed, closed or tidied.
+func (l *place) crash() error {
+	l.opened++
+	next := filepath.Join(l.dirs, fmt.Sprint(l.opened))
+	if err := os.CopyFS(next, os.DirFS(l.dir)); err != nil {
+		return err
+	}
+	l.p.close()
+	if err := os.RemoveAll(l.dir); err != nil {
+		return err
+	}
+	l.dir = next
+	l.open()
+	return nil
+}
+
+func (l *place) put(rev conan.Revision, name string, content []byte) error {
+	return l.p.local.Put(context.Background(), conan.Upload{Revision: rev, Name: name, User: "ann", Size: int64(len(content)), Body: bytes.NewReader(content)})
+}
+
+func (l *place) publish(set conantest.Set) error {
+	for _, name := range set.Names() {
+		if name == conan.ManifestFile {
+			continue
+		}
+		if err := l.put(set.Revision, name, set.Files[name]); err != nil {
+			return err
+		}
+	}
+	return l.put(set.Revision, conan.ManifestFile, set.Files[conan.ManifestFile])
+}
+
+// read reads a file of a source to its end.
+func read(source conan.Source, rev conan.Revision, name string) ([]byte, error) {
+	f, err := source.Open(context.Background(), rev, name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(f)
+}
+
+// world is what the rooms should hold.
+type world struct {
+	*place
+	ware    []conantest.Set          // recipes that may be published here
+	pkgs    [][]conantest.Set        // packages of each, of one package id
+	outside []conantest.Set          // what upstream has
+	order   []string                 // recipe revisions that are here, newest first
+	held    map[string][]string      // package revisions of each, newest first
+	sets    map[string]conantest.Set // by RREV or PREV
+}
+
+// newWorld makes wares that no other sequence has.
+func newWorld(l *place, round int) *world {
+	w := &world{place: l, held: make(map[string][]string), sets: make(map[string]conantest.Set)}
+	for i := range 3 {
+		recipe := conantest.Recipe("own", fmt.Sprintf("1.%d", round), conantest.Code(fmt.Sprintf("# %d\n", i)))
+		w.ware = append(w.ware, recipe)
+		w.sets[recipe.RRev] = recipe
+		var list []conantest.Set
+		for j := range 2 {
+			pkg := conantest.Package(recipe, conantest.Random(fmt.Sprintf("lib/%d", j), modelPackage)) // the same bytes under each recipe
+			list = append(list, pkg)
+			w.sets[pkg.PRev] = pkg
+		}
+		w.pkgs = append(w.pkgs, list)
+	}
+	for i := range 4 {
+		recipe := conantest.Recipe(fmt.Sprintf("outside%d", i), fmt.Sprintf("1.%d", round))
+		w.outside = append(w.outside, recipe, conantest.Package(recipe, conantest.Random(fmt.Sprintf("lib/%d", i), 2*modelPackage)))
+	}
+	l.origin.Add(w.outside...)
+	return w
+}
+
+func first(list []string, id string) []string {
+	return append([]string{id}, slices.DeleteFunc(slices.Clone(list), func(s string) bool { return s == id })...)
+}
+
+func (w *world) publishRecipe(t *rapid.T) {
+	set := w.ware[rapid.IntRange(0, len(w.ware)-1).Draw(t, "recipe")]
+	if err := w.publish(set); err != nil {
+		t.Fatal(err)
+	}
+	w.order = first(w.order, set.RRev)
+}
+
+func (w *world) publishPackage(t *rapid.T) {
+	i := rapid.IntRange(0, len(w.ware)-1).Draw(t, "recipe")
+	set := w.pkgs[i][rapid.IntRange(0, 1).Draw(t, "package")]
+	if !slices.Contains(w.order, set.RRev) {
+		t.Skip("its recipe is not here")
+	}
+	if err := w.publish(set); err != nil {
+		t.Fatal(err)
+	}
+	w.held[set.RRev] = first(w.held[set.RRev], set.PRev)
+}
+
+// startUpload sends all but the manifest: nothing is visible.
+func (w *world) startUpload(t *rapid.T) {
+	set := w.ware[rapid.IntRange(0, len(w.ware)-1).Draw(t, "recipe")]
+	if err := w.put(set.Revision, conan.RecipeFile, set.Files[conan.RecipeFile]); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// fetch reads a file of upstream through the cache, which makes room by evicting what is coldest.
+func (w *world) fetch(t *rapid.T) {
+	set := w.outside[rapid.IntRange(0, len(w.outside)-1).Draw(t, "set")]
+	name := rapid.SampledFrom(set.Names()).Draw(t, "file")
+	got, err := read(w.p.members[0].cache, set.Revision, name)
+	if err != nil || !bytes.Equal(got, set.Files[name]) {
+		t.Fatalf("%s of %s: %d bytes, %v", name, set.Revision, len(got), err)
+	}
+}
+
+func (w *world) remove(t *rapid.T) {
+	set := w.ware[rapid.IntRange(0, len(w.ware)-1).Draw(t, "recipe")]
+	r := conan.Removal{Revision: conan.Revision{Ref: set.Ref}}
+	var found bool
+	switch rapid.SampledFrom([]string{"reference", "recipe", "packages", "package"}).Draw(t, "what") {
+	case "reference":
+		found = len(w.order) > 0
+		w.order = nil
+		clear(w.held)
+	case "recipe":
+		r.RRev = set.RRev
+		found = slices.Contains(w.order, set.RRev)
+		w.order = slices.DeleteFunc(w.order, func(s string) bool { return s == set.RRev })
+		delete(w.held, set.RRev)
+	case "packages":
+		r.RRev, r.AllPackages = set.RRev, true
+		found = len(w.held[set.RRev]) > 0
+		delete(w.held, set.RRev)
+	case "package":
+		pkgs := w.pkgs[slices.IndexFunc(w.ware, func(s conantest.Set) bool { return s.RRev == set.RRev })]
+		r.Revision = pkgs[rapid.IntRange(0, 1).Draw(t, "package")].Revision
+		list := w.held[set.RRev]
+		found = slices.Contains(list, r.PRev)
+		w.held[set.RRev] = slices.DeleteFunc(list, func(s string) bool { return s == r.PRev })
+	}
+	err := w.p.local.Remove(context.Background(), r)
+	if found && err != nil || !found && !errors.Is(err, conan.ErrNotFound) {
+		t.Fatalf("remove %+v: there: %v, answer: %v", r, found, err)
+	}
+}
+
+// collect removes what need not be kept; after that the store is as it should be to the byte.
+func (w *world) collect(t *rapid.T) {
+	ctx := context.Background()
+	plan, err := w.p.quota.Collect(ctx, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, err := w.p.quota.Collect(ctx, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plan.Revisions != done.Revisions || plan.Bytes != done.Bytes || done.Over != 0 {
+		t.Fatalf("the dry run said %+v, the run %+v", plan, done)
+	}
+	if err := scrub.Orphans(ctx, scrub.Options{Index: w.p.db, Blobs: w.p.blobs, Repair: true}); err != nil {
+		t.Fatal(err)
+	}
+	w.check(t)
+}
+
+// check re-reads every blob.
+func (w *world) check(t *rapid.T) {
+	sum, err := scrub.Check(context.Background(), scrub.Options{Index: w.p.db, Blobs: w.p.blobs, Found: func(f scrub.Finding) { t.Errorf("found %+v", f) }})
+	if err != nil || sum.Unhealed != 0 {
+		t.Fatalf("check: %+v, %v", sum, err)
+	}
+}
+
+func (w *world) die(t *rapid.T) {
+	if err := w.crash(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// compare reads everything that should be here, and looks for what should not.
+func (w *world) compare(t *rapid.T) {
+	ctx := context.Background()
+	ref := conan.Revision{Ref: w.ware[0].Ref}
+	if diff := cmp.Diff(append([]string{}, w.order...), w.ids(t, ref)); diff != "" {
+		t.Fatalf("recipe revisions (-want +got):\n%s", diff)
+	}
+	for i, recipe := range w.ware {
+		node := recipe.Revision
+		node.PackageID = w.pkgs[i][0].PackageID
+		var want []string
+		if slices.Contains(w.order, recipe.RRev) {
+			want = w.held[recipe.RRev]
+			w.readBack(t, recipe)
+		} else if _, err := w.p.local.Snapshot(ctx, recipe.Revision); !errors.Is(err, conan.ErrNotFound) {
+			t.Fatalf("%s is visible: %v", recipe.Revision, err)
+		}
+		if diff := cmp.Diff(append([]string{}, want...), w.ids(t, node)); diff != "" {
+			t.Fatalf("package revisions of %s (-want +got):\n%s", node, diff)
+		}
+		for _, prev := range want {
+			w.readBack(t, w.pkgs[i][slices.IndexFunc(w.pkgs[i], func(s conantest.Set) bool { return s.PRev == prev })])
+		}
+	}
+	cached, err := w.p.db.CachedBytes(ctx)
+	if err != nil || cached > modelMaxSize {
+		t.Fatalf("%d bytes are cached, %d may be: %v", cached, modelMaxSize, err)
+	}
+}
+
+func (w *world) ids(t *rapid.T, rev conan.Revision) []string {
+	list, err := w.p.local.Revisions(context.Background(), rev)
+	if err != nil && !errors.Is(err, conan.ErrNotFound) {
+		t.Fatal(err)
+	}
+	ids := []string{}
+	for _, r := range list {
+		ids = append(ids, r.ID)
+	}
+	return ids
+}
+
+func (w *world) readBack(t *rapid.T, set conantest.Set) {
+	for _, name := range set.Names() {
+		got, err := read(w.p.local, set.Revision, name)
+		if err != nil || !bytes.Equal(got, set.Files[name]) {
+			t.Fatalf("%s of %s: %d bytes, %v", name, set.Revision, len(got), err)
+		}
+	}
+}
+
+// TestFaultsModel runs random sequences on the real rooms. go run ./bench/faults -only model runs thousands.
+func TestFaultsModel(t *testing.T) {
+	if testing.Short() {
+		t.Skip("many durable writes")
+	}
+	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue { // each writes durably some hundred times
+		if err := f.Value.Set("25"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l := newPlace(t)
+	round := 0
+	begin := time.Now()
+	rapid.Check(t, func(t *rapid.T) {
+		round++
+		w := newWorld(l, round)
+		t.Repeat(map[string]func(*rapid.T){
+			"publish a recipe":  w.publishRecipe,
+			"publish a package": w.publishPackage,
+			"start an upload":   w.startUpload,
+			"fetch":             w.fetch,
+			"remove":            w.remove,
+			"collect":           w.collect,
+			"crash":             w.die,
+			"":                  w.compare,
+		})
+		w.check(t)
+		// The next sequence begins with nothing published.
+		if err := w.p.local.Remove(context.Background(), conan.Removal{Revision: conan.Revision{Ref: w.ware[0].Ref}}); err != nil && !errors.Is(err, conan.ErrNotFound) {
+			t.Fatal(err)
+		}
+		w.collect(t)
+		for _, set := range w.outside {
+			l.origin.Remove(conan.Revision{Ref: set.Ref})
+		}
+		l.origin.ResetLog()
+	})
+	t.Logf("%d sequences in %s", round, time.Since(begin).Round(time.Millisecond))
+}
