@@ -510,6 +510,9 @@ func (w *rightsWorld) uploadSignatures(t *testing.T) {
 		}
 		w.call(t, http.MethodDelete, path1(set.Revision)+"?signature="+good).is(t, http.StatusUnauthorized)
 	})
+	t.Run("of another user", func(t *testing.T) {
+		w.call(t, http.MethodPut, path+"?signature="+w.with(t, good, "sub", "bob"), file(content)).refuses(t, http.StatusForbidden, "another user")
+	})
 	t.Run("binds the size", func(t *testing.T) {
 		w.call(t, http.MethodPut, target, file(append(slices.Clone(content), 'x'))).refuses(t, http.StatusBadRequest)
 	})

@@ -337,6 +337,23 @@ func v2Tampered(t *testing.T, w *v2World) {
 			}
 		}
 	}
+	// A manifest that fits its files, but not the revision.
+	forged, forgedPkg := sets2("tampered", "2.0")
+	stranger, strangerPkg := sets2("tampered", "2.0", conantest.Code("import evil"))
+	stranger.Revision, strangerPkg.Revision = forged.Revision, forgedPkg.Revision
+	strangerPkg = strangerPkg.With(conan.ManifestFile, string(other.Files[conan.ManifestFile])).With("conan_package.tgz", string(other.Files["conan_package.tgz"]))
+	up.Add(stranger, strangerPkg)
+	for _, set := range []conantest.Set{stranger, strangerPkg} {
+		for _, name := range set.Names() {
+			if string(set.Files[name]) == string(forgedPkg.Files[name]) {
+				continue // a conaninfo.txt is of many revisions
+			}
+			if r, err := w.front.try(t, http.MethodGet, file2(set.Revision, name)); err == nil && r.status != http.StatusServiceUnavailable {
+				t.Errorf("%s of %s: %d %s", name, set.Revision, r.status, shorten(r.body))
+			}
+		}
+	}
+
 	up.Add(recipe, pkg) // upstream is put right
 	waitFor(t, 20*time.Second, func() bool {
 		r, err := w.front.try(t, http.MethodGet, file2(pkg.Revision, "conan_package.tgz"))
