@@ -32,6 +32,18 @@ type options struct {
 	textFile string
 	seed     uint64
 	keep     bool
+	rounds   int
+}
+
+// times is how often a row measures: once in a smoke test, as -rounds says, or as usual.
+func (o options) times(usual int) int {
+	switch {
+	case o.quick:
+		return 1
+	case o.rounds > 0:
+		return o.rounds
+	}
+	return usual
 }
 
 func main() {
@@ -42,6 +54,7 @@ func main() {
 	flag.StringVar(&o.svgFile, "svg", "", "write the chart to this file")
 	flag.StringVar(&o.textFile, "text", "", "write the table to this file too")
 	flag.Uint64Var(&o.seed, "seed", 1, "seed of all data")
+	flag.IntVar(&o.rounds, "rounds", 0, "how often each contestant is measured (default: 3 or 5, by row)")
 	flag.BoolVar(&o.keep, "keep", false, "keep the temporary directory (logs of all contestants)")
 	echoListen := flag.String("serve-echo", "", "internal: be the bare echo handler at this address")
 	echoAnswers := flag.String("answers", "", "internal: what the bare handler answers")

@@ -115,9 +115,9 @@ func (l *lab) warmAnswers(ctx context.Context, dir, base string, works []work) (
 
 // measureSmall interleaves the contestants (ours first, then bare, nginx, conan_server) round by round.
 func measureSmall(ctx context.Context, o options, rep *report, id string, works []work, contestants []*proc.Process) error {
-	rounds, duration := 5, 4*time.Second
+	rounds, duration := o.times(5), 3*time.Second
 	if o.quick {
-		rounds, duration = 1, time.Second
+		duration = time.Second
 	}
 	for _, w := range works {
 		rate := make([]series, len(contestants))

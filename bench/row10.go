@@ -16,10 +16,7 @@ func row10(ctx context.Context, l *lab, o options, rep *report) error {
 		return err
 	}
 	rep.add(result{Row: "10", Work: "idle", Ratio: "binary size", Value: float64(stat.Size()) / 1e6, Unit: "MB", Goal: 40, AtMost: true})
-	rounds := 5
-	if o.quick {
-		rounds = 1
-	}
+	rounds := o.times(5)
 	var begin, rss series
 	for range rounds {
 		dir, err := l.folder("row10")

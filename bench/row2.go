@@ -14,9 +14,9 @@ import (
 // row2: warm files of 1 MB and 200 MB over 8 connections, and what they cost in CPU.
 func row2(ctx context.Context, l *lab, o options, rep *report) error {
 	sizes := []int64{1 << 20, 200 << 20}
-	rounds, duration := 5, 6*time.Second
+	rounds, duration := o.times(5), 5*time.Second
 	if o.quick {
-		sizes, rounds, duration = []int64{1 << 20, 20 << 20}, 1, time.Second
+		sizes, duration = []int64{1 << 20, 20 << 20}, time.Second
 	}
 	for i, size := range sizes {
 		if err := warmFile(ctx, l, rep, fmt.Sprintf("file of %d MB", size>>20), size, uint64(i), rounds, duration); err != nil {

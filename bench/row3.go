@@ -10,9 +10,9 @@ import (
 
 // row3: one cold file, one client, straight from upstream, through this server, through nginx.
 func row3(ctx context.Context, l *lab, o options, rep *report) error {
-	size, rate, rounds := int64(200<<20), int64(30<<20), 3
+	size, rate, rounds := int64(200<<20), int64(30<<20), o.times(3)
 	if o.quick {
-		size, rate, rounds = 10<<20, 20<<20, 1
+		size, rate = 10<<20, 20<<20
 	}
 	dir, err := l.folder("row3")
 	if err != nil {

@@ -25,9 +25,9 @@ func row5(ctx context.Context, l *lab, o options, rep *report) error {
 }
 
 func largeUpload(ctx context.Context, l *lab, o options, rep *report) error {
-	size, rounds := int64(1<<30), 3
+	size, rounds := int64(1<<30), o.times(3)
 	if o.quick {
-		size, rounds = 32<<20, 1
+		size = 32 << 20
 	}
 	dir, err := l.folder("row5")
 	if err != nil {
@@ -124,9 +124,9 @@ func seconds(fn func() error) (float64, error) {
 
 // smallUploads publishes recipes with three small files each by eight clients, here and at conan_server.
 func smallUploads(ctx context.Context, l *lab, o options, rep *report) error {
-	recipes, rounds := 200, 3
+	recipes, rounds := 200, o.times(3)
 	if o.quick {
-		recipes, rounds = 40, 1
+		recipes = 40
 	}
 	var own, theirs series
 	for round := range rounds {

@@ -23,10 +23,10 @@ type client struct {
 // row9: the real clients install a graph of packages from a conan_server on the LAN, and through this server cold and warm,
 // with a round trip between the server and its upstream (and between client and conan_server when straight).
 func row9(ctx context.Context, l *lab, o options, rep *report) error {
-	packages, rounds := 30, 3
+	packages, rounds := 30, o.times(3)
 	delays := []time.Duration{0, 20 * time.Millisecond, 100 * time.Millisecond}
 	if o.quick {
-		packages, rounds, delays = 4, 1, delays[:2]
+		packages, delays = 4, delays[:2]
 	}
 	for _, c := range []client{{"Conan 2", e2e.Conan2, true}, {"Conan 1.66", e2e.Conan1, false}} {
 		bin, err := e2e.Venv(ctx, l.root, c.program)
