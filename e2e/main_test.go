@@ -32,9 +32,10 @@ func repoRoot() (string, error) {
 	}
 }
 
-// required reports whether a missing client, server or tool is a failure and not a skip.
+// required reports whether a missing client, server or tool is a failure and not a skip. The variable is not named
+// CONANPROXY_…: the program refuses those that it does not know.
 func required() bool {
-	return os.Getenv("CI") == "true" || os.Getenv("CONANPROXY_E2E") == "required"
+	return os.Getenv("CI") == "true" || os.Getenv("E2E_CLIENTS") == "required"
 }
 
 // missing ends the test: skipped on a developer's machine, failed where everything is required.
