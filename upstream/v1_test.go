@@ -4,6 +4,7 @@ import (
 	"crypto/md5"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -165,8 +166,9 @@ func TestV1Revisions(t *testing.T) {
 		if want := (conan.RevisionTime{ID: summaryOf(pkg), Time: time.Date(2026, 1, 2, 3, 4, 6, 0, time.UTC)}); latest != want || err != nil {
 			t.Errorf("package: %v, %v, want %v", latest, err, want)
 		}
-		if n := len(f.asked()); n != 4 {
-			t.Errorf("asked %d times, want 4: %q", n, f.asked())
+		// Digest, manifest and the list that the manifest is compared with, of each.
+		if n := len(f.asked()); n != 6 {
+			t.Errorf("asked %d times, want 6: %q", n, f.asked())
 		}
 		for name, rev := range map[string]conan.Revision{
 			"unknown recipe":              {Ref: mustRef(t, "zlib/1.4")},
@@ -325,9 +327,9 @@ func TestV1Open(t *testing.T) {
 				t.Errorf("stat: %v, %v", info, err)
 			}
 		}
-		// 2 × digest and manifest, a snapshot, download_urls, 2 files; the manifest is remembered.
-		if n := len(f.asked()); n != 8 {
-			t.Errorf("asked %d times, want 8: %q", n, f.asked())
+		// 2 × digest, manifest and snapshot, download_urls, 2 files; the manifest is remembered.
+		if n := len(f.asked()); n != 9 {
+			t.Errorf("asked %d times, want 9: %q", n, f.asked())
 		}
 		if _, err := r.Open(t.Context(), rev, "conan_package.txz"); word(err) != "not found" {
 			t.Errorf("a file that is not listed: %v", err)
@@ -455,6 +457,32 @@ func TestV1Packages(t *testing.T) {
 		rev.RRev = rrev
 		if _, err := r.Packages(t.Context(), rev, false); word(err) != "not found" {
 			t.Errorf("packages of an old recipe: %v", err)
+		}
+	})
+}
+
+// A manifest that was damaged on the way is not taken for a new revision.
+func TestV1DamagedManifest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, recipe, _ := zlibServer()
+		damaged := true
+		r, _ := newFake(t, Options{Protocol: "v1"}, func(w http.ResponseWriter, req *http.Request) {
+			if !damaged || !strings.HasSuffix(req.URL.Path, conan.ManifestFile) {
+				s.ServeHTTP(w, req)
+				return
+			}
+			b := []byte(recipe)
+			b[len(b)-2] ^= 1 // the last digit of an md5
+			w.Header().Set("Content-Type", "text/plain")
+			w.Write(b)
+		})
+		rev := conan.Revision{Ref: mustRef(t, "zlib/1.3")}
+		if got, err := r.Latest(t.Context(), rev); !errors.Is(err, conan.ErrUnavailable) {
+			t.Errorf("latest by a damaged manifest: %v, %v, want unavailable", got, err)
+		}
+		damaged = false
+		if got, err := r.Latest(t.Context(), rev); got.ID != summaryOf(recipe) || err != nil {
+			t.Errorf("latest afterwards: %v, %v, want %s", got, err, summaryOf(recipe))
 		}
 	})
 }

@@ -56,6 +56,7 @@ type content struct {
 	direct   string    // md5 of folder.direct by the manifest
 	readAt   time.Time
 	files    conan.Snapshot // nil until listed
+	listed   conan.Snapshot // what was listed to check the manifest, for the first that wants the files; else nil
 }
 
 // hints are the URLs of the files of a folder; they may be signed and die early.
@@ -125,9 +126,32 @@ func (v v1) read(ctx context.Context, f folder) (content, error) {
 		c.files = old.files
 	} else {
 		v.known.hints.Remove(f)
+		if err := v.believe(ctx, f, &c); err != nil {
+			return content{}, err
+		}
 	}
 	v.known.contents.Add(f, c)
 	return c, nil
+}
+
+// believe compares a manifest that is new with the md5 that the server lists of it, where it lists one. A manifest that
+// was damaged on the way would otherwise be a revision of its own, which nobody has.
+func (v v1) believe(ctx context.Context, f folder, c *content) error {
+	if c.id == conan.MutableRevision {
+		return nil
+	}
+	list, err := v.listing(ctx, f)
+	if isNotFound(err) {
+		return nil // it went this very moment, or is not listed: whoever asks for the files will be told
+	}
+	if err != nil {
+		return err
+	}
+	if manifest, ok := list.Find(conan.ManifestFile); ok && manifest.MD5 != "" && manifest.MD5 != c.md5 {
+		return nonsense("sends a manifest that does not have the md5 that it lists")
+	}
+	c.listed = list
+	return nil
 }
 
 func (v v1) fetchManifest(ctx context.Context, raw json.RawMessage) ([]byte, error) {
@@ -185,6 +209,7 @@ func (v v1) list(ctx context.Context, rev conan.Revision) (content, error) {
 		if err != nil {
 			return content{}, err
 		}
+		c.listed = nil
 		if whole {
 			c.files = files
 			v.known.contents.Add(folderOf(rev), c)
@@ -204,28 +229,11 @@ func (v v1) list(ctx context.Context, rev conan.Revision) (content, error) {
 // of the file beside the archives, or, where a server tells no md5, the manifest is the same afterwards.
 func (v v1) files(ctx context.Context, rev conan.Revision, c content) (list conan.Snapshot, whole bool, err error) {
 	f := folderOf(rev)
-	var sums map[string]json.RawMessage
-	err = v.object(ctx, f.path(), nil, &sums)
-	if err != nil && !isNotFound(err) {
-		return nil, false, err
-	}
-	if len(sums) == 0 { // some servers have no such route for recipes
-		if sums, err = v.names(ctx, f); err != nil {
+	if list = c.listed; list == nil {
+		if list, err = v.listing(ctx, f); err != nil {
 			return nil, false, err
 		}
 	}
-	dropped := 0
-	for name, raw := range sums {
-		if conan.CheckFileName(name, rev.IsPackage()) != nil {
-			dropped++
-			continue
-		}
-		var sum string
-		json.Unmarshal(raw, &sum)
-		list = append(list, conan.FileInfo{Name: name, Size: -1, MD5: hexDigest(sum, 32)})
-	}
-	v.drop("file names", dropped)
-	list.Sort()
 	if c.id == conan.MutableRevision {
 		return list, len(list) > 0, nil
 	}
@@ -239,6 +247,34 @@ func (v v1) files(ctx context.Context, rev conan.Revision, c content) (list cona
 	}
 	again, err := v.read(ctx, f)
 	return list, again.id == c.id, err
+}
+
+// listing is what a server lists of a folder now, with md5 sums where it has them.
+func (v v1) listing(ctx context.Context, f folder) (conan.Snapshot, error) {
+	var sums map[string]json.RawMessage
+	err := v.object(ctx, f.path(), nil, &sums)
+	if err != nil && !isNotFound(err) {
+		return nil, err
+	}
+	if len(sums) == 0 { // some servers have no such route for recipes
+		if sums, err = v.names(ctx, f); err != nil {
+			return nil, err
+		}
+	}
+	list := conan.Snapshot{}
+	dropped := 0
+	for name, raw := range sums {
+		if conan.CheckFileName(name, f.pid != "") != nil {
+			dropped++
+			continue
+		}
+		var sum string
+		json.Unmarshal(raw, &sum)
+		list = append(list, conan.FileInfo{Name: name, Size: -1, MD5: hexDigest(sum, 32)})
+	}
+	v.drop("file names", dropped)
+	list.Sort()
+	return list, nil
 }
 
 // names are the names of the files that a folder hands out, without md5 sums.
