@@ -38,9 +38,9 @@ func checkBits(r *run) {
 	for _, path := range blobs {
 		b.turn(path)
 	}
-	r.none(what+": found by "+found, "each", fmt.Sprintf("%d not", len(b.missed)), b.missed)
-	r.none(what+": healed where upstream has it", "each", fmt.Sprintf("%d not", len(b.unhealed)), b.unhealed)
-	r.none(what+": served after it was found", "never", fmt.Sprintf("%d times", len(b.served)), b.served)
+	r.none(what+": found by "+found, "each", "each", b.missed)
+	r.none(what+": healed where upstream has it", "each", "each", b.unhealed)
+	r.none(what+": served after it was found", "never", "never", b.served)
 }
 
 // scrub starts a server for each blob on a copy of the store with that one damaged, and waits until each was found.

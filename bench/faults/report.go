@@ -74,20 +74,28 @@ func (r *report) writeText(w io.Writer) error {
 	return nil
 }
 
-// The table stands between these lines of the page; what a person wrote around them stays.
+// The tables stand between these lines of the page; what a person wrote around them stays.
 const (
 	tableBegin = "<!-- table: written by bench/faults -->"
 	tableEnd   = "<!-- end of the table -->"
 )
 
-// page puts the table into the text of a page.
+// page puts the table into the text of a page, in place of an older one of the same command, else after the others.
 func (r *report) page(old string) string {
 	before, rest, ok := strings.Cut(old, tableBegin)
-	_, after, closed := strings.Cut(rest, tableEnd)
+	tables, after, closed := strings.Cut(rest, tableEnd)
 	if !ok || !closed {
-		before, after = "# What it survives\n\n", "\n"
+		before, tables, after = "# What it survives\n\n", "", "\n"
 	}
-	return before + tableBegin + "\n" + r.markdown() + tableEnd + after
+	const head = "\n    go run "
+	var kept strings.Builder
+	for _, table := range strings.Split(tables, head) {
+		line, _, _ := strings.Cut(table, "\n")
+		if table = strings.TrimSpace(table); table != "" && "go run "+line != r.Command {
+			kept.WriteString(head + table + "\n\n")
+		}
+	}
+	return before + tableBegin + "\n" + kept.String() + r.markdown() + tableEnd + after
 }
 
 func (r *report) markdown() string {

@@ -124,7 +124,7 @@ func (r *run) none(what, demanded, measured string, troubles []string) {
 		fmt.Fprintln(os.Stderr, "faults:   trouble:", t)
 	}
 	if len(troubles) > 0 {
-		measured = fmt.Sprintf("%s; %d: %s", measured, len(troubles), troubles[0])
+		measured = fmt.Sprintf("%s, but for %d: %s", measured, len(troubles), troubles[0])
 	}
 	r.figure(what, demanded, len(troubles) == 0, "%s", measured)
 }
