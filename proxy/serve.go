@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/http"
 	"path"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -241,6 +242,7 @@ func (s *Server) follow(r *request, f *conan.File) error {
 		if err != nil {
 			break
 		}
+		runtime.Gosched() // who catches up never waits, and would keep those that just came waiting for its whole time slice
 		n, err = f.Read(buf)
 	}
 	if err == io.EOF && sent == f.Size {
