@@ -149,7 +149,7 @@ func TestCachedBytesProperty(t *testing.T) {
 		members := []string{LocalMember, "a", "b"}
 		names := []string{"conanfile.py", "conanmanifest.txt"}
 		exec := func(query string, args ...any) {
-			if err := db.update(ctx, func(tx *sql.Tx) error {
+			if err := db.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 				_, err := tx.ExecContext(ctx, query, args...)
 				return err
 			}); err != nil {

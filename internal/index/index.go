@@ -24,6 +24,7 @@ var migrations embed.FS
 type DB struct {
 	read  *reader
 	write *sql.DB
+	queue writeQueue
 }
 
 // Open opens or creates the SQLite index at path and brings its schema up to date.
@@ -96,20 +97,4 @@ func (db *DB) Close() error {
 		err = errors.Join(err, cp)
 	}
 	return errors.Join(err, db.write.Close())
-}
-
-// update runs fn in one write transaction.
-func (db *DB) update(ctx context.Context, fn func(*sql.Tx) error) error {
-	tx, err := db.write.BeginTx(ctx, nil)
-	if err != nil {
-		return fmt.Errorf("begin: %w", err)
-	}
-	defer tx.Rollback() // a no-op after Commit
-	if err := fn(tx); err != nil {
-		return err
-	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("commit: %w", err)
-	}
-	return nil
 }

@@ -138,13 +138,13 @@ func TestUpdateRollsBack(t *testing.T) {
 		return err
 	}
 	failure := errors.New("enough")
-	err := db.update(t.Context(), func(tx *sql.Tx) error { return errors.Join(insert(tx), failure) })
+	err := db.update(t.Context(), func(_ context.Context, tx *sql.Tx) error { return errors.Join(insert(tx), failure) })
 	if !errors.Is(err, failure) {
 		t.Errorf("update = %v, want %v", err, failure)
 	}
 	func() {
 		defer func() { recover() }()
-		db.update(t.Context(), func(tx *sql.Tx) error {
+		db.update(t.Context(), func(_ context.Context, tx *sql.Tx) error {
 			if err := insert(tx); err != nil {
 				t.Error(err)
 			}
@@ -154,7 +154,7 @@ func TestUpdateRollsBack(t *testing.T) {
 	if got, err := db.Garbage(t.Context(), 10); len(got) != 0 || err != nil {
 		t.Errorf("Garbage = %v, %v", got, err)
 	}
-	if err := db.update(t.Context(), insert); err != nil {
+	if err := db.update(t.Context(), func(_ context.Context, tx *sql.Tx) error { return insert(tx) }); err != nil {
 		t.Error(err)
 	}
 }

@@ -167,7 +167,7 @@ func (db *DB) Refs(ctx context.Context, member string) ([]conan.Ref, error) {
 // PutRevision records a revision and its files in one transaction. A revision that is there keeps its
 // files of other names and gets the given time; the blobs must be durable.
 func (db *DB) PutRevision(ctx context.Context, member string, rev conan.Revision, o PutOptions) error {
-	return db.update(ctx, func(tx *sql.Tx) error { return putRevision(ctx, tx, member, rev, o) })
+	return db.update(ctx, func(ctx context.Context, tx *sql.Tx) error { return putRevision(ctx, tx, member, rev, o) })
 }
 
 func putRevision(ctx context.Context, tx *sql.Tx, member string, rev conan.Revision, o PutOptions) error {
@@ -231,7 +231,7 @@ func putBlob(ctx context.Context, tx *sql.Tx, f conan.FileInfo) error {
 
 // AddFiles records files of a revision that the member already holds, or conan.ErrNotFound.
 func (db *DB) AddFiles(ctx context.Context, member string, rev conan.Revision, files ...conan.FileInfo) error {
-	return db.update(ctx, func(tx *sql.Tx) error {
+	return db.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		id, err := revisionID(ctx, tx, member, rev)
 		if err != nil {
 			return err
@@ -262,7 +262,7 @@ func revisionID(ctx context.Context, tx *sql.Tx, member string, rev conan.Revisi
 
 // Touch sets the time of last use of a cache's revisions, by row id; rows of the local store have none.
 func (db *DB) Touch(ctx context.Context, used map[int64]time.Time) error {
-	return db.update(ctx, func(tx *sql.Tx) error {
+	return db.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		for id, t := range used {
 			if _, err := tx.ExecContext(ctx, `UPDATE revisions SET used = $1 WHERE id = $2 AND used < $3`, t.UnixMicro(), id, int64(neverCold)); err != nil {
 				return fmt.Errorf("touch: %w", err)
@@ -275,7 +275,7 @@ func (db *DB) Touch(ctx context.Context, used map[int64]time.Time) error {
 // RemoveRevisions deletes rows by id with their files, and references left without revisions; their blobs become
 // garbage. If audit is not nil its line is written in the same transaction.
 func (db *DB) RemoveRevisions(ctx context.Context, ids []int64, audit *Audit) error {
-	return db.update(ctx, func(tx *sql.Tx) error {
+	return db.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		for _, chunk := range chunks(ids, 500) {
 			if err := removeRevisions(ctx, tx, chunk); err != nil {
 				return err
@@ -363,7 +363,7 @@ func (db *DB) Garbage(ctx context.Context, limit int) ([]string, error) {
 
 // ForgetBlob ends a digest's being garbage: its row of sums goes too if nothing names it any more. Call it before the unlink, inside the blob store's Delete.
 func (db *DB) ForgetBlob(ctx context.Context, sha256 string) (named bool, err error) {
-	err = db.update(ctx, func(tx *sql.Tx) error {
+	err = db.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		q := `SELECT EXISTS (SELECT 1 FROM files WHERE sha256 = $1) OR EXISTS (SELECT 1 FROM stage_files WHERE sha256 = $1)`
 		if err := tx.QueryRowContext(ctx, q, sha256).Scan(&named); err != nil {
 			return err

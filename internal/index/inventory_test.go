@@ -1,6 +1,7 @@
 package index
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -381,7 +382,7 @@ func auditLines(t *testing.T, db *DB) []string {
 func TestRemoveManyRevisions(t *testing.T) {
 	db := openForTest(t, t.TempDir())
 	const n = 1203
-	err := db.update(t.Context(), func(tx *sql.Tx) error {
+	err := db.update(t.Context(), func(_ context.Context, tx *sql.Tx) error {
 		for i := range n {
 			rev := packageOf("aa/1", "r", fmt.Sprint("p", i), "v")
 			if err := putRevision(t.Context(), tx, "center", rev, PutOptions{Files: []conan.FileInfo{testFile("conaninfo.txt", i, 1)}}); err != nil {
@@ -437,7 +438,7 @@ func TestForgetBlob(t *testing.T) {
 		{"one row less", removeRow("center", 1), true},
 		{"the stage only", removeRow(LocalMember, 2), true},
 		{"no row", func() error {
-			return db.update(t.Context(), func(tx *sql.Tx) error { return dropStage(t.Context(), tx, "s") })
+			return db.update(t.Context(), func(_ context.Context, tx *sql.Tx) error { return dropStage(t.Context(), tx, "s") })
 		}, false},
 		{"forgotten already", func() error { return nil }, false},
 	}

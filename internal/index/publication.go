@@ -31,7 +31,7 @@ type Publication struct {
 // longer so, and with conan.ErrNotFound if the recipe revision of a package is not there. changed tells whether readers
 // see anything new.
 func (db *DB) Publish(ctx context.Context, p Publication) (changed bool, err error) {
-	err = db.update(ctx, func(tx *sql.Tx) error {
+	err = db.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		files, err := judgedFiles(ctx, tx, p)
 		if err != nil {
 			return err
@@ -165,7 +165,7 @@ func publicationTime(ctx context.Context, tx *sql.Tx, rev conan.Revision, now ti
 // their names to sha256; ErrStageChanged if the stage has others. A recipe revision that is there already is left as it
 // is. The stage is gone afterwards.
 func (db *DB) Adopt(ctx context.Context, stageID string, recipe conan.Revision, published time.Time, files map[string]string) error {
-	return db.update(ctx, func(tx *sql.Tx) error {
+	return db.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		_, err := revisionID(ctx, tx, LocalMember, recipe)
 		if err == nil {
 			return dropStage(ctx, tx, stageID)

@@ -13,7 +13,7 @@ import (
 // a recipe revision goes with its packages, a whole reference with its stages too. Blobs become garbage. It fails with
 // conan.ErrNotFound if a part of the selection is not there.
 func (db *DB) RemoveLocal(ctx context.Context, r conan.Removal, audit Audit, now time.Time) error {
-	return db.update(ctx, func(tx *sql.Tx) error {
+	return db.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		nodes, err := localNodes(ctx, tx, r.Ref)
 		if err != nil {
 			return err
@@ -47,7 +47,7 @@ func wholeReference(r conan.Removal) bool {
 
 // RemoveFiles takes files out of a local revision; their blobs become garbage. Names that are not there change nothing.
 func (db *DB) RemoveFiles(ctx context.Context, rev conan.Revision, names []string, audit Audit, now time.Time) error {
-	return db.update(ctx, func(tx *sql.Tx) error {
+	return db.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		id, err := revisionID(ctx, tx, LocalMember, rev)
 		if err != nil {
 			return err

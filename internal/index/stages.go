@@ -36,7 +36,7 @@ type StagedFile struct {
 
 // CreateStage records a new stage without files.
 func (db *DB) CreateStage(ctx context.Context, s Stage) error {
-	return db.update(ctx, func(tx *sql.Tx) error { return insertStage(ctx, tx, s) })
+	return db.update(ctx, func(ctx context.Context, tx *sql.Tx) error { return insertStage(ctx, tx, s) })
 }
 
 func insertStage(ctx context.Context, tx *sql.Tx, s Stage) error {
@@ -151,7 +151,7 @@ func (db *DB) StageExists(ctx context.Context, id string) (bool, error) {
 // (else ErrNoStage), another one is made when its first file comes. A metadata file of a revision that is published
 // already goes to the revision instead, whose time stays. It returns the names that the stage has now.
 func (db *DB) PutStaged(ctx context.Context, s Stage, f StagedFile) (names []string, err error) {
-	err = db.update(ctx, func(tx *sql.Tx) error {
+	err = db.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		names = nil
 		if conan.IsMetadata(f.Name) && s.Pinned() {
 			id, err := revisionID(ctx, tx, LocalMember, s.Revision)
@@ -229,7 +229,7 @@ func (db *DB) SweepStages(ctx context.Context, before time.Time) (stages, orphan
 	if err != nil {
 		return 0, 0, fmt.Errorf("sweep hidden packages: %w", err)
 	}
-	err = db.update(ctx, func(tx *sql.Tx) error {
+	err = db.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		ids, err := column[string](ctx, tx, `SELECT id FROM stages WHERE created < $1`, before.UnixMicro())
 		if err != nil {
 			return fmt.Errorf("sweep stages: %w", err)

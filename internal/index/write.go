@@ -1,0 +1,108 @@
+package index
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// writeQueue groups writes that come while another one is being made durable: one fsync then serves all of them.
+type writeQueue struct {
+	mu      sync.Mutex
+	waiting []*write
+	busy    bool // somebody is committing, and will take what waits
+}
+
+// write is one caller's work; it sees the work of those before it in the same transaction, and is undone alone if it fails.
+type write struct {
+	ctx  context.Context
+	fn   func(context.Context, *sql.Tx) error
+	done chan error
+}
+
+// update runs fn alone or with other writes in one transaction and returns when that is durable. If fn fails its own
+// changes are undone and its error is returned. fn gets a context that does not end, since SQLite undoes a whole
+// transaction when a statement in it is interrupted; a ctx that ended before its turn is an error.
+func (db *DB) update(ctx context.Context, fn func(context.Context, *sql.Tx) error) error {
+	w := &write{ctx: ctx, fn: fn, done: make(chan error, 1)}
+	q := &db.queue
+	q.mu.Lock()
+	q.waiting = append(q.waiting, w)
+	leads := !q.busy
+	q.busy = true
+	q.mu.Unlock()
+	if leads {
+		go db.commitWaiting()
+	}
+	return <-w.done
+}
+
+// commitWaiting commits what waits until nothing does.
+func (db *DB) commitWaiting() {
+	const most = 64
+	for {
+		q := &db.queue
+		q.mu.Lock()
+		batch := q.waiting
+		if len(batch) > most {
+			batch = batch[:most]
+		}
+		q.waiting = q.waiting[len(batch):]
+		if len(batch) == 0 {
+			q.waiting, q.busy = nil, false
+			q.mu.Unlock()
+			return
+		}
+		q.mu.Unlock()
+		db.commit(batch)
+	}
+}
+
+// commit runs a batch in one transaction and tells every caller how its write ended.
+func (db *DB) commit(batch []*write) {
+	tx, err := db.write.BeginTx(context.Background(), nil)
+	if err != nil {
+		for _, w := range batch {
+			w.done <- fmt.Errorf("begin: %w", err)
+		}
+		return
+	}
+	defer tx.Rollback() // a no-op after Commit
+	results := make([]error, len(batch))
+	for i, w := range batch {
+		results[i] = w.run(tx)
+	}
+	err = tx.Commit()
+	for i, w := range batch {
+		if err != nil && results[i] == nil {
+			results[i] = fmt.Errorf("commit: %w", err)
+		}
+		w.done <- results[i]
+	}
+}
+
+// run makes one write inside the transaction, so that it can be undone alone.
+func (w *write) run(tx *sql.Tx) (err error) {
+	if err := w.ctx.Err(); err != nil {
+		return err
+	}
+	ctx := context.WithoutCancel(w.ctx)
+	if _, err := tx.ExecContext(ctx, `SAVEPOINT one`); err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic in a write of the index: %v", p)
+		}
+		if err != nil {
+			_, undo := tx.ExecContext(ctx, `ROLLBACK TO one`)
+			err = errors.Join(err, undo)
+		}
+		if _, release := tx.ExecContext(ctx, `RELEASE one`); release != nil {
+			err = errors.Join(err, release)
+		}
+	}()
+	return w.fn(ctx, tx)
+}
