@@ -1,0 +1,95 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"conanproxy/internal/conantest"
+	"conanproxy/internal/config"
+)
+
+// gc says what it would do, does just that, and leaves published packages and what fits into the limits.
+func TestFaultsGC(t *testing.T) {
+	ctx := context.Background()
+	l := newPlace(t)
+	own := conantest.Recipe("own", "1.0")
+	ownPkg := conantest.Package(own, conantest.Random("lib/own", 2*modelMaxSize)) // larger than the whole cache
+	outside := conantest.Recipe("outside", "1.0")
+	small := conantest.Package(outside, conantest.Random("lib/small", modelPackage))
+	big := conantest.Package(outside, conantest.Random("lib/big", 4*modelPackage), conantest.Setting("os", "Windows"))
+	l.origin.Add(outside, small, big)
+	for _, set := range []conantest.Set{own, ownPkg} {
+		if err := l.publish(set); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, set := range []conantest.Set{big, small} {
+		for _, name := range set.Names() {
+			if _, err := read(l.p.members[0].cache, set.Revision, name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	orphan := filepath.Join(l.dir, "blobs", "sha256", "ab", strings.Repeat("ab", 31))
+	if err := os.MkdirAll(filepath.Dir(orphan), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(orphan, []byte("nobody names these"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l.p.close()
+
+	cfg := config.Default()
+	cfg.DataDir, cfg.Upstreams = l.dir, nil
+	cfg.Cache.MinFree, cfg.Cache.MaxSize = 0, 2*modelPackage
+	cfg.Log.Level = "error"
+	var plan, done, again, check bytes.Buffer
+	for _, step := range []struct {
+		dry bool
+		out *bytes.Buffer
+	}{{true, &plan}, {true, &check}, {false, &done}, {false, &again}} {
+		if err := gc(ctx, cfg, step.dry, step.out); err != nil {
+			t.Fatalf("gc, dry run %v: %v", step.dry, err)
+		}
+	}
+	if plan.String() != check.String() {
+		t.Errorf("a dry run changed something: %q, then %q", plan.String(), check.String())
+	}
+	var revisions, uploads, packages, files int
+	var bytes int64
+	if _, err := fmt.Sscanf(done.String(), "removed: %d cached revisions, %d abandoned uploads, %d packages without a recipe, %d files that nothing names; %d bytes",
+		&revisions, &uploads, &packages, &files, &bytes); err != nil {
+		t.Fatalf("gc said %q: %v", done.String(), err)
+	}
+	var planned int
+	if _, err := fmt.Sscanf(plan.String(), "would remove: %d cached revisions", &planned); err != nil || planned != revisions {
+		t.Errorf("planned %q, done %q", plan.String(), done.String())
+	}
+	if revisions != 1 || files < 2 || bytes < 4*modelPackage {
+		t.Errorf("gc said %q, want the one revision that is coldest, and the orphan", done.String())
+	}
+	if want := "removed: 0 cached revisions, 0 abandoned uploads, 0 packages without a recipe, 0 files that nothing names; 0 bytes\n"; again.String() != want {
+		t.Errorf("gc again said %q, want %q", again.String(), want)
+	}
+
+	l.open()
+	for _, set := range []conantest.Set{own, ownPkg} {
+		for _, name := range set.Names() {
+			if got, err := read(l.p.local, set.Revision, name); err != nil || string(got) != string(set.Files[name]) {
+				t.Errorf("%s of %s after gc: %v", name, set.Revision, err)
+			}
+		}
+	}
+	l.origin.ResetLog()
+	if _, err := read(l.p.members[0].cache, small.Revision, "conan_package.tgz"); err != nil || l.origin.Count("*") != 0 {
+		t.Errorf("what fits is not held any more: %v, %d questions", err, l.origin.Count("*"))
+	}
+	if _, err := l.p.db.Find(ctx, "origin", big.Revision); err == nil {
+		t.Errorf("%s is held still", big.Revision)
+	}
+}
