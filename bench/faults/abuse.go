@@ -34,9 +34,9 @@ func checkAbuse(r *run) {
 		{"headers that arrive one byte a second, 200 connections", "closed within 30 s, RSS < 150 MB", slowHeaders},
 		{"bodies of uploads that stop, 200 connections", "nobody waits for them, RSS < 150 MB", slowBodies},
 		{"headers of 1 MB", "431 or closed", giantHeaders},
-		{"idle connections", "all are held, RSS < 400 MB", idleConnections},
 		{"uploads of 20 MB at the same time", "all answered, RSS < 150 MB", uploadFlood},
 		{"wrong logins from one address, and right ones beside them", "every right one passes, within 2 s", loginFlood},
+		{"idle connections", "all are held, RSS < 400 MB", idleConnections},
 	}
 	for _, a := range attacks {
 		ctx, cancel := context.WithCancel(r.ctx)
@@ -139,7 +139,7 @@ func slowBodies(r *run, s *server) (string, bool) {
 	for _, c := range conns {
 		fmt.Fprintf(c, "PUT /local%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: 1000000\r\n\r\nfirst bytes", filePath(rev, "conan_export.tgz"), s.token)
 	}
-	wait := small(r, 3*time.Second, 90*time.Second)
+	wait := small(r, 3*time.Second, 150*time.Second)
 	n := closedWithin(conns, wait, func(net.Conn) error { return nil })
 	if r.quick {
 		return fmt.Sprintf("%d held for %s", len(conns)-n, wait), len(conns) == 200

@@ -43,7 +43,8 @@ func (a answer) is(body []byte) bool {
 
 // saysNone tells whether the answer is that there is no such thing: of a search, that nothing matches.
 func (a answer) saysNone() bool {
-	return a.err == nil && (a.status == http.StatusNotFound || a.status == http.StatusOK && strings.HasPrefix(string(a.body), `{"results":[]}`))
+	text := strings.TrimSpace(string(a.body))
+	return a.err == nil && (a.status == http.StatusNotFound || a.status == http.StatusOK && (text == `{"results":[]}` || text == "{}"))
 }
 
 // patience is how long a client waits for an answer; Conan's own give up at a minute of silence.

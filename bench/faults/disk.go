@@ -122,7 +122,7 @@ func checkMaxSize(r *run) {
 	var failed troubles
 	reads := readers(r.ctx, s, sets, 6, &failed)
 	most, _ := stop()
-	files := int64(2*len(sets) + 300)
+	files := int64(len(s.blobs()) + 16)
 	r.figure(fmt.Sprintf("most bytes on disk while 6 clients fill %d MB through max_size = 24 MiB", len(sets)/2*3), "0 over max_size", most <= bound+files*rounding,
 		"%.2f MiB", float64(most)/(1<<20))
 	r.none("reads meanwhile", "0 failed", fmt.Sprintf("%d revisions read", reads), failed.all())

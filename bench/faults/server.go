@@ -19,6 +19,7 @@ type server struct {
 	r      *run
 	dir    string // of configuration, users and data
 	config string
+	data   string // its data directory
 	port   int
 	proc   *proc.Process
 	token  string
@@ -62,6 +63,7 @@ func (s *server) configure(c settings) {
 	if c.dataDir == "" {
 		c.dataDir = filepath.Join(s.dir, "data")
 	}
+	s.data = c.dataDir
 	text := fmt.Sprintf("listen: 127.0.0.1:%d\ndata_dir: %s\nauth: {htpasswd_file: %s}\ncache: %s\nlog: {level: info, access: false}\nupstreams: [%s]\n",
 		s.port, c.dataDir, filepath.Join(s.dir, "users"), c.cache, strings.Join(c.upstreams, ", "))
 	s.config = filepath.Join(s.dir, "config.yaml")
@@ -103,7 +105,7 @@ func (s *server) command(args ...string) (out string, err error) {
 
 // blobs lists the paths of all stored blobs.
 func (s *server) blobs() []string {
-	list, err := filepath.Glob(filepath.Join(s.dir, "data", "blobs", "sha256", "??", "*"))
+	list, err := filepath.Glob(filepath.Join(s.data, "blobs", "sha256", "??", "*"))
 	s.r.must(err)
 	return list
 }
