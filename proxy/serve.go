@@ -43,8 +43,12 @@ func (r *request) writer() sendWriter {
 // Header implements http.ResponseWriter.
 func (w sendWriter) Header() http.Header { return w.resp.Header() }
 
-// WriteHeader implements http.ResponseWriter.
-func (w sendWriter) WriteHeader(status int) { w.resp.WriteHeader(status) }
+// WriteHeader implements http.ResponseWriter. An answer without a body is sent by it alone, perhaps long after the
+// deadline that the request began with.
+func (w sendWriter) WriteHeader(status int) {
+	w.moveDeadline()
+	w.resp.WriteHeader(status)
+}
 
 // Write implements http.ResponseWriter.
 func (w sendWriter) Write(p []byte) (int, error) {

@@ -358,3 +358,43 @@ type forgetful struct{ *memStore }
 func (forgetful) Open(_ context.Context, rev conan.Revision, _ string) (*conan.File, error) {
 	return nil, missing(rev)
 }
+
+// deadlineWriter is a connection that refuses what comes after its write deadline, as net/http's do.
+type deadlineWriter struct {
+	*httptest.ResponseRecorder
+	deadline time.Time
+	late     bool
+}
+
+func (w *deadlineWriter) SetWriteDeadline(t time.Time) error { w.deadline = t; return nil }
+func (w *deadlineWriter) SetReadDeadline(time.Time) error    { return nil }
+func (w *deadlineWriter) WriteHeader(status int) {
+	w.late = w.late || time.Now().After(w.deadline)
+	w.ResponseRecorder.WriteHeader(status)
+}
+
+// slowReader gives one byte a minute.
+type slowReader struct{ rest []byte }
+
+func (r *slowReader) Read(p []byte) (int, error) {
+	if len(r.rest) == 0 {
+		return 0, io.EOF
+	}
+	time.Sleep(time.Minute)
+	n := copy(p[:1], r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
+}
+
+func TestLongUploadIsAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		req := httptest.NewRequest("PUT", helloV2+"/revisions/r1/files/conanfile.py", &slowReader{[]byte("class Hello")})
+		req.SetBasicAuth("demo", "demo")
+		conn := &deadlineWriter{ResponseRecorder: httptest.NewRecorder()}
+		w.server.Handler().ServeHTTP(conn, req)
+		if conn.Code != http.StatusOK || conn.late {
+			t.Errorf("status %d, after the deadline: %v, body %q", conn.Code, conn.late, conn.Body)
+		}
+	})
+}

@@ -70,7 +70,7 @@ type chunk struct {
 }
 
 func newChunk() *chunk {
-	const size = 256 << 10
+	const size = 64 << 10
 	return &chunk{data: make([]byte, 0, size)}
 }
 
@@ -84,7 +84,7 @@ type hashPipe struct {
 }
 
 func startHashPipe(sums []hash.Hash, pool *sync.Pool) *hashPipe {
-	const chunks = 8
+	const chunks = 6
 	p := &hashPipe{free: make(chan *chunk, chunks)}
 	for range chunks {
 		p.free <- pool.Get().(*chunk)

@@ -7,8 +7,8 @@ import (
 )
 
 // listerBuffer is how many packed bytes an ArchiveLister holds between its writer and its
-// decompressor, so that a short pause of one does not stop the other.
-const listerBuffer = 4 << 20
+// decompressor, so that a short pause of one does not stop the other. A hundred uploads at a time each hold that much.
+const listerBuffer = 256 << 10
 
 // ArchiveLister makes the list of an archive's members while its bytes stream by. It is an
 // io.WriteCloser that can stand in an io.MultiWriter: Write never fails, and waits only while
