@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -167,13 +168,15 @@ const drainLimit = 64 << 20
 // drain reads what is left of the request's body, up to drainLimit and for no longer than silence.
 func (r *request) drain() {
 	req := r.Request()
-	if req.Body == nil || req.Body == http.NoBody || req.Header.Get("Expect") != "" {
+	if r.stalled || req.Body == nil || req.Body == http.NoBody || req.Header.Get("Expect") != "" {
 		return
 	}
 	control := http.NewResponseController(r.Response().Writer)
 	_ = control.SetReadDeadline(time.Now().Add(silence))
-	_, _ = io.CopyN(io.Discard, req.Body, drainLimit) // a failure only means that nobody listens any more
-	_ = control.SetReadDeadline(time.Time{})
+	_, err := io.CopyN(io.Discard, req.Body, drainLimit) // a failure only means that nobody listens any more
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		_ = control.SetReadDeadline(time.Time{})
+	}
 }
 
 // sentence is the text of an error as one line of bounded length.

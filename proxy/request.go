@@ -33,6 +33,7 @@ type request struct {
 	identified bool
 	from       provenance // of what was answered
 	aborted    bool       // the body was ended short on purpose
+	stalled    bool       // the client sent nothing of its body for too long
 }
 
 // requestKey is where echo's context keeps the request.

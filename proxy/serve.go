@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"os"
 	"path"
 	"runtime"
 	"strconv"
@@ -287,13 +288,14 @@ func contentTypeOf(name string) string {
 
 // body is the request's body; every byte that comes moves its read deadline.
 func (r *request) body() *bodyReader {
-	return &bodyReader{ReadCloser: r.Request().Body, control: http.NewResponseController(r.Response().Writer)}
+	return &bodyReader{ReadCloser: r.Request().Body, control: http.NewResponseController(r.Response().Writer), stalled: &r.stalled}
 }
 
 // bodyReader remembers how the body of a request ended.
 type bodyReader struct {
 	io.ReadCloser
 	control *http.ResponseController
+	stalled *bool // set when the client was silent for too long
 	failed  error // what ended the body before its end
 }
 
@@ -301,6 +303,10 @@ type bodyReader struct {
 func (b *bodyReader) Read(p []byte) (int, error) {
 	_ = b.control.SetReadDeadline(time.Now().Add(silence))
 	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		*b.stalled, b.failed = true, err // the deadline stays: nobody is to wait for this client again
+		return n, err
+	}
 	if err != nil {
 		_ = b.control.SetReadDeadline(time.Time{}) // what follows is our time, not the client's
 		if err != io.EOF {
