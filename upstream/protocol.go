@@ -70,6 +70,9 @@ func (r *Remote) speak(ctx context.Context) (dialect, error) {
 		return known, nil
 	}
 	done := d.group.DoChan("", func() (any, error) {
+		if known := d.remembered(r.now()); known != nil {
+			return known, nil // another flight has ended since the look above
+		}
 		detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.patience())
 		defer cancel()
 		return r.detect(detached)
