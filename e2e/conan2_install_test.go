@@ -163,7 +163,10 @@ func listing(t *testing.T, c *client, remote string, args ...string) any {
 	if err := json.Unmarshal([]byte(text), &all); err != nil {
 		t.Fatalf("%v: %s", err, text)
 	}
-	answer := all[remote]
+	answer, ok := all[remote]
+	if !ok {
+		t.Fatalf("nothing about remote %s: %s", remote, text)
+	}
 	if m, ok := answer.(map[string]any); ok {
 		if message, ok := m["error"].(string); ok {
 			// Messages name the server's own words; only that there is an error counts.
