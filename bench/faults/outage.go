@@ -59,7 +59,7 @@ func checkOutage(r *run) {
 	wg.Wait()
 	r.none(fmt.Sprintf("upstream dead for %d times fresh_for, under 4 CI jobs", int(dead.Seconds())), "0 failed warm installs",
 		fmt.Sprintf("%d installs", installs.Load()), failed.all())
-	r.figure("the first new answer after upstream is back", "within one probe interval and fresh_for", back && took <= interval+2*time.Second,
+	r.timed("the first new answer after upstream is back", "within one probe interval and fresh_for", back && took <= interval+2*time.Second,
 		"%.1f s, interval %.0f s", took.Seconds(), interval.Seconds())
 }
 

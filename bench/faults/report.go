@@ -15,6 +15,7 @@ type figure struct {
 	Demanded string
 	Measured string
 	Reached  bool
+	Timed    bool // depends on how busy the machine is
 }
 
 func (f figure) verdict() string {
@@ -35,9 +36,10 @@ type report struct {
 
 func (r *report) add(f figure) { r.Figures = append(r.Figures, f) }
 
-func (r *report) reached() bool {
+// reached tells whether every figure was; without timed, those that depend on how busy the machine is are left out.
+func (r *report) reached(timed bool) bool {
 	for _, f := range r.Figures {
-		if !f.Reached {
+		if !f.Reached && (timed || !f.Timed) {
 			return false
 		}
 	}

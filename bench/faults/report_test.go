@@ -32,11 +32,15 @@ func TestReportPage(t *testing.T) {
 }
 
 func TestReportReached(t *testing.T) {
-	if (&report{}).reached() {
+	if (&report{}).reached(true) {
 		t.Error("a run without figures counts as good")
 	}
-	r := &report{Figures: []figure{{Reached: true}, {Reached: false}}}
-	if r.reached() {
-		t.Error("a figure that was not reached is passed over")
+	r := &report{Figures: []figure{{Reached: true}, {Reached: false, Timed: true}}}
+	if r.reached(true) || !r.reached(false) {
+		t.Error("a figure that was not reached is passed over, or one of time is not in a quick run")
+	}
+	r.add(figure{Reached: false})
+	if r.reached(false) {
+		t.Error("a figure that was not reached is passed over in a quick run")
 	}
 }

@@ -69,7 +69,7 @@ func checkSlow(r *run) {
 		if limit == 0 {
 			what = "speed of a client without any line beside them, all on the same cores"
 		}
-		r.figure(what, "≥ 90 % of alone", beside[i] >= 0.9*base, "%.0f %%: %.0f MB/s of %.0f", 100*beside[i]/base, beside[i]/1e6, base/1e6)
+		r.timed(what, "≥ 90 % of alone", beside[i] >= 0.9*base, "%.0f %%: %.0f MB/s of %.0f", 100*beside[i]/base, beside[i]/1e6, base/1e6)
 	}
 	r.none("the slow clients", "all are served", fmt.Sprintf("%d", clients), failed.all())
 }
