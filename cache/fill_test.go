@@ -110,6 +110,7 @@ func TestManyReadersOneFill(t *testing.T) {
 		synctest.Wait() // all have read the first half and wait
 		close(open)
 		all.Wait()
+		synctest.Wait() // readers end when the bytes are checked; then they are made durable
 		if n := up.times("open " + pkg.String() + " " + archive); n != 1 {
 			t.Errorf("upstream sent the archive %d times", n)
 		}
