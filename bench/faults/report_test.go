@@ -7,8 +7,8 @@ import (
 
 // The page keeps what a person wrote and the tables of other commands, and replaces the one of the same command.
 func TestReportPage(t *testing.T) {
-	one := &report{Command: "go run ./bench/faults -only fill", Figures: []figure{{"fill", "bytes | all", "≤ 1", "2", false}}}
-	two := &report{Command: "go run ./bench/faults -only kill", Figures: []figure{{"kill", "rounds", "0", "0", true}}}
+	one := &report{Command: "go run ./bench/faults -only fill", Figures: []figure{{"fill", "bytes | all", "≤ 1", "2", false, false}}}
+	two := &report{Command: "go run ./bench/faults -only kill", Figures: []figure{{"kill", "rounds", "0", "0", true, false}}}
 	page := "# Title\n\nBefore.\n\n" + tableBegin + "\n" + tableEnd + "\n\nAfter.\n"
 	page = one.page(page)
 	page = two.page(page)
