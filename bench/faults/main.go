@@ -44,10 +44,10 @@ func main() {
 	flag.BoolVar(&o.keep, "keep", false, "keep the temporary directory (logs, stores)")
 	flag.IntVar(&o.rounds, "rounds", 500, "rounds of kill -9 of each kind (6 with -quick)")
 	flag.DurationVar(&o.fuzztime, "fuzztime", 10*time.Minute, "time for each fuzz target (not with -quick)")
-	flag.IntVar(&o.checks, "sequences", 10000, "sequences of the property tests (100 with -quick)")
+	flag.IntVar(&o.checks, "sequences", 10000, "sequences of the property tests (60 with -quick)")
 	flag.Parse()
 	if o.quick {
-		o.rounds, o.checks = min(o.rounds, 6), min(o.checks, 100)
+		o.rounds, o.checks = min(o.rounds, 6), min(o.checks, 60)
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer cancel()
