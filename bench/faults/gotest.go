@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"conanproxy/internal/proc"
 )
@@ -35,45 +38,61 @@ func checkModel(r *run) {
 	r.figure("publish, publish again, fetch, evict, delete, gc, crash, in random order against a model", "no divergence", err == nil, "%s", measured)
 }
 
-// checkFuzz runs every fuzz target of the repository for some time.
+// checkFuzz runs every fuzz target of the repository for some time, as many side by side as there are processors.
 func checkFuzz(r *run) {
 	if r.quick {
 		return
 	}
+	type target struct {
+		pkg, name, measured string
+		err                 error
+	}
 	packages, err := exec.CommandContext(r.ctx, "go", "list", "./...").Output()
 	r.must(err)
+	var targets []*target
 	for _, pkg := range strings.Fields(string(packages)) {
 		if strings.Contains(pkg, "/e2e") {
 			continue
 		}
 		out, err := r.goTest(r.ctx, "-list", "^Fuzz", pkg)
 		r.must(err)
-		for _, target := range strings.Fields(out) {
-			if !strings.HasPrefix(target, "Fuzz") {
-				continue
+		for _, name := range strings.Fields(out) {
+			if strings.HasPrefix(name, "Fuzz") {
+				targets = append(targets, &target{pkg: pkg, name: name})
 			}
-			r.fuzz(pkg, target)
 		}
+	}
+	var group errgroup.Group
+	group.SetLimit(runtime.NumCPU())
+	for _, t := range targets {
+		group.Go(func() error {
+			t.measured, t.err = r.fuzz(t.pkg, t.name)
+			return nil
+		})
+	}
+	_ = group.Wait()
+	for _, t := range targets {
+		r.figure(strings.TrimPrefix(t.pkg, "conanproxy/")+" "+t.name, "no crash in "+r.fuzztime.String(), t.err == nil, "%s", t.measured)
 	}
 }
 
-func (r *run) fuzz(pkg, target string) {
+// fuzz runs one target with one worker and returns how many inputs it took, or the end of what it said.
+func (r *run) fuzz(pkg, target string) (measured string, err error) {
 	ctx, cancel := context.WithTimeout(r.ctx, r.fuzztime+5*time.Minute)
 	defer cancel()
-	out, err := r.goTest(ctx, "-run", "^$", "-fuzz", "^"+target+"$", "-fuzztime", r.fuzztime.String(), pkg)
-	measured := "no crash"
-	for _, line := range strings.Split(out, "\n") {
-		if strings.Contains(line, "execs:") {
-			_, measured, _ = strings.Cut(line, "execs: ")
-			measured = "no crash, " + measured
-		}
-	}
+	out, err := r.goTest(ctx, "-run", "^$", "-fuzz", "^"+target+"$", "-fuzztime", r.fuzztime.String(), "-parallel", "1", pkg)
 	// Go may report the end of the time as a failure without a finding, go.dev/issue/75804.
 	if strings.Contains(out, "context deadline exceeded") && !strings.Contains(out, "Failing input written") {
 		err = nil
 	}
 	if err != nil {
-		measured = proc.LastBytes(out, 600)
+		return proc.LastBytes(out, 600), err
 	}
-	r.figure(strings.TrimPrefix(pkg, "conanproxy/")+" "+target, "no crash in "+r.fuzztime.String(), err == nil, "%s", measured)
+	for _, line := range strings.Split(out, "\n") {
+		if _, execs, ok := strings.Cut(line, "execs: "); ok {
+			execs, _, _ = strings.Cut(execs, " ")
+			measured = execs + " inputs, no crash"
+		}
+	}
+	return measured, nil
 }
