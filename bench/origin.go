@@ -110,6 +110,10 @@ func (w *slowWriter) Write(b []byte) (int, error) {
 	return n, err
 }
 
+// catchUp is how much time of a line a writer may make good that came late: the buffer in front of a real line keeps it
+// busy meanwhile.
+const catchUp = 20 * time.Millisecond
+
 // limiter shares a rate in bytes per second among all writers, as a line does.
 type limiter struct {
 	rate float64
@@ -119,9 +123,8 @@ type limiter struct {
 
 func (l *limiter) wait(n int) {
 	l.mu.Lock()
-	now := time.Now()
-	if l.next.Before(now) {
-		l.next = now
+	if earliest := time.Now().Add(-catchUp); l.next.Before(earliest) {
+		l.next = earliest
 	}
 	l.next = l.next.Add(time.Duration(float64(n) / l.rate * float64(time.Second)))
 	until := l.next
