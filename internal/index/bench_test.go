@@ -2,7 +2,6 @@ package index
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"testing"
 	"time"
@@ -63,7 +62,7 @@ func fill(b *testing.B, db *DB, refs, packages int) {
 	id := 0
 	file := func(name string) conan.FileInfo { id++; return testFile(name, id, 1000) }
 	info := "[settings]\n    os=Linux\n"
-	err := db.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := db.update(ctx, func(ctx context.Context, tx *transaction) error {
 		for r := range refs {
 			rev := conan.Revision{Ref: conan.Ref{Name: "lib", Version: fmt.Sprint(r)}, RRev: "r1"}
 			o := PutOptions{Time: time.Unix(int64(r), 0), Files: []conan.FileInfo{file("conanfile.py"), file("conanmanifest.txt")}}

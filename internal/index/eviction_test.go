@@ -2,7 +2,6 @@ package index
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -121,7 +120,7 @@ func TestColdest(t *testing.T) {
 // The order by last use must come from the index on it, or each eviction would sort all rows.
 func TestColdestReadsInOrder(t *testing.T) {
 	db := openForTest(t, t.TempDir())
-	rows, err := db.read.Query(`EXPLAIN QUERY PLAN SELECT r.id FROM revisions r JOIN refs f ON f.id = r.ref_id
+	rows, err := db.read.db.Query(`EXPLAIN QUERY PLAN SELECT r.id FROM revisions r JOIN refs f ON f.id = r.ref_id
 		WHERE f.member <> $1 ORDER BY r.used, r.id LIMIT $2`, LocalMember, 10)
 	if err != nil {
 		t.Fatal(err)
@@ -149,7 +148,7 @@ func TestCachedBytesProperty(t *testing.T) {
 		members := []string{LocalMember, "a", "b"}
 		names := []string{"conanfile.py", "conanmanifest.txt"}
 		exec := func(query string, args ...any) {
-			if err := db.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+			if err := db.update(ctx, func(ctx context.Context, tx *transaction) error {
 				_, err := tx.ExecContext(ctx, query, args...)
 				return err
 			}); err != nil {
@@ -186,7 +185,7 @@ func TestCachedBytesProperty(t *testing.T) {
 				exec(`DELETE FROM stage_files WHERE name = $1`, file.Name)
 			}
 			var want int64
-			if err := db.read.QueryRow(`SELECT COALESCE(SUM(size), 0) FROM blobs b WHERE
+			if err := db.read.db.QueryRow(`SELECT COALESCE(SUM(size), 0) FROM blobs b WHERE
 				EXISTS (SELECT 1 FROM files x JOIN revisions r ON r.id = x.revision_id JOIN refs f ON f.id = r.ref_id WHERE x.sha256 = b.sha256 AND f.member <> 'local')
 				AND NOT EXISTS (SELECT 1 FROM files x JOIN revisions r ON r.id = x.revision_id JOIN refs f ON f.id = r.ref_id WHERE x.sha256 = b.sha256 AND f.member = 'local')
 				AND NOT EXISTS (SELECT 1 FROM stage_files s WHERE s.sha256 = b.sha256)`).Scan(&want); err != nil {

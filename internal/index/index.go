@@ -22,8 +22,8 @@ var migrations embed.FS
 // DB is the index. All methods may be called concurrently. SQLite takes one writer at a time, so there are two
 // pools: one connection that writes, many that only read. No method holds a transaction across network or disk copies.
 type DB struct {
-	read  *reader
-	write *sql.DB
+	read  reader
+	write *statements
 	queue writeQueue
 }
 
@@ -43,7 +43,7 @@ func Open(ctx context.Context, path string) (*DB, error) {
 	}
 	read.SetMaxOpenConns(8)
 	read.SetMaxIdleConns(8)
-	db := &DB{read: newReader(read), write: write}
+	db := &DB{read: reader{newStatements(read)}, write: newStatements(write)}
 	if err := db.Ping(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -92,9 +92,9 @@ func (db *DB) Ping(ctx context.Context) error {
 
 // Close checkpoints the write-ahead log and closes both pools.
 func (db *DB) Close() error {
-	err := db.read.Close()
-	if _, cp := db.write.Exec(`PRAGMA wal_checkpoint(TRUNCATE)`); cp != nil {
+	err := db.read.close()
+	if _, cp := db.write.db.Exec(`PRAGMA wal_checkpoint(TRUNCATE)`); cp != nil {
 		err = errors.Join(err, cp)
 	}
-	return errors.Join(err, db.write.Close())
+	return errors.Join(err, db.write.close())
 }

@@ -34,7 +34,7 @@ func TestOpenTwice(t *testing.T) {
 			t.Errorf("Revisions = %v, %v; want the one that was put", list, err)
 		}
 		var applied int
-		if err := db.read.QueryRow(`SELECT COUNT(*) FROM goose_db_version`).Scan(&applied); err != nil {
+		if err := db.read.db.QueryRow(`SELECT COUNT(*) FROM goose_db_version`).Scan(&applied); err != nil {
 			t.Error(err)
 		}
 		versions = append(versions, applied)
@@ -112,7 +112,7 @@ func TestClosed(t *testing.T) {
 func TestConnectionSettings(t *testing.T) {
 	db := openForTest(t, t.TempDir())
 	want := map[string]string{"journal_mode": "wal", "foreign_keys": "1", "synchronous": "2", "busy_timeout": "5000"}
-	for name, pool := range map[string]*sql.DB{"read": db.read.DB, "write": db.write} {
+	for name, pool := range map[string]*sql.DB{"read": db.read.db, "write": db.write.db} {
 		got := map[string]string{}
 		for pragma := range want {
 			var value string
@@ -125,7 +125,7 @@ func TestConnectionSettings(t *testing.T) {
 			t.Errorf("%s pool (-want +got):\n%s", name, diff)
 		}
 	}
-	if _, err := db.read.Exec(`DELETE FROM refs`); err == nil {
+	if _, err := db.read.db.Exec(`DELETE FROM refs`); err == nil {
 		t.Error("the reading pool writes")
 	}
 }
@@ -133,18 +133,18 @@ func TestConnectionSettings(t *testing.T) {
 // A failing or panicking transaction leaves nothing behind and frees the one writing connection.
 func TestUpdateRollsBack(t *testing.T) {
 	db := openForTest(t, t.TempDir())
-	insert := func(tx *sql.Tx) error {
-		_, err := tx.Exec(`INSERT INTO garbage (sha256) VALUES ('x')`)
+	insert := func(tx *transaction) error {
+		_, err := tx.ExecContext(t.Context(), `INSERT INTO garbage (sha256) VALUES ('x')`)
 		return err
 	}
 	failure := errors.New("enough")
-	err := db.update(t.Context(), func(_ context.Context, tx *sql.Tx) error { return errors.Join(insert(tx), failure) })
+	err := db.update(t.Context(), func(_ context.Context, tx *transaction) error { return errors.Join(insert(tx), failure) })
 	if !errors.Is(err, failure) {
 		t.Errorf("update = %v, want %v", err, failure)
 	}
 	func() {
 		defer func() { recover() }()
-		db.update(t.Context(), func(_ context.Context, tx *sql.Tx) error {
+		db.update(t.Context(), func(_ context.Context, tx *transaction) error {
 			if err := insert(tx); err != nil {
 				t.Error(err)
 			}
@@ -154,7 +154,7 @@ func TestUpdateRollsBack(t *testing.T) {
 	if got, err := db.Garbage(t.Context(), 10); len(got) != 0 || err != nil {
 		t.Errorf("Garbage = %v, %v", got, err)
 	}
-	if err := db.update(t.Context(), func(_ context.Context, tx *sql.Tx) error { return insert(tx) }); err != nil {
+	if err := db.update(t.Context(), func(_ context.Context, tx *transaction) error { return insert(tx) }); err != nil {
 		t.Error(err)
 	}
 }
@@ -232,7 +232,7 @@ func TestTwoProcesses(t *testing.T) {
 func TestMigrationsReverse(t *testing.T) {
 	db := openForTest(t, t.TempDir())
 	before := schema(t, db)
-	p, err := migrationsOf(db.write)
+	p, err := migrationsOf(db.write.db)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,7 +252,7 @@ func TestMigrationsReverse(t *testing.T) {
 
 func schema(t *testing.T, db *DB) []string {
 	t.Helper()
-	list, err := column[string](t.Context(), db.write, `SELECT type || ' ' || name || ' ' || COALESCE(sql, '') FROM sqlite_master
+	list, err := column[string](t.Context(), db.write.db, `SELECT type || ' ' || name || ' ' || COALESCE(sql, '') FROM sqlite_master
 		WHERE name NOT LIKE 'goose%' AND name NOT LIKE 'sqlite%' ORDER BY type, name`)
 	if err != nil {
 		t.Fatal(err)

@@ -3,10 +3,10 @@ package index
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
-	"strings"
 	"time"
 
 	"conanproxy/internal/conan"
@@ -167,10 +167,10 @@ func (db *DB) Refs(ctx context.Context, member string) ([]conan.Ref, error) {
 // PutRevision records a revision and its files in one transaction. A revision that is there keeps its
 // files of other names and gets the given time; the blobs must be durable.
 func (db *DB) PutRevision(ctx context.Context, member string, rev conan.Revision, o PutOptions) error {
-	return db.update(ctx, func(ctx context.Context, tx *sql.Tx) error { return putRevision(ctx, tx, member, rev, o) })
+	return db.update(ctx, func(ctx context.Context, tx *transaction) error { return putRevision(ctx, tx, member, rev, o) })
 }
 
-func putRevision(ctx context.Context, tx *sql.Tx, member string, rev conan.Revision, o PutOptions) error {
+func putRevision(ctx context.Context, tx *transaction, member string, rev conan.Revision, o PutOptions) error {
 	if _, err := tx.ExecContext(ctx, `INSERT INTO refs (member, name, version, usr, channel) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT DO NOTHING`, member, rev.Name, rev.Version, rev.User, rev.Channel); err != nil {
 		return fmt.Errorf("record %s: %w", rev, err)
@@ -206,7 +206,7 @@ func lastUse(member string) int64 {
 }
 
 // putFile names a blob in a revision; the blob it replaces becomes garbage.
-func putFile(ctx context.Context, tx *sql.Tx, revisionID int64, f conan.FileInfo) error {
+func putFile(ctx context.Context, tx *transaction, revisionID int64, f conan.FileInfo) error {
 	if err := putBlob(ctx, tx, f); err != nil {
 		return err
 	}
@@ -220,7 +220,7 @@ func putFile(ctx context.Context, tx *sql.Tx, revisionID int64, f conan.FileInfo
 	return err
 }
 
-func putBlob(ctx context.Context, tx *sql.Tx, f conan.FileInfo) error {
+func putBlob(ctx context.Context, tx *transaction, f conan.FileInfo) error {
 	if f.SHA256 == "" || f.SHA1 == "" || f.MD5 == "" || f.Size < 0 {
 		return errors.New("digests are not known")
 	}
@@ -231,7 +231,7 @@ func putBlob(ctx context.Context, tx *sql.Tx, f conan.FileInfo) error {
 
 // AddFiles records files of a revision that the member already holds, or conan.ErrNotFound.
 func (db *DB) AddFiles(ctx context.Context, member string, rev conan.Revision, files ...conan.FileInfo) error {
-	return db.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return db.update(ctx, func(ctx context.Context, tx *transaction) error {
 		id, err := revisionID(ctx, tx, member, rev)
 		if err != nil {
 			return err
@@ -245,7 +245,7 @@ func (db *DB) AddFiles(ctx context.Context, member string, rev conan.Revision, f
 	})
 }
 
-func revisionID(ctx context.Context, tx *sql.Tx, member string, rev conan.Revision) (int64, error) {
+func revisionID(ctx context.Context, tx *transaction, member string, rev conan.Revision) (int64, error) {
 	var id int64
 	err := tx.QueryRowContext(ctx, `SELECT r.id FROM revisions r JOIN refs f ON f.id = r.ref_id
 		WHERE f.member = $1 AND f.name = $2 AND f.version = $3 AND f.usr = $4 AND f.channel = $5
@@ -262,7 +262,7 @@ func revisionID(ctx context.Context, tx *sql.Tx, member string, rev conan.Revisi
 
 // Touch sets the time of last use of a cache's revisions, by row id; rows of the local store have none.
 func (db *DB) Touch(ctx context.Context, used map[int64]time.Time) error {
-	return db.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return db.update(ctx, func(ctx context.Context, tx *transaction) error {
 		for id, t := range used {
 			if _, err := tx.ExecContext(ctx, `UPDATE revisions SET used = $1 WHERE id = $2 AND used < $3`, t.UnixMicro(), id, int64(neverCold)); err != nil {
 				return fmt.Errorf("touch: %w", err)
@@ -275,11 +275,9 @@ func (db *DB) Touch(ctx context.Context, used map[int64]time.Time) error {
 // RemoveRevisions deletes rows by id with their files, and references left without revisions; their blobs become
 // garbage. If audit is not nil its line is written in the same transaction.
 func (db *DB) RemoveRevisions(ctx context.Context, ids []int64, audit *Audit) error {
-	return db.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		for _, chunk := range chunks(ids, 500) {
-			if err := removeRevisions(ctx, tx, chunk); err != nil {
-				return err
-			}
+	return db.update(ctx, func(ctx context.Context, tx *transaction) error {
+		if err := removeRevisions(ctx, tx, ids); err != nil {
+			return err
 		}
 		if audit == nil {
 			return nil
@@ -290,32 +288,24 @@ func (db *DB) RemoveRevisions(ctx context.Context, ids []int64, audit *Audit) er
 	})
 }
 
-func removeRevisions(ctx context.Context, tx *sql.Tx, ids []int64) error {
-	list, args := placeholders(ids)
-	for _, q := range []string{
-		`INSERT INTO garbage (sha256) SELECT DISTINCT sha256 FROM files WHERE revision_id IN (` + list + `) ON CONFLICT DO NOTHING`,
-		`DELETE FROM files WHERE revision_id IN (` + list + `)`,
-	} {
-		if _, err := tx.ExecContext(ctx, q, args...); err != nil {
-			return fmt.Errorf("remove revisions: %w", err)
-		}
-	}
-	rows, err := tx.QueryContext(ctx, `SELECT DISTINCT ref_id FROM revisions WHERE id IN (`+list+`)`, args...)
+func removeRevisions(ctx context.Context, tx *transaction, ids []int64) error {
+	list, err := json.Marshal(ids) // one argument, so that the texts are the same for any number
 	if err != nil {
 		return fmt.Errorf("remove revisions: %w", err)
 	}
-	var refs []int64
-	for rows.Next() {
-		var id int64
-		if err := rows.Scan(&id); err != nil {
-			return errors.Join(err, rows.Close())
+	for _, q := range []string{
+		`INSERT INTO garbage (sha256) SELECT DISTINCT sha256 FROM files WHERE revision_id IN (SELECT value FROM json_each($1)) ON CONFLICT DO NOTHING`,
+		`DELETE FROM files WHERE revision_id IN (SELECT value FROM json_each($1))`,
+	} {
+		if _, err := tx.ExecContext(ctx, q, string(list)); err != nil {
+			return fmt.Errorf("remove revisions: %w", err)
 		}
-		refs = append(refs, id)
 	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+	refs, err := column[int64](ctx, tx, `SELECT DISTINCT ref_id FROM revisions WHERE id IN (SELECT value FROM json_each($1))`, string(list))
+	if err != nil {
 		return fmt.Errorf("remove revisions: %w", err)
 	}
-	if _, err := tx.ExecContext(ctx, `DELETE FROM revisions WHERE id IN (`+list+`)`, args...); err != nil {
+	if _, err := tx.ExecContext(ctx, `DELETE FROM revisions WHERE id IN (SELECT value FROM json_each($1))`, string(list)); err != nil {
 		return fmt.Errorf("remove revisions: %w", err)
 	}
 	for _, id := range refs {
@@ -363,7 +353,7 @@ func (db *DB) Garbage(ctx context.Context, limit int) ([]string, error) {
 
 // ForgetBlob ends a digest's being garbage: its row of sums goes too if nothing names it any more. Call it before the unlink, inside the blob store's Delete.
 func (db *DB) ForgetBlob(ctx context.Context, sha256 string) (named bool, err error) {
-	err = db.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = db.update(ctx, func(ctx context.Context, tx *transaction) error {
 		q := `SELECT EXISTS (SELECT 1 FROM files WHERE sha256 = $1) OR EXISTS (SELECT 1 FROM stage_files WHERE sha256 = $1)`
 		if err := tx.QueryRowContext(ctx, q, sha256).Scan(&named); err != nil {
 			return err
@@ -381,28 +371,4 @@ func (db *DB) ForgetBlob(ctx context.Context, sha256 string) (named bool, err er
 		return false, fmt.Errorf("forget blob %s: %w", sha256, err)
 	}
 	return named, nil
-}
-
-func chunks(ids []int64, n int) [][]int64 {
-	var out [][]int64
-	for len(ids) > n {
-		out, ids = append(out, ids[:n]), ids[n:]
-	}
-	if len(ids) > 0 {
-		out = append(out, ids)
-	}
-	return out
-}
-
-func placeholders(ids []int64) (string, []any) {
-	var b strings.Builder
-	args := make([]any, len(ids))
-	for i, id := range ids {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		fmt.Fprintf(&b, "$%d", i+1)
-		args[i] = id
-	}
-	return b.String(), args
 }

@@ -2,7 +2,6 @@ package index
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -382,7 +381,7 @@ func auditLines(t *testing.T, db *DB) []string {
 func TestRemoveManyRevisions(t *testing.T) {
 	db := openForTest(t, t.TempDir())
 	const n = 1203
-	err := db.update(t.Context(), func(_ context.Context, tx *sql.Tx) error {
+	err := db.update(t.Context(), func(_ context.Context, tx *transaction) error {
 		for i := range n {
 			rev := packageOf("aa/1", "r", fmt.Sprint("p", i), "v")
 			if err := putRevision(t.Context(), tx, "center", rev, PutOptions{Files: []conan.FileInfo{testFile("conaninfo.txt", i, 1)}}); err != nil {
@@ -438,7 +437,7 @@ func TestForgetBlob(t *testing.T) {
 		{"one row less", removeRow("center", 1), true},
 		{"the stage only", removeRow(LocalMember, 2), true},
 		{"no row", func() error {
-			return db.update(t.Context(), func(_ context.Context, tx *sql.Tx) error { return dropStage(t.Context(), tx, "s") })
+			return db.update(t.Context(), func(_ context.Context, tx *transaction) error { return dropStage(t.Context(), tx, "s") })
 		}, false},
 		{"forgotten already", func() error { return nil }, false},
 	}
@@ -468,22 +467,10 @@ func TestForgetBlob(t *testing.T) {
 func TestNamedBlobsAreProtected(t *testing.T) {
 	db := openForTest(t, t.TempDir())
 	put(t, db, "center", testRevision(1), 1, testFile("conanfile.py", 1, 1))
-	if _, err := db.write.Exec(`DELETE FROM blobs`); err == nil {
+	if _, err := db.write.db.Exec(`DELETE FROM blobs`); err == nil {
 		t.Error("the row of a named blob was deleted")
 	}
-	if _, err := db.write.Exec(`INSERT INTO files (revision_id, name, sha256) VALUES (1, 'x', 'no such blob')`); err == nil {
+	if _, err := db.write.db.Exec(`INSERT INTO files (revision_id, name, sha256) VALUES (1, 'x', 'no such blob')`); err == nil {
 		t.Error("a file that names no blob was recorded")
-	}
-}
-
-func TestChunks(t *testing.T) {
-	for n, want := range map[int][]int{0: nil, 1: {1}, 3: {3}, 4: {3, 1}, 6: {3, 3}, 7: {3, 3, 1}} {
-		var got []int
-		for _, c := range chunks(make([]int64, n), 3) {
-			got = append(got, len(c))
-		}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("chunks of %d (-want +got):\n%s", n, diff)
-		}
 	}
 }

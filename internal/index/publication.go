@@ -31,7 +31,7 @@ type Publication struct {
 // longer so, and with conan.ErrNotFound if the recipe revision of a package is not there. changed tells whether readers
 // see anything new.
 func (db *DB) Publish(ctx context.Context, p Publication) (changed bool, err error) {
-	err = db.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = db.update(ctx, func(ctx context.Context, tx *transaction) error {
 		files, err := judgedFiles(ctx, tx, p)
 		if err != nil {
 			return err
@@ -56,7 +56,7 @@ func (db *DB) Publish(ctx context.Context, p Publication) (changed bool, err err
 }
 
 // judgedFiles checks that stage and revision are as they were judged and returns the files to be added.
-func judgedFiles(ctx context.Context, tx *sql.Tx, p Publication) ([]conan.FileInfo, error) {
+func judgedFiles(ctx context.Context, tx *transaction, p Publication) ([]conan.FileInfo, error) {
 	var one int
 	err := tx.QueryRowContext(ctx, `SELECT 1 FROM stages WHERE id = $1`, p.StageID).Scan(&one)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -89,7 +89,7 @@ func judgedFiles(ctx context.Context, tx *sql.Tx, p Publication) ([]conan.FileIn
 }
 
 // revisionFiles maps the names of a local revision's files to their sha256, metadata left out.
-func revisionFiles(ctx context.Context, tx *sql.Tx, rev conan.Revision) (map[string]string, error) {
+func revisionFiles(ctx context.Context, tx *transaction, rev conan.Revision) (map[string]string, error) {
 	out := make(map[string]string)
 	id, err := revisionID(ctx, tx, LocalMember, rev)
 	if errors.Is(err, conan.ErrNotFound) {
@@ -115,7 +115,7 @@ func revisionFiles(ctx context.Context, tx *sql.Tx, rev conan.Revision) (map[str
 	return out, rows.Err()
 }
 
-func requireRecipe(ctx context.Context, tx *sql.Tx, p Publication) error {
+func requireRecipe(ctx context.Context, tx *transaction, p Publication) error {
 	_, err := revisionID(ctx, tx, LocalMember, p.Revision.Recipe())
 	if err == nil || !errors.Is(err, conan.ErrNotFound) || p.RecipeStage == "" {
 		return err
@@ -130,7 +130,7 @@ func requireRecipe(ctx context.Context, tx *sql.Tx, p Publication) error {
 
 // publicationTime is the time that a revision gets: its own if it is the newest of its siblings and was published
 // here, else now, but later than every time of the reference.
-func publicationTime(ctx context.Context, tx *sql.Tx, rev conan.Revision, now time.Time) (t time.Time, newest bool, err error) {
+func publicationTime(ctx context.Context, tx *transaction, rev conan.Revision, now time.Time) (t time.Time, newest bool, err error) {
 	const ofRef = ` FROM revisions r JOIN refs f ON f.id = r.ref_id
 		WHERE f.member = $1 AND f.name = $2 AND f.version = $3 AND f.usr = $4 AND f.channel = $5`
 	args := []any{LocalMember, rev.Name, rev.Version, rev.User, rev.Channel}
@@ -165,7 +165,7 @@ func publicationTime(ctx context.Context, tx *sql.Tx, rev conan.Revision, now ti
 // their names to sha256; ErrStageChanged if the stage has others. A recipe revision that is there already is left as it
 // is. The stage is gone afterwards.
 func (db *DB) Adopt(ctx context.Context, stageID string, recipe conan.Revision, published time.Time, files map[string]string) error {
-	return db.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return db.update(ctx, func(ctx context.Context, tx *transaction) error {
 		_, err := revisionID(ctx, tx, LocalMember, recipe)
 		if err == nil {
 			return dropStage(ctx, tx, stageID)

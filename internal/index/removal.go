@@ -2,7 +2,6 @@ package index
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"time"
 
@@ -13,7 +12,7 @@ import (
 // a recipe revision goes with its packages, a whole reference with its stages too. Blobs become garbage. It fails with
 // conan.ErrNotFound if a part of the selection is not there.
 func (db *DB) RemoveLocal(ctx context.Context, r conan.Removal, audit Audit, now time.Time) error {
-	return db.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return db.update(ctx, func(ctx context.Context, tx *transaction) error {
 		nodes, err := localNodes(ctx, tx, r.Ref)
 		if err != nil {
 			return err
@@ -22,10 +21,8 @@ func (db *DB) RemoveLocal(ctx context.Context, r conan.Removal, audit Audit, now
 		if err != nil {
 			return err
 		}
-		for _, chunk := range chunks(ids, 500) {
-			if err := removeRevisions(ctx, tx, chunk); err != nil {
-				return err
-			}
+		if err := removeRevisions(ctx, tx, ids); err != nil {
+			return err
 		}
 		if wholeReference(r) {
 			if err := dropStagesOf(ctx, tx, r.Ref); err != nil {
@@ -47,7 +44,7 @@ func wholeReference(r conan.Removal) bool {
 
 // RemoveFiles takes files out of a local revision; their blobs become garbage. Names that are not there change nothing.
 func (db *DB) RemoveFiles(ctx context.Context, rev conan.Revision, names []string, audit Audit, now time.Time) error {
-	return db.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return db.update(ctx, func(ctx context.Context, tx *transaction) error {
 		id, err := revisionID(ctx, tx, LocalMember, rev)
 		if err != nil {
 			return err
@@ -75,7 +72,7 @@ type node struct {
 	rrev, packageID, prev string
 }
 
-func localNodes(ctx context.Context, tx *sql.Tx, ref conan.Ref) (nodes, error) {
+func localNodes(ctx context.Context, tx *transaction, ref conan.Ref) (nodes, error) {
 	rows, err := tx.QueryContext(ctx, `SELECT r.id, r.rrev, r.package_id, r.prev FROM revisions r JOIN refs f ON f.id = r.ref_id
 		WHERE f.member = $1 AND f.name = $2 AND f.version = $3 AND f.usr = $4 AND f.channel = $5`,
 		LocalMember, ref.Name, ref.Version, ref.User, ref.Channel)
@@ -159,7 +156,7 @@ func (ns nodes) packages(r conan.Removal, visible func(node) bool) ([]int64, err
 	return ids, nil
 }
 
-func dropStagesOf(ctx context.Context, tx *sql.Tx, ref conan.Ref) error {
+func dropStagesOf(ctx context.Context, tx *transaction, ref conan.Ref) error {
 	ids, err := column[string](ctx, tx, `SELECT id FROM stages WHERE ref = $1`, ref.String())
 	if err != nil {
 		return fmt.Errorf("remove stages of %s: %w", ref, err)

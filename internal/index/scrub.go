@@ -77,7 +77,7 @@ func (db *DB) FilesOf(ctx context.Context, sha256 string) ([]FileRow, error) {
 // DropCachedFiles removes the rows of caches that name a blob, so that it is fetched again when it is asked for; rows of the
 // local store stay. The blob becomes garbage.
 func (db *DB) DropCachedFiles(ctx context.Context, sha256 string) error {
-	return db.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	return db.update(ctx, func(ctx context.Context, tx *transaction) error {
 		_, err := tx.ExecContext(ctx, `DELETE FROM files WHERE sha256 = $1 AND EXISTS
 			(SELECT 1 FROM revisions r JOIN refs f ON f.id = r.ref_id WHERE r.id = files.revision_id AND f.member <> $2)`, sha256, LocalMember)
 		if err == nil {

@@ -36,10 +36,10 @@ type StagedFile struct {
 
 // CreateStage records a new stage without files.
 func (db *DB) CreateStage(ctx context.Context, s Stage) error {
-	return db.update(ctx, func(ctx context.Context, tx *sql.Tx) error { return insertStage(ctx, tx, s) })
+	return db.update(ctx, func(ctx context.Context, tx *transaction) error { return insertStage(ctx, tx, s) })
 }
 
-func insertStage(ctx context.Context, tx *sql.Tx, s Stage) error {
+func insertStage(ctx context.Context, tx *transaction, s Stage) error {
 	declared := ""
 	if s.Declared != nil {
 		b, err := json.Marshal(s.Declared)
@@ -104,7 +104,7 @@ func parseBase(target conan.Revision, text string) conan.Revision {
 	return base
 }
 
-// queryer is a *sql.DB or a *sql.Tx.
+// queryer is a *reader or a *transaction.
 type queryer interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
@@ -151,7 +151,7 @@ func (db *DB) StageExists(ctx context.Context, id string) (bool, error) {
 // (else ErrNoStage), another one is made when its first file comes. A metadata file of a revision that is published
 // already goes to the revision instead, whose time stays. It returns the names that the stage has now.
 func (db *DB) PutStaged(ctx context.Context, s Stage, f StagedFile) (names []string, err error) {
-	err = db.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = db.update(ctx, func(ctx context.Context, tx *transaction) error {
 		names = nil
 		if conan.IsMetadata(f.Name) && s.Pinned() {
 			id, err := revisionID(ctx, tx, LocalMember, s.Revision)
@@ -174,7 +174,7 @@ func (db *DB) PutStaged(ctx context.Context, s Stage, f StagedFile) (names []str
 	return names, err
 }
 
-func touchStage(ctx context.Context, tx *sql.Tx, s Stage) error {
+func touchStage(ctx context.Context, tx *transaction, s Stage) error {
 	if s.Declared == nil {
 		return insertStage(ctx, tx, s)
 	}
@@ -188,7 +188,7 @@ func touchStage(ctx context.Context, tx *sql.Tx, s Stage) error {
 	return nil
 }
 
-func putStagedFile(ctx context.Context, tx *sql.Tx, id string, f StagedFile) error {
+func putStagedFile(ctx context.Context, tx *transaction, id string, f StagedFile) error {
 	if err := putBlob(ctx, tx, f.FileInfo); err != nil {
 		return err
 	}
@@ -203,7 +203,7 @@ func putStagedFile(ctx context.Context, tx *sql.Tx, id string, f StagedFile) err
 }
 
 // dropStage removes a stage; its blobs become garbage.
-func dropStage(ctx context.Context, tx *sql.Tx, id string) error {
+func dropStage(ctx context.Context, tx *transaction, id string) error {
 	for _, q := range []string{
 		`INSERT INTO garbage (sha256) SELECT DISTINCT sha256 FROM stage_files WHERE stage_id = $1 ON CONFLICT DO NOTHING`,
 		`DELETE FROM stage_files WHERE stage_id = $1`,
@@ -229,7 +229,7 @@ func (db *DB) SweepStages(ctx context.Context, before time.Time) (stages, orphan
 	if err != nil {
 		return 0, 0, fmt.Errorf("sweep hidden packages: %w", err)
 	}
-	err = db.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = db.update(ctx, func(ctx context.Context, tx *transaction) error {
 		ids, err := column[string](ctx, tx, `SELECT id FROM stages WHERE created < $1`, before.UnixMicro())
 		if err != nil {
 			return fmt.Errorf("sweep stages: %w", err)
@@ -247,10 +247,8 @@ func (db *DB) SweepStages(ctx context.Context, before time.Time) (stages, orphan
 			}
 			rows = append(rows, still...)
 		}
-		for _, chunk := range chunks(rows, 500) {
-			if err := removeRevisions(ctx, tx, chunk); err != nil {
-				return err
-			}
+		if err := removeRevisions(ctx, tx, rows); err != nil {
+			return err
 		}
 		stages, orphans = len(ids), len(rows)
 		return nil

@@ -2,7 +2,6 @@ package index
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"sync"
@@ -18,14 +17,14 @@ type writeQueue struct {
 // write is one caller's work; it sees the work of those before it in the same transaction, and is undone alone if it fails.
 type write struct {
 	ctx  context.Context
-	fn   func(context.Context, *sql.Tx) error
+	fn   func(context.Context, *transaction) error
 	done chan error
 }
 
 // update runs fn alone or with other writes in one transaction and returns when that is durable. If fn fails its own
 // changes are undone and its error is returned. fn gets a context that does not end, since SQLite undoes a whole
 // transaction when a statement in it is interrupted; a ctx that ended before its turn is an error.
-func (db *DB) update(ctx context.Context, fn func(context.Context, *sql.Tx) error) error {
+func (db *DB) update(ctx context.Context, fn func(context.Context, *transaction) error) error {
 	w := &write{ctx: ctx, fn: fn, done: make(chan error, 1)}
 	q := &db.queue
 	q.mu.Lock()
@@ -62,29 +61,36 @@ func (db *DB) commitWaiting() {
 
 // commit runs a batch in one transaction and tells every caller how its write ended.
 func (db *DB) commit(batch []*write) {
-	tx, err := db.write.BeginTx(context.Background(), nil)
+	sqlTx, err := db.write.db.BeginTx(context.Background(), nil)
 	if err != nil {
 		for _, w := range batch {
 			w.done <- fmt.Errorf("begin: %w", err)
 		}
 		return
 	}
-	defer tx.Rollback() // a no-op after Commit
+	defer sqlTx.Rollback() // a no-op after Commit
+	tx := &transaction{tx: sqlTx, statements: db.write}
 	results := make([]error, len(batch))
 	for i, w := range batch {
 		results[i] = w.run(tx)
 	}
-	err = tx.Commit()
+	err = sqlTx.Commit()
 	for i, w := range batch {
 		if err != nil && results[i] == nil {
 			results[i] = fmt.Errorf("commit: %w", err)
 		}
 		w.done <- results[i]
 	}
+	if err != nil {
+		return // the transaction still has the connection
+	}
+	for _, query := range tx.missing {
+		_, _ = db.write.prepare(context.Background(), query) // without it the text runs as it is
+	}
 }
 
 // run makes one write inside the transaction, so that it can be undone alone.
-func (w *write) run(tx *sql.Tx) (err error) {
+func (w *write) run(tx *transaction) (err error) {
 	if err := w.ctx.Err(); err != nil {
 		return err
 	}

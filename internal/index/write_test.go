@@ -2,7 +2,6 @@ package index
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -20,14 +19,14 @@ func TestWritesThatShareATransaction(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	add := func(ctx context.Context, tx *sql.Tx, digest string) error {
+	add := func(ctx context.Context, tx *transaction, digest string) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO garbage (sha256) VALUES ($1)`, digest)
 		return err
 	}
 	entered, release := make(chan struct{}), make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		err := db.update(t.Context(), func(ctx context.Context, tx *sql.Tx) error {
+		err := db.update(t.Context(), func(ctx context.Context, tx *transaction) error {
 			close(entered)
 			<-release
 			return add(ctx, tx, "first")
@@ -47,7 +46,7 @@ func TestWritesThatShareATransaction(t *testing.T) {
 			if i%4 == 3 {
 				ctx = left
 			}
-			errs[i] = db.update(ctx, func(ctx context.Context, tx *sql.Tx) error {
+			errs[i] = db.update(ctx, func(ctx context.Context, tx *transaction) error {
 				if err := add(ctx, tx, fmt.Sprint(i)); err != nil {
 					return err
 				}
