@@ -65,11 +65,11 @@ func intactIfSmall(f *os.File, digest Digest) (bool, error) {
 // SetAside moves a damaged blob to dir/damaged, so that it is never served again and can be looked at. The same bytes
 // may be committed again afterwards. A blob that is not there is ErrNotFound.
 func (d *Disk) SetAside(ctx context.Context, digest Digest) error {
-	unlock, err := d.locks.lock(ctx, digest)
+	held, err := d.locks.lock(ctx, digest)
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer held.unlock()
 	if !digest.Valid() {
 		return fmt.Errorf("set blob %.80q aside: %w", digest, ErrNotFound)
 	}

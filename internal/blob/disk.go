@@ -145,11 +145,11 @@ func (d *Disk) Stat(ctx context.Context, digest Digest) (int64, error) {
 
 // Keep implements Store.
 func (d *Disk) Keep(ctx context.Context, digest Digest, record func() error) error {
-	unlock, err := d.locks.lock(ctx, digest)
+	held, err := d.locks.shared(ctx, digest)
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer held.unlock()
 	if _, err := d.Stat(ctx, digest); err != nil {
 		return err
 	}
@@ -161,11 +161,11 @@ func (d *Disk) Keep(ctx context.Context, digest Digest, record func() error) err
 
 // Delete implements Store.
 func (d *Disk) Delete(ctx context.Context, digest Digest, named func() (bool, error)) (int64, error) {
-	unlock, err := d.locks.lock(ctx, digest)
+	held, err := d.locks.lock(ctx, digest)
 	if err != nil {
 		return 0, err
 	}
-	defer unlock()
+	defer held.unlock()
 	isNamed, err := named()
 	if err != nil || isNamed || !digest.Valid() {
 		return 0, err

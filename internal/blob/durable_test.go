@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -229,5 +230,40 @@ func TestLocksAreForgotten(t *testing.T) {
 	}
 	if n := len(d.locks.used); n != 0 {
 		t.Errorf("%d locks are kept without users", n)
+	}
+}
+
+// Two uploads of the same bytes do not wait for each other's row; a removal waits for both.
+func TestSameBytesAreRecordedTogether(t *testing.T) {
+	d, _ := loggedDisk(t)
+	entered, leave := make(chan Sums, 2), make(chan struct{})
+	done := make(chan error, 2)
+	record := func(s Sums) error {
+		entered <- s
+		<-leave
+		return nil
+	}
+	go func() { done <- commit(t, d, "hello", record) }()
+	first := <-entered
+	go func() { done <- d.Keep(t.Context(), first.SHA256, func() error { return record(first) }) }()
+	<-entered
+	deleted := make(chan error, 1)
+	go func() {
+		_, err := d.Delete(t.Context(), first.SHA256, func() (bool, error) { return true, nil })
+		deleted <- err
+	}()
+	select {
+	case <-deleted:
+		t.Error("the removal looked while rows were being written")
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(leave)
+	for range 2 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	if err := <-deleted; err != nil {
+		t.Error(err)
 	}
 }

@@ -99,14 +99,15 @@ func (w *diskWriter) Commit(ctx context.Context, record func(Sums) error) error 
 		return w.err
 	}
 	sums := w.Sums()
-	unlock, err := w.disk.locks.lock(ctx, sums.SHA256)
+	held, err := w.disk.locks.lock(ctx, sums.SHA256)
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer held.unlock()
 	if err := w.store(sums); err != nil {
 		return fmt.Errorf("commit blob %s: %w", sums.SHA256, spaceError(err))
 	}
+	held.share() // the same bytes may be recorded under many names at a time
 	w.finish(w.disk.path(sums.SHA256))
 	if record == nil {
 		return nil
