@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -26,16 +27,29 @@ func (r *run) goTest(ctx context.Context, args ...string) (string, error) {
 	return string(out), err
 }
 
-// checkModel runs the property test of the rooms together.
+// checkModel runs the property test of the rooms together, in parts side by side with seeds of their own.
 func checkModel(r *run) {
-	out, err := r.goTest(r.ctx, "./cmd/conanproxy", "-count=1", "-run", "^TestFaultsModel$", "-timeout", "3h", fmt.Sprintf("-rapid.checks=%d", r.checks), fmt.Sprintf("-rapid.seed=%d", r.seed), "-rapid.nofailfile", "-v")
-	measured := fmt.Sprintf("%d sequences, none", r.checks)
-	if err != nil {
-		measured = proc.LastBytes(out, 600)
-	} else if !strings.Contains(out, fmt.Sprintf("OK, passed %d tests", r.checks)) {
-		measured, err = "it did not run: "+proc.LastBytes(out, 300), fmt.Errorf("not run")
+	parts := small(r, 1, 2*runtime.NumCPU())
+	each := (r.checks + parts - 1) / parts
+	outs, errs := make([]string, parts), make([]error, parts)
+	var wg sync.WaitGroup
+	for i := range parts {
+		wg.Go(func() {
+			outs[i], errs[i] = r.goTest(r.ctx, "./cmd/conanproxy", "-count=1", "-run", "^TestFaultsModel$", "-timeout", "3h",
+				fmt.Sprintf("-rapid.checks=%d", each), fmt.Sprintf("-rapid.seed=%d", r.seed+uint64(i)), "-rapid.nofailfile", "-v")
+		})
 	}
-	r.figure("publish, publish again, fetch, evict, delete, gc, crash, in random order against a model", "no divergence", err == nil, "%s", measured)
+	wg.Wait()
+	measured, reached := fmt.Sprintf("%d sequences, none", each*parts), true
+	for i, out := range outs {
+		switch {
+		case errs[i] != nil:
+			measured, reached = proc.LastBytes(out, 600), false
+		case !strings.Contains(out, fmt.Sprintf("OK, passed %d tests", each)):
+			measured, reached = "it did not run: "+proc.LastBytes(out, 300), false
+		}
+	}
+	r.figure("publish, publish again, fetch, evict, delete, gc, crash, in random order against a model", "no divergence", reached, "%s", measured)
 }
 
 // checkFuzz runs every fuzz target of the repository for some time, as many side by side as there are processors.
