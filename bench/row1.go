@@ -150,6 +150,7 @@ func measureSmall(ctx context.Context, o options, rep *report, id string, works 
 			result{Row: id, Work: w.name, Ratio: "requests/s ÷ bare echo", Value: own.median() / rate[1].median(), Goal: 0.95, Spread: own.spread(), Raw: raw},
 			result{Row: id, Work: w.name, Ratio: "requests/s ÷ nginx proxy_cache", Value: own.median() / rate[2].median(), Goal: 0.8, Spread: own.spread()},
 			result{Row: id, Work: w.name, Ratio: "p99 ÷ nginx", Value: p99[0].median() / p99[2].median(), Goal: 2, AtMost: true, Spread: p99[0].spread()},
+			result{Row: id, Work: w.name, Ratio: "bare echo: p99 ÷ nginx", Value: p99[1].median() / p99[2].median()},
 		)
 		if len(rate[3]) > 0 {
 			rep.add(result{Row: id, Work: w.name, Ratio: "requests/s ÷ conan_server", Value: own.median() / rate[3].median(), Goal: 20, Spread: own.spread()})

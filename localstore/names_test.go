@@ -2,7 +2,9 @@ package localstore
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -100,5 +102,28 @@ func TestNamesFollowTheRows(t *testing.T) {
 	n.update(cancelled, mustRef(t, "late/1.0"))
 	if diff := cmp.Diff([]string{"late/1.0"}, search("late", true)); diff != "" {
 		t.Errorf("after a failure to look (-want +got):\n%s", diff)
+	}
+}
+
+// BenchmarkSearch is a search among a hundred thousand references, with a fixed beginning and without.
+func BenchmarkSearch(b *testing.B) {
+	n := names{loaded: true}
+	for i := range 100_000 {
+		n.sorted = append(n.sorted, newName(conan.Ref{Name: fmt.Sprintf("lib%05d", i/10), Version: fmt.Sprint(i % 10)}))
+	}
+	slices.SortFunc(n.sorted, compareNames)
+	for _, text := range []string{"lib01234/*", "*b0123*"} {
+		b.Run(text, func(b *testing.B) {
+			p, err := conan.ParsePattern(text, true)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if found, err := n.search(b.Context(), p); err != nil || len(found) == 0 {
+					b.Fatalf("%d found, %v", len(found), err)
+				}
+			}
+		})
 	}
 }

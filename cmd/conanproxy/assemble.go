@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"reflect"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -142,7 +143,7 @@ func assemble(ctx context.Context, cfg *config.Config, log, access *zap.Logger) 
 	server, err := proxy.New(proxy.Options{
 		Views: views, Publisher: p.local, Guard: p.guard,
 		PublicURL: cfg.PublicURL, BasePath: cfg.BasePath, TrustedProxies: cfg.TrustedProxies,
-		Memory: int64(cfg.Cache.Memory), Log: log, AccessLog: access, Registry: registry,
+		Memory: answersMemory(cfg), Log: log, AccessLog: access, Registry: registry,
 		Ready: p.ready, Version: versionText(),
 	})
 	if err != nil {
@@ -216,7 +217,7 @@ func (p *parts) openMembers(cfg *config.Config, old []member) ([]member, error) 
 		c, err := cache.New(cache.Options{
 			Member: u.Name, Upstream: remote, Index: p.db, Blobs: p.blobs, Quota: p.quota, Mode: cache.Mode(u.Mode),
 			FreshFor: u.FreshFor, NotFoundFor: u.NotFoundFor, StaleFor: u.StaleFor,
-			MaxFills: remote.MaxFiles(), Memory: int64(cfg.Cache.Memory) / 4, Log: p.log.Named("cache"), Metrics: p.caMetrics,
+			MaxFills: remote.MaxFiles(), Memory: answersMemory(cfg) / 4, Log: p.log.Named("cache"), Metrics: p.caMetrics,
 		})
 		if err != nil {
 			return nil, err
@@ -350,4 +351,10 @@ func rules(in []config.Rule) []proxy.Rule {
 		out[i] = proxy.Rule{Pattern: r.Pattern, Users: r.Users}
 	}
 	return out
+}
+
+// answersMemory is cache.memory in bytes, but at most a quarter of GOMEMLIMIT: what is kept must leave room for what
+// runs, or the collector of garbage would never rest.
+func answersMemory(cfg *config.Config) int64 {
+	return min(int64(cfg.Cache.Memory), debug.SetMemoryLimit(-1)/4)
 }

@@ -341,3 +341,29 @@ func FuzzListArchive(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkListArchive is the check that every archive goes through, by the bytes that a client sends.
+func BenchmarkListArchive(b *testing.B) {
+	var text strings.Builder
+	for i := range 20_000 {
+		fmt.Fprintf(&text, "int value_%d = %d;\n", i, i*i)
+	}
+	var members []tar.Header
+	for i := range 20 {
+		members = append(members, regular(fmt.Sprintf("include/%d.h", i), text.String()))
+	}
+	unpacked := tarOf(b, members...)
+	for _, ending := range []string{"tgz", "txz", "tzst"} {
+		b.Run(ending, func(b *testing.B) {
+			packed := pack(b, ending, unpacked)
+			b.SetBytes(int64(len(packed)))
+			b.ReportAllocs()
+			for b.Loop() {
+				list, err := ListArchive("conan_package."+ending, bytes.NewReader(packed))
+				if err != nil || len(list) != len(members) {
+					b.Fatalf("%d members, %v", len(list), err)
+				}
+			}
+		})
+	}
+}

@@ -43,9 +43,22 @@ func BenchmarkQueries(b *testing.B) {
 			rev := conan.Revision{Ref: conan.Ref{Name: "new", Version: fmt.Sprint(i)}, RRev: "r1"}
 			return db.PutRevision(ctx, "center", rev, PutOptions{Time: time.Now(), Files: []conan.FileInfo{testFile("conanfile.py", i+1<<30, 1)}})
 		}},
+		{"PutStaged and Publish", func() error {
+			i++
+			rev := conan.Revision{Ref: conan.Ref{Name: "published", Version: fmt.Sprint(i)}, RRev: "r1"}
+			stage := Stage{ID: rev.String(), Revision: rev, Touched: time.Now()}
+			file := testFile("conanmanifest.txt", i+1<<30, 1)
+			if _, err := db.PutStaged(ctx, stage, StagedFile{FileInfo: file}); err != nil {
+				return err
+			}
+			_, err := db.Publish(ctx, Publication{StageID: stage.ID, Revision: rev, Now: time.Now(),
+				Files: []conan.FileInfo{file}, Staged: map[string]string{file.Name: file.SHA256}})
+			return err
+		}},
 	}
 	for _, q := range queries {
 		b.Run(q.name, func(b *testing.B) {
+			b.ReportAllocs()
 			for b.Loop() {
 				if err := q.run(); err != nil {
 					b.Fatal(err)

@@ -48,18 +48,6 @@ func (db *DB) Revisions(ctx context.Context, member string, rev conan.Revision) 
 		member, rev.Name, rev.Version, rev.User, rev.Channel)
 }
 
-// PackageRevisions lists every package revision of the recipe revision rev.RRev (of all recipe revisions if
-// it is empty), by package id, newest first within one.
-func (db *DB) PackageRevisions(ctx context.Context, member string, rev conan.Revision) ([]Stored, error) {
-	const ofRef = `SELECT ` + storedColumns + ` FROM revisions r JOIN refs f ON f.id = r.ref_id
-		WHERE f.member = $1 AND f.name = $2 AND f.version = $3 AND f.usr = $4 AND f.channel = $5 AND r.package_id <> ''`
-	const inOrder = ` ORDER BY r.package_id, r.time DESC, r.id DESC`
-	if rev.RRev == "" {
-		return db.stored(ctx, ofRef+inOrder, member, rev.Name, rev.Version, rev.User, rev.Channel)
-	}
-	return db.stored(ctx, ofRef+` AND r.rrev = $6`+inOrder, member, rev.Name, rev.Version, rev.User, rev.Channel, rev.RRev)
-}
-
 // Find returns the row of a pinned revision, or conan.ErrNotFound.
 func (db *DB) Find(ctx context.Context, member string, rev conan.Revision) (Stored, error) {
 	rows, err := db.stored(ctx, `SELECT `+storedColumns+` FROM revisions r JOIN refs f ON f.id = r.ref_id

@@ -23,8 +23,6 @@ func TestPlans(t *testing.T) {
 	for name, ask := range map[string]func() error{
 		"Revisions":        func() error { _, err := db.Revisions(ctx, "center", recipe); return err },
 		"Revisions (pkg)":  func() error { _, err := db.Revisions(ctx, "center", pkg); return err },
-		"PackageRevisions": func() error { _, err := db.PackageRevisions(ctx, "center", recipe); return err },
-		"all packages":     func() error { _, err := db.PackageRevisions(ctx, "center", recipeOf("aa/1", "")); return err },
 		"Find":             func() error { _, err := db.Find(ctx, "center", pkg); return err },
 		"Files":            func() error { _, err := db.Files(ctx, "center", pkg); return err },
 		"Held":             func() error { _, err := db.Held(ctx, "center", pkg); return err },
@@ -222,7 +220,7 @@ func TestPlansOfLongHistories(t *testing.T) {
 			"SEARCH r USING INDEX revisions_recipes (ref_id=?)"},
 		{"revisions of one package, not of all with its id", func() error { _, err := db.Revisions(ctx, "center", packageOf("aa/1", "r", "p", "")); return err },
 			"SEARCH r USING INDEX sqlite_autoindex_revisions_1 (ref_id=? AND rrev=? AND package_id=?)"},
-		{"packages of one recipe revision", func() error { _, err := db.PackageRevisions(ctx, "center", recipeOf("aa/1", "r")); return err },
+		{"packages of one recipe revision", func() error { _, err := db.Packages(ctx, "center", recipeOf("aa/1", "r"), true); return err },
 			"SEARCH r USING INDEX sqlite_autoindex_revisions_1 (ref_id=? AND rrev=?)"},
 	}
 	for _, tt := range tests {
