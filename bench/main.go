@@ -25,14 +25,15 @@ import (
 
 // options are the flags.
 type options struct {
-	quick    bool
-	rows     string
-	jsonFile string
-	svgFile  string
-	textFile string
-	seed     uint64
-	keep     bool
-	rounds   int
+	quick      bool
+	rows       string
+	jsonFile   string
+	svgFile    string
+	growthFile string
+	textFile   string
+	seed       uint64
+	keep       bool
+	rounds     int
 }
 
 // times is how often a row measures: once in a smoke test, as -rounds says, or as usual.
@@ -52,6 +53,7 @@ func main() {
 	flag.StringVar(&o.rows, "rows", "", "comma-separated rows, for example 1,2,10 (default: all)")
 	flag.StringVar(&o.jsonFile, "json", "", "write the report as JSON to this file")
 	flag.StringVar(&o.svgFile, "svg", "", "write the chart to this file")
+	flag.StringVar(&o.growthFile, "growth", "", "write the curves of row 7 to this file, as SVG")
 	flag.StringVar(&o.textFile, "text", "", "write the table to this file too")
 	flag.Uint64Var(&o.seed, "seed", 1, "seed of all data")
 	flag.IntVar(&o.rounds, "rounds", 0, "how often each contestant is measured (default: 3 or 5, by row)")
@@ -149,6 +151,7 @@ func (r *report) write(o options) error {
 		{o.textFile, func(f *os.File) error { return r.writeText(f) }},
 		{o.jsonFile, func(f *os.File) error { return r.writeJSON(f) }},
 		{o.svgFile, func(f *os.File) error { return r.writeSVG(f) }},
+		{o.growthFile, func(f *os.File) error { return r.writeGrowthSVG(f) }},
 	}
 	for _, x := range outputs {
 		if x.file == "" {

@@ -32,6 +32,7 @@ func row7(ctx context.Context, l *lab, o options, rep *report) error {
 		{"search name/*", first.prefix, last.prefix, growth},
 		{"package search over 500", first.package_, last.package_, growth},
 		{"upload time", first.upload, last.upload, growth},
+		{"fill and eviction time", first.evict, last.evict, growth},
 	} {
 		raw := map[string]float64{}
 		for i, m := range measured {
@@ -41,6 +42,23 @@ func row7(ctx context.Context, l *lab, o options, rep *report) error {
 			raw[fmt.Sprintf("%d refs: start s", sizes[i])] = m.start
 		}
 		rep.add(result{Row: "7", Work: q.what, Ratio: fmt.Sprintf("at %d references ÷ at %d", sizes[len(sizes)-1], sizes[0]), Value: q.b / q.a, Goal: q.goal, AtMost: true, Raw: raw})
+	}
+	for _, q := range []struct {
+		what string
+		of   func(sized) float64
+	}{
+		{"warm answer", func(m sized) float64 { return 1 / m.latest }},
+		{"search name/*", func(m sized) float64 { return m.prefix }},
+		{"search *mid*", func(m sized) float64 { return m.middle }},
+		{"package search over 500", func(m sized) float64 { return m.package_ }},
+		{"upload", func(m sized) float64 { return m.upload }},
+		{"fill and eviction", func(m sized) float64 { return m.evict }},
+	} {
+		c := curve{What: q.what, Sizes: sizes}
+		for _, m := range measured {
+			c.Times = append(c.Times, q.of(m)/q.of(first))
+		}
+		rep.Growth = append(rep.Growth, c)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -60,7 +61,7 @@ func clientRow(ctx context.Context, l *lab, rep *report, c client, packages, rou
 		if err != nil {
 			return err
 		}
-		var straight, cold, warm series
+		var straight, cold, warm, asked series
 		for range rounds {
 			t, err := c.install(ctx, l, relay.url(), packages)
 			if err != nil {
@@ -81,11 +82,22 @@ func clientRow(ctx context.Context, l *lab, rep *report, c client, packages, rou
 					return err
 				}
 				*s = append(*s, t)
+				n, err := upstreamAnswers(ctx, p.URL)
+				if err != nil {
+					p.Stop()
+					return err
+				}
+				asked = append(asked, n)
 			}
 			p.Stop()
 		}
 		relay.Close()
 		work := fmt.Sprintf("%s, %d packages, %d ms round trip", c.name, packages, delay.Milliseconds())
+		n := len(asked)
+		rep.add(
+			result{Row: "9", Work: work, Ratio: "requests upstream, cold", Value: asked[n-2]},
+			result{Row: "9", Work: work, Ratio: "requests upstream, warm", Value: asked[n-1] - asked[n-2]},
+		)
 		raw := map[string]float64{"straight s": straight.median(), "cold s": cold.median(), "warm s": warm.median()}
 		rep.add(result{Row: "9", Work: work, Ratio: "cold ÷ straight", Value: cold.median() / straight.median(), Goal: 1.15, AtMost: true, Spread: cold.spread(), Raw: raw})
 		if delay == 0 {
@@ -195,4 +207,22 @@ func (c client) install(ctx context.Context, l *lab, url string, packages int) (
 		return 0, err
 	}
 	return seconds(func() error { return c.conan(ctx, home, home, "install", ".") })
+}
+
+// upstreamAnswers is how many answers of upstream the server has counted.
+func upstreamAnswers(ctx context.Context, base string) (total float64, err error) {
+	_, _, body, err := get(ctx, base+"/metrics")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(body)) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), "} "); ok && strings.HasPrefix(name, "conanproxy_upstream_answers_total{") {
+			n, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				return 0, err
+			}
+			total += n
+		}
+	}
+	return total, nil
 }
