@@ -176,7 +176,7 @@ func (r *report) writeGrowthSVG(w io.Writer) error {
 		return strings.Join(points, " ")
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="11">`+"\n", left+width+220, top+height+40)
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="11">`+"\n", left+width+260, top+height+40)
 	fmt.Fprintf(&b, `<rect width="100%%" height="100%%" fill="#fff"/><text x="10" y="18" font-size="13">Time by the number of references, as multiples of that with %d</text>`+"\n", sizes[0])
 	for times := low; times <= high; times *= 2 {
 		fmt.Fprintf(&b, `<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" stroke="#ddd"/><text x="%d" y="%.1f" text-anchor="end">%g ×</text>`+"\n", left, left+width, y(times), y(times), left-6, y(times)+4, times)
