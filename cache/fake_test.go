@@ -359,13 +359,14 @@ func (b *bench) end(t testing.TB) {
 	}
 }
 
-// read opens a file and reads all of it.
+// read opens a file, reads all of it, and waits until it is stored.
 func (b *bench) read(t testing.TB, rev conan.Revision, name string) []byte {
 	t.Helper()
 	got, err := readAll(context.Background(), b.Cache, rev, name)
 	if err != nil {
 		t.Fatalf("read %s of %s: %v", name, rev, err)
 	}
+	b.settle()
 	return got
 }
 
@@ -395,4 +396,16 @@ func traced(t testing.TB, question func(ctx context.Context) error) (conan.Origi
 		return conan.Origin{}, err
 	}
 	return origins[0], err
+}
+
+// settle waits until no fill is under way.
+func (b *bench) settle() {
+	under := func() int {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return len(b.fills)
+	}
+	for under() > 0 {
+		time.Sleep(time.Millisecond)
+	}
 }

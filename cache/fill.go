@@ -16,7 +16,8 @@ import (
 )
 
 const (
-	// followFrom is the size from which a file is handed out while it arrives; smaller ones are verified first.
+	// followFrom is the size from which a file is handed out while it arrives; smaller ones are verified first, and
+	// handed out from memory while they are being stored.
 	followFrom = 1 << 20
 	// tail is how much of a followed file is held back until all of it is verified.
 	tail = 64 << 10
@@ -55,8 +56,10 @@ type fill struct {
 	alone    *time.Timer // runs while nobody watches
 	info     conan.FileInfo
 	w        blob.Writer // nil until upstream began to send
+	follows  bool        // it is large, and handed out while it arrives
 	wrote    int64       // bytes that arrived
-	checked  bool        // all of them arrived and are right; storing them may take a while
+	small    []byte      // of them, as long as they are fewer than followFrom
+	checked  bool        // all of them arrived and are right, info is complete; storing them may take a while
 	ended    bool
 	err      error // why it ended; nil: info is complete, and stored
 }
@@ -268,11 +271,20 @@ func (f *fill) through(ctx context.Context, w blob.Writer, in *incoming, room *r
 	if err != nil {
 		return err
 	}
-	f.mu.Lock()
-	f.checked = true
-	f.broadcast()
-	f.mu.Unlock()
+	f.right(sums)
 	return f.commit(context.WithoutCancel(ctx), w, facts)
+}
+
+// right tells the clients that all bytes are there and verified.
+func (f *fill) right(s blob.Sums) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.info, f.checked = f.infoOf(s), true
+	f.broadcast()
+}
+
+func (f *fill) infoOf(s blob.Sums) conan.FileInfo {
+	return conan.FileInfo{Name: f.key.name, Size: s.Size, MD5: s.MD5, SHA1: s.SHA1, SHA256: string(s.SHA256)}
 }
 
 // heldMeanwhile ends the fill if an earlier one stored the file after our client looked.
@@ -297,7 +309,7 @@ func (f *fill) heldMeanwhile(ctx context.Context) (bool, error) {
 func (f *fill) begin(w blob.Writer, info conan.FileInfo) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.w, f.info = w, info
+	f.w, f.info, f.follows = w, info, info.Size >= followFrom
 	f.broadcast()
 }
 
@@ -317,7 +329,7 @@ func (f *fill) copy(ctx context.Context, w blob.Writer, in *incoming, room *rese
 			}
 			room.wrote(int64(n))
 			bytes.Add(float64(n))
-			f.advance(int64(n))
+			f.advance(buf[:n])
 			in.check.Write(buf[:n])
 		}
 		if err == io.EOF {
@@ -329,10 +341,15 @@ func (f *fill) copy(ctx context.Context, w blob.Writer, in *incoming, room *rese
 	}
 }
 
-func (f *fill) advance(n int64) {
+func (f *fill) advance(b []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.wrote += n
+	f.wrote += int64(len(b))
+	if f.wrote < followFrom {
+		f.small = append(f.small, b...)
+	} else {
+		f.small = nil
+	}
 	f.broadcast()
 }
 
@@ -341,7 +358,7 @@ func (f *fill) commit(ctx context.Context, w blob.Writer, facts facts) error {
 	c, rev, name := f.c, f.key.rev, f.key.name
 	var info conan.FileInfo
 	err := w.Commit(ctx, func(s blob.Sums) error {
-		info = conan.FileInfo{Name: name, Size: s.Size, MD5: s.MD5, SHA1: s.SHA1, SHA256: string(s.SHA256)}
+		info = f.infoOf(s)
 		return c.o.Index.PutRevision(ctx, c.o.Member, rev, index.PutOptions{
 			Time: c.publication(ctx, rev, facts.manifest), Info: facts.info, Files: []conan.FileInfo{info},
 		})
@@ -353,9 +370,6 @@ func (f *fill) commit(ctx context.Context, w blob.Writer, facts facts) error {
 	if conan.IsMetadata(name) {
 		store(ctx, c, bytesQuestion(rev, name), document[string]{Value: info.SHA256, Fetched: c.o.Now().UTC()})
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.info = info
 	return nil
 }
 

@@ -459,6 +459,52 @@ func TestUnknownSize(t *testing.T) {
 	}
 }
 
+// heldBack is a store that makes nothing durable until it is let.
+type heldBack struct {
+	blob.Store
+	let chan struct{}
+}
+
+func (s heldBack) Create(ctx context.Context) (blob.Writer, error) {
+	w, err := s.Store.Create(ctx)
+	return heldBackWriter{w, s.let}, err
+}
+
+type heldBackWriter struct {
+	blob.Writer
+	let chan struct{}
+}
+
+func (w heldBackWriter) Commit(ctx context.Context, record func(blob.Sums) error) error {
+	<-w.let
+	return w.Writer.Commit(ctx, record)
+}
+
+// A small file is handed out when it is verified; nobody waits for the disk.
+func TestSmallFileIsNotWaitedFor(t *testing.T) {
+	up := newFake()
+	recipe := up.addRecipe(t, "zlib/1.3", "one", 100)
+	let := make(chan struct{})
+	b := newBench(t, up, func(o *Options, _ *QuotaOptions) { o.Blobs = heldBack{o.Blobs, let} })
+	defer b.end(t)
+	for range 2 {
+		f, err := b.Open(context.Background(), recipe, conan.ManifestFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(f)
+		if want := up.files[recipe][conan.ManifestFile]; err != nil || !bytes.Equal(got, want) || !f.Verified() || f.MD5 != md5Of(want) {
+			t.Errorf("%q, %v, %+v", got, err, f.FileInfo)
+		}
+		f.Close()
+	}
+	close(let)
+	b.read(t, recipe, conan.ManifestFile)
+	if n := up.times("open"); n != 1 {
+		t.Errorf("upstream sent it %d times", n)
+	}
+}
+
 // A row whose bytes are gone or cut short is healed by fetching them again.
 func TestHeal(t *testing.T) {
 	for name, damage := range map[string]func(path string) error{
@@ -471,6 +517,7 @@ func TestHeal(t *testing.T) {
 			recipe := up.addRecipe(t, "zlib/1.3", "one", 100)
 			b := newBench(t, up, nil)
 			defer b.end(t)
+			b.read(t, recipe, conan.RecipeFile)
 			f, err := b.Open(context.Background(), recipe, conan.RecipeFile)
 			if err != nil {
 				t.Fatal(err)

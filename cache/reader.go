@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -13,7 +14,7 @@ import (
 // The client has left if it fails.
 func (f *fill) open(ctx context.Context) (*conan.File, error) {
 	f.mu.Lock()
-	for !f.ended && (f.w == nil || f.info.Size < followFrom) {
+	for !f.ended && !f.follows && (!f.checked || f.info.Size >= followFrom) {
 		if err := f.await(ctx, nil); err != nil {
 			f.mu.Unlock()
 			f.leave()
@@ -21,7 +22,12 @@ func (f *fill) open(ctx context.Context) (*conan.File, error) {
 		}
 	}
 	info, ended, w := f.info, f.ended, f.w
+	inMemory := f.checked && info.Size < followFrom
 	f.mu.Unlock()
+	if inMemory {
+		f.leave()
+		return verified(info, memoryFile{bytes.NewReader(f.small)}), nil
+	}
 	if ended {
 		defer f.leave()
 		return f.stored(ctx)
@@ -30,6 +36,12 @@ func (f *fill) open(ctx context.Context) (*conan.File, error) {
 	r := &follower{f: f, ctx: ctx, closed: make(chan struct{})}
 	return &conan.File{FileInfo: info, ReadCloser: r, Wait: f.wait}, nil
 }
+
+// memoryFile is a small file that is verified and perhaps not stored yet.
+type memoryFile struct{ *bytes.Reader }
+
+// Close implements io.Closer.
+func (memoryFile) Close() error { return nil }
 
 // wait is File.Wait: it blocks until the fill ended. The follower that it belongs to keeps the fill alive.
 func (f *fill) wait(ctx context.Context) (*conan.File, error) {
