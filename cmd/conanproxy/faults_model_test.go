@@ -34,6 +34,7 @@ const (
 type place struct {
 	t      *testing.T
 	p      *parts
+	counts *prometheus.Registry
 	origin *conantest.Server
 	dirs   string
 	dir    string
@@ -55,7 +56,8 @@ func (l *place) open() {
 	up := cfg.Upstreams[0]
 	up.Name, up.URL, up.Clients, up.Protocol = "origin", l.origin.URL, "any", "v2"
 	cfg.Upstreams = []config.Upstream{up}
-	p, err := openStore(l.t.Context(), cfg, zap.NewNop(), prometheus.NewRegistry())
+	l.counts = prometheus.NewRegistry()
+	p, err := openStore(l.t.Context(), cfg, zap.NewNop(), l.counts)
 	if err == nil {
 		_, err = p.views(cfg, p.members)
 	}
@@ -64,6 +66,28 @@ func (l *place) open() {
 		l.t.Fatal(err)
 	}
 	l.p = p
+}
+
+// settle waits until what was fetched is stored: its readers do not.
+func (l *place) settle() error {
+	for {
+		families, err := l.counts.Gather()
+		if err != nil {
+			return err
+		}
+		under := 0.0
+		for _, f := range families {
+			if f.GetName() == "conanproxy_cache_fills_in_flight" {
+				for _, m := range f.GetMetric() {
+					under += m.GetGauge().GetValue()
+				}
+			}
+		}
+		if under == 0 {
+			return nil
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // crash goes on with what is on disk at this moment: nothing is flushed, closed or tidied.
@@ -181,6 +205,9 @@ func (w *world) fetch(t *rapid.T) {
 	got, err := read(w.p.members[0].cache, set.Revision, name)
 	if err != nil || !bytes.Equal(got, set.Files[name]) {
 		t.Fatalf("%s of %s: %d bytes, %v", name, set.Revision, len(got), err)
+	}
+	if err := w.settle(); err != nil {
+		t.Fatal(err)
 	}
 }
 
