@@ -53,28 +53,31 @@ func v1Files(ctx context.Context, reader Reader, rev conan.Revision) (conan.Revi
 
 // v1Digest gives the URL of the manifest, and of nothing else: clients fetch whatever is listed.
 func (s *Server) v1Digest(r *request) error {
-	return s.v1URLs(r, func(f conan.FileInfo) bool { return f.Name == conan.ManifestFile })
+	return s.v1URLs(r, false)
 }
 
 // v1DownloadURLs gives the URLs of all files.
 func (s *Server) v1DownloadURLs(r *request) error {
-	return s.v1URLs(r, func(conan.FileInfo) bool { return true })
+	return s.v1URLs(r, true)
 }
 
-// v1URLs gives URLs that pin the revision, signed unless everybody may read them.
-func (s *Server) v1URLs(r *request, wanted func(conan.FileInfo) bool) error {
+// v1URLs gives URLs that pin the revision, signed unless everybody may read them: of all files, or of the manifest.
+func (s *Server) v1URLs(r *request, all bool) error {
 	rev, err := s.readable(r)
 	if err != nil {
 		return err
 	}
 	render := func(ctx context.Context) (any, error) {
+		if all && !rev.IsPackage() { // those of a package are asked for by commands that only look, too
+			ctx = conan.WithDownload(ctx)
+		}
 		pinned, files, err := v1Files(ctx, r.reader(), rev)
 		if err != nil {
 			return nil, err
 		}
 		urls := make(map[string]string, len(files))
 		for _, f := range files {
-			if !wanted(f) {
+			if !all && f.Name != conan.ManifestFile {
 				continue
 			}
 			if urls[f.Name], err = s.downloadURL(r, pinned, f.Name); err != nil {

@@ -72,7 +72,7 @@ func (s *Server) v2Files(r *request) error {
 		return err
 	}
 	return s.keptJSON(r, func(ctx context.Context) (any, error) {
-		files, err := r.reader().Snapshot(ctx, rev)
+		files, err := r.reader().Snapshot(conan.WithDownload(ctx), rev)
 		if err != nil {
 			return nil, err
 		}

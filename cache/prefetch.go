@@ -1,0 +1,52 @@
+package cache
+
+import (
+	"strings"
+
+	"conanproxy/internal/conan"
+)
+
+// prefetch begins with the files that a client asks for one after the other once it has the list, so that the round trips
+// to upstream overlap: all but sources, which only builds need, and metadata. It takes no turn that somebody else may
+// need: there have to be enough of them.
+func (c *Cache) prefetch(rev conan.Revision, list conan.Snapshot) {
+	var wanted conan.Snapshot
+	for _, f := range list {
+		if !mayChange(rev, f.Name) && !strings.HasPrefix(f.Name, conan.SourcesPrefix) {
+			wanted = append(wanted, f)
+		}
+	}
+	c.mu.Lock()
+	busy := len(c.fills)
+	c.mu.Unlock()
+	if busy+len(wanted) > c.o.MaxFills {
+		return
+	}
+	for _, f := range wanted {
+		if !c.begin() {
+			return
+		}
+		go func() {
+			defer c.running.Done()
+			c.start(rev, f)
+		}()
+	}
+}
+
+// start begins a fill for a client that is about to come: a large file waits for it as long as for one that left.
+func (c *Cache) start(rev conan.Revision, want conan.FileInfo) {
+	held, err := c.openHeld(c.ctx, rev, want.Name)
+	if err != nil || held != nil || c.isMissing(rev, want.Name) {
+		if held != nil {
+			held.Close()
+		}
+		return
+	}
+	f, err := c.join(rev, want)
+	if err != nil {
+		return
+	}
+	if file, err := f.open(c.ctx); err == nil {
+		file.Close()
+	}
+}
