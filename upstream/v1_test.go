@@ -337,6 +337,41 @@ func TestV1Open(t *testing.T) {
 	})
 }
 
+// Files that are opened at the same time share the question where they are.
+func TestV1OpensShareURLs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, recipe, _ := zlibServer()
+		r, f := newV1(t, s)
+		rev := conan.Revision{Ref: mustRef(t, "zlib/1.3"), RRev: summaryOf(recipe)}
+		var all sync.WaitGroup
+		for name, content := range s.folders[v1Recipe] {
+			if name == conan.ManifestFile {
+				continue
+			}
+			all.Go(func() {
+				file, err := r.Open(t.Context(), rev, name)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if got, err := readAll(t, file); got != content || err != nil {
+					t.Errorf("%s: read %q, %v", name, got, err)
+				}
+			})
+		}
+		all.Wait()
+		asked := 0
+		for _, question := range f.asked() {
+			if strings.HasSuffix(question, "/download_urls") {
+				asked++
+			}
+		}
+		if asked != 1 {
+			t.Errorf("asked %d times where the files are: %q", asked, f.asked())
+		}
+	})
+}
+
 // Signed URLs that have expired are asked for again, once, and only if they are old.
 func TestV1ExpiredURLs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
