@@ -11,6 +11,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -125,18 +126,22 @@ func run(ctx context.Context, o options) error {
 	for _, id := range strings.FieldsFunc(o.rows, func(r rune) bool { return r == ',' }) {
 		wanted[id] = true
 	}
+	var failed error // a row that fails takes no other with it
 	for _, r := range allRows() {
+		if ctx.Err() != nil {
+			break
+		}
 		if len(wanted) > 0 && !wanted[r.id] {
 			continue
 		}
 		begin := time.Now()
 		fmt.Fprintf(os.Stderr, "bench: row %s, %s …\n", r.id, r.what)
 		if err := r.run(ctx, l, o, rep); err != nil {
-			return fmt.Errorf("row %s (%s): %w", r.id, r.what, err)
+			failed = errors.Join(failed, fmt.Errorf("row %s (%s): %w", r.id, r.what, err))
 		}
 		fmt.Fprintf(os.Stderr, "bench: row %s took %s\n", r.id, time.Since(begin).Round(time.Second))
 	}
-	return rep.write(o)
+	return errors.Join(failed, ctx.Err(), rep.write(o))
 }
 
 // write prints the table and writes the files that were asked for.
