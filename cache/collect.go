@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sort"
 
 	"conanproxy/internal/blob"
 	"conanproxy/internal/index"
@@ -42,9 +43,11 @@ func (q *Quota) Collect(ctx context.Context, dry bool) (Collected, error) {
 			return sum, err
 		}
 		if dry {
-			for _, c := range cold {
-				sum.Bytes += c.Frees
+			frees, err := q.o.Index.Frees(ctx, rowIDs(cold))
+			if err != nil {
+				return sum, err
 			}
+			sum.Bytes += frees
 			sum.Revisions, sum.Over = len(cold), max(0, q.over(u)-sum.Bytes)
 			return sum, nil
 		}
@@ -66,16 +69,27 @@ func (q *Quota) coldest(ctx context.Context, bytes int64) ([]index.Cold, error) 
 		if err != nil {
 			return nil, err
 		}
-		left := bytes
-		for i, c := range cold {
-			if left -= c.Frees; left <= 0 {
-				return cold[:i+1], nil
-			}
-		}
-		if len(cold) < limit {
-			return cold, nil
+		enough, err := q.enough(ctx, cold, bytes)
+		if err != nil || len(enough) < limit {
+			return enough, err
 		}
 	}
+}
+
+// enough is the shortest beginning of cold that frees so many bytes, or all of it. What several revisions share is free
+// when the last of them goes.
+func (q *Quota) enough(ctx context.Context, cold []index.Cold, bytes int64) ([]index.Cold, error) {
+	if len(cold) > 0 && cold[0].Frees >= bytes {
+		return cold[:1], nil
+	}
+	var failed error
+	ids := rowIDs(cold)
+	n := sort.Search(len(cold), func(i int) bool {
+		frees, err := q.o.Index.Frees(ctx, ids[:i+1])
+		failed = errors.Join(failed, err)
+		return err != nil || frees >= bytes
+	})
+	return cold[:min(n+1, len(cold))], failed
 }
 
 func rowIDs(cold []index.Cold) []int64 {

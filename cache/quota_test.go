@@ -471,3 +471,26 @@ func TestOptions(t *testing.T) {
 	}
 	c.Close()
 }
+
+// A dry run counts bytes that several revisions share as the run does: once, and only if all of them go.
+func TestCollectCountsSharedBytes(t *testing.T) {
+	ctx := context.Background()
+	b := newBench(t, newFake(), func(_ *Options, q *QuotaOptions) { q.MaxSize = 1000 })
+	defer b.end(t)
+	at := func(s int64) time.Time { return time.Unix(s, 0) }
+	b.put(t, "center", 1, 300, at(10))
+	b.put(t, "gone", 1, 300, at(20)) // the same bytes
+	b.put(t, "center", 2, 200, at(30))
+	b.put(t, "center", 3, 800, at(40))
+	plan, err := b.quota.Collect(ctx, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, err := b.quota.Collect(ctx, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plan.Revisions != done.Revisions || plan.Bytes != done.Bytes || done.Revisions != 2 || done.Bytes != 300 || done.Over != 0 {
+		t.Errorf("the dry run said %+v, the run %+v", plan, done)
+	}
+}

@@ -145,19 +145,14 @@ func (q *Quota) evict(ctx context.Context, need func(usage) int64) (bool, error)
 	if err != nil {
 		return false, err
 	}
-	var ids []int64
-	for _, c := range cold {
-		if left <= 0 {
-			break
-		}
-		ids = append(ids, c.RowID)
-		left -= c.Frees
-	}
-	if err := q.o.Index.RemoveRevisions(ctx, ids, nil); err != nil {
+	if cold, err = q.enough(ctx, cold, left); err != nil {
 		return false, err
 	}
-	q.evicted(cold[:len(ids)])
-	return len(ids) > 0, q.unlink(ctx)
+	if err := q.o.Index.RemoveRevisions(ctx, rowIDs(cold), nil); err != nil {
+		return false, err
+	}
+	q.evicted(cold)
+	return len(cold) > 0, q.unlink(ctx)
 }
 
 // evicted tells the caches and counts.

@@ -3,6 +3,7 @@ package index
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -90,4 +91,17 @@ func (db *DB) Coldest(ctx context.Context, limit int) ([]Cold, error) {
 		out = append(out, c)
 	}
 	return out, rows.Err()
+}
+
+// Frees is the size of the blobs that nothing names but these revisions of caches.
+func (db *DB) Frees(ctx context.Context, ids []int64) (bytes int64, err error) {
+	list, err := json.Marshal(ids)
+	if err == nil {
+		err = db.read.QueryRowContext(ctx, `SELECT COALESCE(SUM(size), 0) FROM (SELECT b.size FROM files x JOIN blobs b ON b.sha256 = x.sha256
+			WHERE x.revision_id IN (SELECT value FROM json_each($1)) AND b.kept = 0 GROUP BY b.sha256 HAVING COUNT(*) = b.cached)`, string(list)).Scan(&bytes)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("count what revisions free: %w", err)
+	}
+	return bytes, nil
 }

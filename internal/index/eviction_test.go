@@ -201,3 +201,24 @@ func TestCachedBytesProperty(t *testing.T) {
 		}
 	})
 }
+
+// What several revisions share is free when all of them go.
+func TestFrees(t *testing.T) {
+	db := openForTest(t, t.TempDir())
+	shared, own, kept := testFile("conaninfo.txt", 1, 20), testFile("conanmanifest.txt", 2, 300), testFile("conanfile.py", 3, 4000)
+	put(t, db, "center", testRevision(1), 1, shared, own, kept)
+	put(t, db, "center", testRevision(2), 2, shared)
+	put(t, db, LocalMember, testRevision(3), 3, kept)
+	var ids []int64
+	for i := range 2 {
+		ids = append(ids, find(t, db, "center", testRevision(i+1)).RowID)
+	}
+	for _, tt := range []struct {
+		ids  []int64
+		want int64
+	}{{nil, 0}, {ids[:1], 300}, {ids[1:], 0}, {ids, 320}} {
+		if got, err := db.Frees(t.Context(), tt.ids); got != tt.want || err != nil {
+			t.Errorf("Frees(%v) = %d, %v, want %d", tt.ids, got, err, tt.want)
+		}
+	}
+}

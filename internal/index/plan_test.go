@@ -37,6 +37,7 @@ func TestPlans(t *testing.T) {
 		"Garbage":          func() error { _, err := db.Garbage(ctx, 10); return err },
 		"Blobs":            func() error { _, err := db.Blobs(ctx, "", 10); return err },
 		"Coldest":          func() error { _, err := db.Coldest(ctx, 10); return err },
+		"Frees":            func() error { _, err := db.Frees(ctx, []int64{1}); return err },
 		"StageExists":      func() error { _, err := db.StageExists(ctx, "s"); return err },
 		"OldDocuments":     func() error { _, err := db.OldDocuments(ctx, "center", "list", time.Now(), "", 10); return err },
 		"SurplusDocuments": func() error { _, err := db.SurplusDocuments(ctx, "center", "list", 1, 10); return err },
@@ -130,6 +131,7 @@ func (s *statements) texts() []string {
 var mayScan = regexp.MustCompile(`^SCAN (` +
 	`CONSTANT ROW|` + // no table at all
 	`cached_bytes|` + // one row
+	`\(subquery-\d+\)|` + // what another step found
 	`garbage|` + // in order, up to a limit
 	`json_each VIRTUAL TABLE INDEX 1:|` + // the argument
 	`stages|` + // uploads under way; not asked for by requests that read
