@@ -498,7 +498,17 @@ func TestSmallFileIsNotWaitedFor(t *testing.T) {
 		}
 		f.Close()
 	}
+	stored := make(chan error)
+	go func() { stored <- b.Store(context.Background(), recipe, conan.ManifestFile) }()
+	select {
+	case err := <-stored:
+		t.Errorf("Store returned %v before the file was durable", err)
+	case <-time.After(50 * time.Millisecond):
+	}
 	close(let)
+	if err := <-stored; err != nil {
+		t.Error(err)
+	}
 	b.read(t, recipe, conan.ManifestFile)
 	if n := up.times("open"); n != 1 {
 		t.Errorf("upstream sent it %d times", n)

@@ -118,6 +118,29 @@ func bytesQuestion(rev conan.Revision, name string) question[string] {
 	return question[string]{kind: kindBytes, key: rev.String() + "/" + name, about: rev}
 }
 
+// Store has a file fetched unless it is held. When it returns nil the file is durable here, unless there is no room for it.
+func (c *Cache) Store(ctx context.Context, rev conan.Revision, name string) error {
+	file, err := c.Open(ctx, rev, name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	c.mu.Lock()
+	f := c.fills[fillKey{rev, name}]
+	c.mu.Unlock()
+	if f == nil {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for !f.ended {
+		if err := f.await(ctx, nil); err != nil {
+			return err
+		}
+	}
+	return f.err
+}
+
 // fetch gets a file that is listed but not held.
 func (c *Cache) fetch(ctx context.Context, rev conan.Revision, want conan.FileInfo) (*conan.File, error) {
 	const tries = 3

@@ -172,27 +172,11 @@ func (p *parts) fetch(ctx context.Context, f index.FileRow) error {
 		if f.Member != index.LocalMember && f.Member != m.config.Name {
 			continue
 		}
-		if err = fetchFrom(ctx, m.cache, f); err == nil {
+		if err = m.cache.Store(ctx, f.Revision, f.Name); err == nil {
 			return nil
 		}
 	}
 	return err
-}
-
-func fetchFrom(ctx context.Context, source conan.Source, f index.FileRow) error {
-	file, err := source.Open(ctx, f.Revision, f.Name)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	if file.Verified() {
-		return nil
-	}
-	whole, err := file.Wait(ctx)
-	if err != nil {
-		return err
-	}
-	return whole.Close()
 }
 
 // openMembers makes a cache over each configured upstream. Members of old whose configuration is the same are kept.
