@@ -277,8 +277,9 @@ func v1UpstreamWrongBytes(t *testing.T, w *v1World) {
 		name string
 	}{{recipe, conan.RecipeFile}, {recipe, "conan_sources.tgz"}, {pkg, "conan_package.tgz"}, {pkg, conan.InfoFile}} {
 		t.Run(tt.name, func(t *testing.T) {
-			urls := w.front.urls1(t, "", nobody, tt.set.Revision)
+			// Before the URLs are asked for: files of a recipe are fetched from then on.
 			end := up.Fault(conantest.Fault{Route: "GET */" + tt.name + "*", Flip: conantest.At(int64(len(tt.set.Files[tt.name]) / 2))})
+			urls := w.front.urls1(t, "", nobody, tt.set.Revision)
 			flipped := bytes.Clone(tt.set.Files[tt.name])
 			flipped[len(flipped)/2] ^= 0x40
 			r, err := w.front.try(t, http.MethodGet, urls[tt.name])
