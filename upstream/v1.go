@@ -107,15 +107,16 @@ func (v v1) vanished(ctx context.Context, rev conan.Revision, name string) error
 	return nonsense("lists " + name + " but does not serve it")
 }
 
-// place is where a file is by the hints, which are asked for again when they are old or do not work.
+// place is where a file is by the hints, which are asked for again when they are old or do not work, unless they were
+// asked for meanwhile.
 func (v v1) place(f folder, name string) place {
+	begin := v.now()
 	return func(ctx context.Context, again bool) (*url.URL, error) {
 		h, ok := v.known.hints.Get(f)
-		age := v.now().Sub(h.askedAt)
-		if again && ok && age < hintIsFresh {
+		if again && ok && !h.askedAt.Before(begin) {
 			return nil, errNotThere
 		}
-		if again || !ok || age >= folderMemory {
+		if again || !ok || v.now().Sub(h.askedAt) >= folderMemory {
 			var err error
 			if h, err = v.askHints(ctx, f); err != nil {
 				return nil, err

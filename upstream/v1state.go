@@ -19,7 +19,6 @@ const (
 	keepManifest  = 16 << 10        // larger ones are fetched again when they are opened
 	recipeMemory  = time.Minute     // how long a recipe is taken to be the current one, for its packages
 	folderMemory  = 5 * time.Minute // how long md5 sums and file URLs are used without asking again
-	hintIsFresh   = 10 * time.Second
 	listingTries  = 3
 	listingChange = 500 * time.Millisecond // pause when a folder changed while it was read
 )
