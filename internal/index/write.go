@@ -74,18 +74,16 @@ func (db *DB) commit(batch []*write) {
 	for i, w := range batch {
 		results[i] = w.run(tx)
 	}
-	err = sqlTx.Commit()
+	if err = sqlTx.Commit(); err == nil {
+		for _, query := range tx.missing {
+			_, _ = db.write.prepare(context.Background(), query) // without it the text runs as it is
+		}
+	}
 	for i, w := range batch {
 		if err != nil && results[i] == nil {
 			results[i] = fmt.Errorf("commit: %w", err)
 		}
 		w.done <- results[i]
-	}
-	if err != nil {
-		return // the transaction still has the connection
-	}
-	for _, query := range tx.missing {
-		_, _ = db.write.prepare(context.Background(), query) // without it the text runs as it is
 	}
 }
 
