@@ -58,7 +58,7 @@ type fill struct {
 	w        blob.Writer // nil until upstream began to send
 	follows  bool        // it is large, and handed out while it arrives
 	wrote    int64       // bytes that arrived
-	small    []byte      // of them, as long as they are fewer than followFrom
+	small    []byte      // of them, unless the file is followed or turns out to be as large
 	checked  bool        // all of them arrived and are right, info is complete; storing them may take a while
 	ended    bool
 	err      error // why it ended; nil: info is complete, and stored
@@ -345,7 +345,7 @@ func (f *fill) advance(b []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.wrote += int64(len(b))
-	if f.wrote < followFrom {
+	if !f.follows && f.wrote < followFrom {
 		f.small = append(f.small, b...)
 	} else {
 		f.small = nil

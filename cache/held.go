@@ -38,6 +38,15 @@ func (c *Cache) held(ctx context.Context, rev conan.Revision) (*heldRevision, er
 	return held, nil
 }
 
+// has tells whether a file is among what is held; a nil h holds nothing.
+func (h *heldRevision) has(name string) bool {
+	if h == nil {
+		return false
+	}
+	_, ok := h.Files.Find(name)
+	return ok
+}
+
 // forgetHeld is called after rows of a revision came or went.
 func (c *Cache) forgetHeld(rev conan.Revision) {
 	c.hot.forget(rev.String())

@@ -118,7 +118,7 @@ func bytesQuestion(rev conan.Revision, name string) question[string] {
 	return question[string]{kind: kindBytes, key: rev.String() + "/" + name, about: rev}
 }
 
-// Store has a file fetched unless it is held. When it returns nil the file is durable here, unless there is no room for it.
+// Store has a file fetched unless it is held. When it returns nil the file is durable here.
 func (c *Cache) Store(ctx context.Context, rev conan.Revision, name string) error {
 	file, err := c.Open(ctx, rev, name)
 	if err != nil {
@@ -128,17 +128,19 @@ func (c *Cache) Store(ctx context.Context, rev conan.Revision, name string) erro
 	c.mu.Lock()
 	f := c.fills[fillKey{rev, name}]
 	c.mu.Unlock()
-	if f == nil {
-		return nil
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for !f.ended {
-		if err := f.await(ctx, nil); err != nil {
+	if f != nil {
+		if err := f.done(ctx); err != nil {
 			return err
 		}
 	}
-	return f.err
+	held, err := c.openHeld(ctx, rev, name)
+	if err != nil {
+		return err
+	}
+	if held == nil {
+		return c.unavailable("its answer could not be stored here")
+	}
+	return held.Close()
 }
 
 // fetch gets a file that is listed but not held.

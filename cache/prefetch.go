@@ -8,13 +8,14 @@ import (
 
 // prefetch begins with the files that a client asks for one after the other once it has the list, so that the round trips
 // to upstream overlap: all but sources, which only builds need, and metadata. It takes no turn that somebody else may
-// need: there have to be enough of them.
-func (c *Cache) prefetch(rev conan.Revision, list conan.Snapshot) {
+// need: there have to be enough of them. held, which may be nil, is what the cache has of the revision.
+func (c *Cache) prefetch(rev conan.Revision, list conan.Snapshot, held *heldRevision) {
 	var wanted conan.Snapshot
 	for _, f := range list {
-		if !mayChange(rev, f.Name) && !strings.HasPrefix(f.Name, conan.SourcesPrefix) {
-			wanted = append(wanted, f)
+		if mayChange(rev, f.Name) || strings.HasPrefix(f.Name, conan.SourcesPrefix) || held.has(f.Name) || c.isMissing(rev, f.Name) {
+			continue
 		}
+		wanted = append(wanted, f)
 	}
 	c.mu.Lock()
 	busy := len(c.fills)
@@ -35,13 +36,6 @@ func (c *Cache) prefetch(rev conan.Revision, list conan.Snapshot) {
 
 // start begins a fill for a client that is about to come: a large file waits for it as long as for one that left.
 func (c *Cache) start(rev conan.Revision, want conan.FileInfo) {
-	held, err := c.openHeld(c.ctx, rev, want.Name)
-	if err != nil || held != nil || c.isMissing(rev, want.Name) {
-		if held != nil {
-			held.Close()
-		}
-		return
-	}
 	f, err := c.join(rev, want)
 	if err != nil {
 		return

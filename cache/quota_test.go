@@ -287,6 +287,14 @@ func TestPassThrough(t *testing.T) {
 		t.Errorf("Wait: %v", err)
 	}
 	f.Close()
+	for _, r := range []struct {
+		rev  conan.Revision
+		name string
+	}{{pkg, archive}, {recipe, conan.ManifestFile}} {
+		if err := b.Store(context.Background(), r.rev, r.name); !errors.Is(err, conan.ErrUnavailable) {
+			t.Errorf("Store of %s: %v", r.name, err)
+		}
+	}
 	if n := b.onDisk(t); n != 0 {
 		t.Errorf("%d bytes are stored", n)
 	}

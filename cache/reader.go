@@ -45,19 +45,26 @@ func (memoryFile) Close() error { return nil }
 
 // wait is File.Wait: it blocks until the fill ended. The follower that it belongs to keeps the fill alive.
 func (f *fill) wait(ctx context.Context) (*conan.File, error) {
-	f.mu.Lock()
-	for !f.ended {
-		if err := f.await(ctx, nil); err != nil {
-			f.mu.Unlock()
-			return nil, err
-		}
+	if err := f.done(ctx); err != nil {
+		return nil, err
 	}
-	f.mu.Unlock()
 	file, err := f.stored(ctx)
 	if errors.Is(err, errEvicted) {
 		return f.c.fetch(ctx, f.key.rev, conan.FileInfo{Name: f.key.name, Size: -1})
 	}
 	return file, err
+}
+
+// done blocks until the fill ended, and returns why if it did not store the file.
+func (f *fill) done(ctx context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for !f.ended {
+		if err := f.await(ctx, nil); err != nil {
+			return err
+		}
+	}
+	return f.err
 }
 
 // stored opens what an ended fill stored, or returns its error.

@@ -18,12 +18,12 @@ func (c *Cache) Snapshot(ctx context.Context, rev conan.Revision) (conan.Snapsho
 	if err != nil {
 		return nil, err
 	}
-	if origin.State == conan.StateMiss && conan.DownloadFollows(ctx) {
-		c.prefetch(rev, list)
-	}
 	held, err := c.held(ctx, rev)
 	if err != nil {
 		return nil, err
+	}
+	if origin.State == conan.StateMiss && conan.DownloadFollows(ctx) {
+		c.prefetch(rev, list, held)
 	}
 	return withHeld(list, held), nil
 }

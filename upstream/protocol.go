@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/sync/singleflight"
 
 	"conanproxy/internal/conan"
 )
@@ -38,7 +37,7 @@ type detector struct {
 	v1    dialect
 	v2    dialect
 
-	group singleflight.Group
+	pings flight[dialect]
 	mu    sync.Mutex
 	known dialect
 	until time.Time // zero means no end
@@ -69,21 +68,12 @@ func (r *Remote) speak(ctx context.Context) (dialect, error) {
 	if known := d.remembered(r.now()); known != nil {
 		return known, nil
 	}
-	done := d.group.DoChan("", func() (any, error) {
+	return d.pings.do(ctx, "", r.patience(), func(ctx context.Context) (dialect, error) {
 		if known := d.remembered(r.now()); known != nil {
 			return known, nil // another flight has ended since the look above
 		}
-		detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.patience())
-		defer cancel()
-		return r.detect(detached)
+		return r.detect(ctx)
 	})
-	select {
-	case result := <-done:
-		found, _ := result.Val.(dialect)
-		return found, result.Err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
 }
 
 // detect pings and remembers what it learned.

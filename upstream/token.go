@@ -9,8 +9,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/singleflight"
 )
 
 const (
@@ -26,7 +24,7 @@ type tokens struct {
 	login          func(ctx context.Context, basic string) (authorization string, err error)
 	deadline       time.Duration // of a login, which outlives the caller that began it
 	now            func() time.Time
-	group          singleflight.Group
+	logins         flight[string]
 
 	mu      sync.Mutex
 	value   string
@@ -65,18 +63,7 @@ func (t *tokens) renew(ctx context.Context, old string) (string, error) {
 	case refused != nil:
 		return "", refused
 	}
-	done := t.group.DoChan("", func() (any, error) {
-		detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.deadline)
-		defer cancel()
-		return t.enter(detached, old)
-	})
-	select {
-	case result := <-done:
-		value, _ := result.Val.(string)
-		return value, result.Err
-	case <-ctx.Done():
-		return "", ctx.Err()
-	}
+	return t.logins.do(ctx, "", t.deadline, func(ctx context.Context) (string, error) { return t.enter(ctx, old) })
 }
 
 // enter logs in and remembers the outcome, unless somebody did it a moment ago.

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
-	"golang.org/x/sync/singleflight"
 
 	"conanproxy/internal/conan"
 )
@@ -69,7 +68,7 @@ type hints struct {
 type folders struct {
 	contents *lru.Cache[folder, content]
 	hints    *lru.Cache[folder, hints]
-	asking   singleflight.Group // for hints
+	asking   flight[hints]
 }
 
 func newFolders() (*folders, error) {
@@ -297,21 +296,12 @@ func (v v1) names(ctx context.Context, f folder) (map[string]json.RawMessage, er
 // askHints asks where the files of a folder are, once for all who want to know at a time.
 func (v v1) askHints(ctx context.Context, f folder) (hints, error) {
 	since := v.now()
-	done := v.known.asking.DoChan(f.path(), func() (any, error) {
+	return v.known.asking.do(ctx, f.path(), v.patience(), func(ctx context.Context) (hints, error) {
 		if h, ok := v.known.hints.Get(f); ok && h.askedAt.After(since) {
 			return h, nil // another flight has ended meanwhile
 		}
-		detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), v.patience())
-		defer cancel()
-		return v.fetchHints(detached, f)
+		return v.fetchHints(ctx, f)
 	})
-	select {
-	case result := <-done:
-		h, _ := result.Val.(hints)
-		return h, result.Err
-	case <-ctx.Done():
-		return hints{}, ctx.Err()
-	}
 }
 
 func (v v1) fetchHints(ctx context.Context, f folder) (hints, error) {

@@ -62,7 +62,8 @@ type Writer interface {
 	// Commit makes the blob durable (fsync, rename, fsync of the directory) and then calls record, which names the
 	// blob in the index, while the blob cannot be deleted. If record fails the blob may stay behind as an orphan
 	// and record's error is returned. Bytes that the store already holds are kept once. record may be nil; it may
-	// read the store, but must not call Commit, Keep or Delete for the same digest.
+	// read the store, but must not call Commit, Keep or Delete for the same digest. Records of one digest may run
+	// side by side.
 	Commit(ctx context.Context, record func(Sums) error) error
 
 	// Abort throws the bytes away.

@@ -104,7 +104,7 @@ func parseBase(target conan.Revision, text string) conan.Revision {
 	return base
 }
 
-// queryer is a *reader or a *transaction.
+// queryer is a reader or a *transaction.
 type queryer interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }

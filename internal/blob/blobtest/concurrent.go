@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -12,22 +13,34 @@ import (
 	"conanproxy/internal/blob"
 )
 
-// rows stands for an index that names one blob or not. Calls of record and named must not overlap.
+// rows stands for an index that names one blob or not. Calls of record may overlap each other; a call of named overlaps
+// none, of either kind.
 type rows struct {
-	inside atomic.Int32
-	mu     sync.Mutex
-	named  bool
+	calls sync.RWMutex // tried, never waited for: the store keeps the rule
+	named atomic.Bool
 }
 
-func (r *rows) change(fn func()) error {
-	if r.inside.Add(1) != 1 {
-		return errors.New("two calls for one digest overlap")
+var errOverlap = errors.New("named is called beside another call for the same digest")
+
+// record stands for record of Commit and Keep: rows take their time.
+func (r *rows) record() error {
+	if !r.calls.TryRLock() {
+		return errOverlap
 	}
-	defer r.inside.Add(-1)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	fn()
+	defer r.calls.RUnlock()
+	runtime.Gosched()
+	r.named.Store(true)
 	return nil
+}
+
+// ask stands for named of Delete.
+func (r *rows) ask() (bool, error) {
+	if !r.calls.TryLock() {
+		return false, errOverlap
+	}
+	defer r.calls.Unlock()
+	runtime.Gosched()
+	return r.named.Load(), nil
 }
 
 // testOneDigestConcurrently has many commit, keep, un-name and delete one blob: at no time may a
@@ -55,12 +68,12 @@ func testOneDigestConcurrently(t *testing.T, s blob.Store) {
 			return err
 		}
 		return w.Commit(ctx, func(blob.Sums) error {
-			return errors.Join(r.change(func() { r.named = true }), check())
+			return errors.Join(r.record(), check())
 		})
 	}
 	keep := func() error {
 		err := s.Keep(ctx, d, func() error {
-			return errors.Join(r.change(func() { r.named = true }), check())
+			return errors.Join(r.record(), check())
 		})
 		if errors.Is(err, blob.ErrNotFound) {
 			return nil
@@ -68,13 +81,8 @@ func testOneDigestConcurrently(t *testing.T, s blob.Store) {
 		return err
 	}
 	remove := func() error {
-		r.mu.Lock()
-		r.named = false
-		r.mu.Unlock()
-		_, err := s.Delete(ctx, d, func() (named bool, err error) {
-			err = r.change(func() { named = r.named })
-			return named, err
-		})
+		r.named.Store(false)
+		_, err := s.Delete(ctx, d, r.ask)
 		return err
 	}
 	open := func() error {
@@ -96,7 +104,7 @@ func testOneDigestConcurrently(t *testing.T, s blob.Store) {
 	together(t, rounds, commit, commit, keep, remove, remove, open)
 
 	_, err := s.Stat(ctx, d)
-	if r.named && err != nil {
+	if r.named.Load() && err != nil {
 		t.Errorf("the blob is named and gone: %v", err)
 	}
 }
