@@ -70,7 +70,7 @@ type chunk struct {
 }
 
 func newChunk() *chunk {
-	const size = 64 << 10
+	const size = 32 << 10
 	return &chunk{data: make([]byte, 0, size)}
 }
 

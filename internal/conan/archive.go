@@ -100,7 +100,7 @@ func (p *packedReader) Read(b []byte) (int, error) {
 
 // decompress chooses by the first bytes, which must agree with the ending of the name.
 func decompress(name string, r io.Reader) (io.ReadCloser, error) {
-	b := bufio.NewReaderSize(r, 128<<10)
+	b := bufio.NewReaderSize(r, 32<<10)
 	kind, err := compression(b)
 	if err != nil {
 		return nil, err
@@ -170,7 +170,7 @@ type lister struct {
 
 func (l *lister) list() error {
 	l.sum = md5.New()
-	l.buffer = make([]byte, 64<<10)
+	l.buffer = make([]byte, 32<<10)
 	t := tar.NewReader(l.guard)
 	for {
 		header, err := t.Next()

@@ -1,14 +1,15 @@
 package conan
 
 import (
-	"bytes"
 	"io"
 	"sync"
 )
 
 // listerBuffer is how many packed bytes an ArchiveLister holds between its writer and its
 // decompressor, so that a short pause of one does not stop the other. A hundred uploads at a time each hold that much.
-const listerBuffer = 256 << 10
+const listerBuffer = 128 << 10
+
+var listerBuffers = sync.Pool{New: func() any { return new([listerBuffer]byte) }}
 
 // ArchiveLister makes the list of an archive's members while its bytes stream by. It is an
 // io.WriteCloser that can stand in an io.MultiWriter: Write never fails, and waits only while
@@ -24,15 +25,15 @@ type ArchiveLister struct {
 
 	mu     sync.Mutex
 	change *sync.Cond
-	chunks [][]byte // written, not yet read
-	held   int      // bytes in chunks
-	closed bool     // no more will be written
-	ended  bool     // nobody reads any more
+	ring   *[listerBuffer]byte // nil once nobody reads any more
+	first  int                 // where the oldest byte lies that is not yet read
+	held   int                 // bytes that are not yet read
+	closed bool                // no more will be written
 }
 
 // NewArchiveLister starts the list of an archive of that name; see ListArchive.
 func NewArchiveLister(name string) *ArchiveLister {
-	l := &ArchiveLister{name: name, done: make(chan struct{})}
+	l := &ArchiveLister{name: name, done: make(chan struct{}), ring: listerBuffers.Get().(*[listerBuffer]byte)}
 	l.change = sync.NewCond(&l.mu)
 	go l.run()
 	return l
@@ -42,7 +43,8 @@ func (l *ArchiveLister) run() {
 	defer close(l.done)
 	l.members, l.err = ListArchive(l.name, listerReader{l})
 	l.mu.Lock()
-	l.ended, l.chunks = true, nil
+	listerBuffers.Put(l.ring)
+	l.ring = nil
 	l.change.Broadcast()
 	l.mu.Unlock()
 }
@@ -52,14 +54,14 @@ func (l *ArchiveLister) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for rest := b; len(rest) > 0; {
-		for l.held >= listerBuffer && !l.ended && !l.closed {
+		for l.held == listerBuffer && l.ring != nil && !l.closed {
 			l.change.Wait()
 		}
-		if l.ended || l.closed {
+		if l.ring == nil || l.closed {
 			break
 		}
-		n := min(len(rest), listerBuffer-l.held)
-		l.chunks = append(l.chunks, bytes.Clone(rest[:n]))
+		end := (l.first + l.held) % listerBuffer
+		n := copy(l.ring[end:min(listerBuffer, end+listerBuffer-l.held)], rest)
 		l.held += n
 		rest = rest[n:]
 		l.change.Broadcast()
@@ -92,17 +94,14 @@ func (r listerReader) Read(b []byte) (int, error) {
 	l := r.l
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for len(l.chunks) == 0 && !l.closed {
+	for l.held == 0 && !l.closed {
 		l.change.Wait()
 	}
-	if len(l.chunks) == 0 {
+	if l.held == 0 {
 		return 0, io.EOF
 	}
-	n := copy(b, l.chunks[0])
-	l.held -= n
-	if l.chunks[0] = l.chunks[0][n:]; len(l.chunks[0]) == 0 {
-		l.chunks = l.chunks[1:]
-	}
+	n := copy(b, l.ring[l.first:min(listerBuffer, l.first+l.held)])
+	l.first, l.held = (l.first+n)%listerBuffer, l.held-n
 	l.change.Broadcast()
 	return n, nil
 }
