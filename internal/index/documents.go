@@ -32,9 +32,9 @@ func (db *DB) Document(ctx context.Context, member, kind, key string) (Document,
 	return d, nil
 }
 
-// PutDocument remembers a document in place of an earlier one.
+// PutDocument remembers a document in place of an earlier one. A failure of power may take it back.
 func (db *DB) PutDocument(ctx context.Context, member, kind, key string, d Document) error {
-	err := db.update(ctx, func(ctx context.Context, tx *transaction) error {
+	err := db.remember(ctx, func(ctx context.Context, tx *transaction) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO documents (member, kind, key, body, fetched) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (member, kind, key) DO UPDATE SET body = excluded.body, fetched = excluded.fetched`,
 			member, kind, key, d.Body, d.Fetched.UnixMicro())
@@ -48,7 +48,7 @@ func (db *DB) PutDocument(ctx context.Context, member, kind, key string, d Docum
 
 // DeleteDocuments forgets documents of one kind by key; keys that are not there are no error.
 func (db *DB) DeleteDocuments(ctx context.Context, member, kind string, keys ...string) error {
-	return db.update(ctx, func(ctx context.Context, tx *transaction) error {
+	return db.remember(ctx, func(ctx context.Context, tx *transaction) error {
 		for _, key := range keys {
 			if _, err := tx.ExecContext(ctx, `DELETE FROM documents WHERE member = $1 AND kind = $2 AND key = $3`,
 				member, kind, key); err != nil {

@@ -153,9 +153,14 @@ func (db *DB) Refs(ctx context.Context, member string) ([]conan.Ref, error) {
 }
 
 // PutRevision records a revision and its files in one transaction. A revision that is there keeps its
-// files of other names and gets the given time; the blobs must be durable.
+// files of other names and gets the given time; the blobs must be durable. A failure of power may take back what a
+// cache holds, which is fetched again then, but not what the local store does.
 func (db *DB) PutRevision(ctx context.Context, member string, rev conan.Revision, o PutOptions) error {
-	return db.update(ctx, func(ctx context.Context, tx *transaction) error { return putRevision(ctx, tx, member, rev, o) })
+	write := db.remember
+	if member == LocalMember {
+		write = db.update
+	}
+	return write(ctx, func(ctx context.Context, tx *transaction) error { return putRevision(ctx, tx, member, rev, o) })
 }
 
 func putRevision(ctx context.Context, tx *transaction, member string, rev conan.Revision, o PutOptions) error {
@@ -250,7 +255,7 @@ func revisionID(ctx context.Context, tx *transaction, member string, rev conan.R
 
 // Touch sets the time of last use of a cache's revisions, by row id; rows of the local store have none.
 func (db *DB) Touch(ctx context.Context, used map[int64]time.Time) error {
-	return db.update(ctx, func(ctx context.Context, tx *transaction) error {
+	return db.remember(ctx, func(ctx context.Context, tx *transaction) error {
 		for id, t := range used {
 			if _, err := tx.ExecContext(ctx, `UPDATE revisions SET used = $1 WHERE id = $2 AND used < $3`, t.UnixMicro(), id, int64(neverCold)); err != nil {
 				return fmt.Errorf("touch: %w", err)

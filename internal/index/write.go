@@ -2,8 +2,10 @@ package index
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -12,20 +14,33 @@ type writeQueue struct {
 	mu      sync.Mutex
 	waiting []*write
 	busy    bool // somebody is committing, and will take what waits
+
+	unsynced bool // the connection commits without a sync; only for who is committing
 }
 
 // write is one caller's work; it sees the work of those before it in the same transaction, and is undone alone if it fails.
 type write struct {
-	ctx  context.Context
-	fn   func(context.Context, *transaction) error
-	done chan error
+	ctx     context.Context
+	fn      func(context.Context, *transaction) error
+	durable bool
+	done    chan error
 }
 
 // update runs fn alone or with other writes in one transaction and returns when that is durable. If fn fails its own
 // changes are undone and its error is returned. fn gets a context that does not end, since SQLite undoes a whole
 // transaction when a statement in it is interrupted; a ctx that ended before its turn is an error.
 func (db *DB) update(ctx context.Context, fn func(context.Context, *transaction) error) error {
-	w := &write{ctx: ctx, fn: fn, done: make(chan error, 1)}
+	return db.enqueue(&write{ctx: ctx, fn: fn, durable: true, done: make(chan error, 1)})
+}
+
+// remember is update for what upstream can say again: it returns when the write is committed, before the medium has it. A
+// crash of the process loses nothing; a failure of power may take back what was remembered last, in order, up to the
+// last update. So a write that bytes are removed for is never one of these.
+func (db *DB) remember(ctx context.Context, fn func(context.Context, *transaction) error) error {
+	return db.enqueue(&write{ctx: ctx, fn: fn, done: make(chan error, 1)})
+}
+
+func (db *DB) enqueue(w *write) error {
 	q := &db.queue
 	q.mu.Lock()
 	q.waiting = append(q.waiting, w)
@@ -61,7 +76,11 @@ func (db *DB) commitWaiting() {
 
 // commit runs a batch in one transaction and tells every caller how its write ended.
 func (db *DB) commit(batch []*write) {
-	sqlTx, err := db.write.db.BeginTx(context.Background(), nil)
+	err := db.syncCommits(slices.ContainsFunc(batch, func(w *write) bool { return w.durable }))
+	var sqlTx *sql.Tx
+	if err == nil {
+		sqlTx, err = db.write.db.BeginTx(context.Background(), nil)
+	}
 	if err != nil {
 		for _, w := range batch {
 			w.done <- fmt.Errorf("begin: %w", err)
@@ -85,6 +104,22 @@ func (db *DB) commit(batch []*write) {
 		}
 		w.done <- results[i]
 	}
+}
+
+// syncCommits has SQLite sync its log with each commit, or not. A new connection does.
+func (db *DB) syncCommits(on bool) error {
+	if on != db.queue.unsynced {
+		return nil
+	}
+	level := "NORMAL"
+	if on {
+		level = "FULL"
+	}
+	if _, err := db.write.db.Exec("PRAGMA synchronous = " + level); err != nil {
+		return err
+	}
+	db.queue.unsynced = !on
+	return nil
 }
 
 // run makes one write inside the transaction, so that it can be undone alone.

@@ -8,8 +8,11 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"conanproxy/internal/conan"
 )
 
 // TestWritesThatShareATransaction lets writes wait behind one that is under way, so that they share the next transaction.
@@ -99,5 +102,80 @@ func TestWritesThatShareATransaction(t *testing.T) {
 	slices.Sort(got)
 	if diff := cmp.Diff([]string{"0", "4", "8", "first"}, got); diff != "" {
 		t.Errorf("rows (-want +got):\n%s", diff)
+	}
+}
+
+// TestWhatIsSynced reads inside each write whether its commit will be synced: 2 is FULL, 1 is NORMAL.
+func TestWhatIsSynced(t *testing.T) {
+	ctx := t.Context()
+	db, err := Open(ctx, filepath.Join(t.TempDir(), "index.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	level := func(into *int) func(context.Context, *transaction) error {
+		return func(ctx context.Context, tx *transaction) error {
+			return tx.tx.QueryRowContext(ctx, `PRAGMA synchronous`).Scan(into) // a prepared one would answer what it was prepared with
+		}
+	}
+	batch := func(durable ...bool) (got []int) {
+		got = make([]int, len(durable))
+		var writes []*write
+		for i, d := range durable {
+			writes = append(writes, &write{ctx: ctx, fn: level(&got[i]), durable: d, done: make(chan error, 1)})
+		}
+		db.commit(writes)
+		for _, w := range writes {
+			if err := <-w.done; err != nil {
+				t.Error(err)
+			}
+		}
+		return got
+	}
+	for _, step := range []struct {
+		durable []bool
+		want    []int
+	}{
+		{[]bool{true}, []int{2}},
+		{[]bool{false}, []int{1}},
+		{[]bool{false, false}, []int{1, 1}},
+		{[]bool{false, true, false}, []int{2, 2, 2}},
+		{[]bool{false}, []int{1}},
+		{[]bool{true}, []int{2}},
+	} {
+		if diff := cmp.Diff(step.want, batch(step.durable...)); diff != "" {
+			t.Errorf("writes %v (-want +got):\n%s", step.durable, diff)
+		}
+	}
+}
+
+// TestDurableWrites tells which methods return before the medium has what they wrote: those of caches only.
+func TestDurableWrites(t *testing.T) {
+	ctx := t.Context()
+	db, err := Open(ctx, filepath.Join(t.TempDir(), "index.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	rev := conan.Revision{Ref: conan.Ref{Name: "zlib", Version: "1.3"}, RRev: "r1"}
+	o := PutOptions{Time: time.Now(), Files: []conan.FileInfo{testFile("conanfile.py", 1, 1)}}
+	for _, w := range []struct {
+		name    string
+		write   func() error
+		durable bool
+	}{
+		{"a cache's revision", func() error { return db.PutRevision(ctx, "center", rev, o) }, false},
+		{"a local revision", func() error { return db.PutRevision(ctx, LocalMember, rev, o) }, true},
+		{"a document", func() error { return db.PutDocument(ctx, "center", "list", "k", Document{Body: []byte("[]")}) }, false},
+		{"a removal", func() error { return db.RemoveRevisions(ctx, []int64{1}, nil) }, true},
+		{"the end of a document", func() error { return db.DeleteDocuments(ctx, "center", "list", "k") }, false},
+		{"the end of a blob", func() error { _, err := db.ForgetBlob(ctx, fmt.Sprintf("%064x", 1)); return err }, true},
+	} {
+		if err := w.write(); err != nil {
+			t.Errorf("%s: %v", w.name, err)
+		}
+		if db.queue.unsynced == w.durable {
+			t.Errorf("%s: durable is %v, want %v", w.name, !db.queue.unsynced, w.durable)
+		}
 	}
 }
