@@ -293,18 +293,17 @@ func (p *parts) replaceMembers(members []member) {
 	}
 }
 
-// sweepStages throws abandoned uploads away, now and every hour.
+// sweepStages throws abandoned uploads away, every hour. The first time is a minute after the start: with a million packages it is a
+// look of seconds, which those who waited for the start need not share.
 func (p *parts) sweepStages(ctx context.Context) {
-	tick := time.NewTicker(time.Hour)
-	defer tick.Stop()
-	for {
-		if err := p.local.Sweep(ctx); err != nil && ctx.Err() == nil {
-			p.log.Error("abandoned uploads could not be swept", zap.Error(err))
-		}
+	for wait := time.Minute; ; wait = time.Hour {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-time.After(wait):
+		}
+		if err := p.local.Sweep(ctx); err != nil && ctx.Err() == nil {
+			p.log.Error("abandoned uploads could not be swept", zap.Error(err))
 		}
 	}
 }
