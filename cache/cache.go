@@ -53,6 +53,7 @@ type Cache struct {
 	hot      *memory
 	negative *negatives
 	asking   singleflight.Group
+	landing  sync.Map // *document[T] by the id of its question: what was answered, but is not in the index yet
 	slots    *semaphore.Weighted
 
 	ctx     context.Context // of fills and questions, which outlive the requests that began them

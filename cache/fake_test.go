@@ -313,6 +313,7 @@ type bench struct {
 	index *index.DB
 	blobs *blob.Disk
 	quota *Quota
+	dir   string // where the index lies
 }
 
 // newBench makes a cache with sensible times; change may alter the options.
@@ -327,7 +328,7 @@ func newBench(t testing.TB, up *fakeSource, change func(*Options, *QuotaOptions)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{up: up, index: db, blobs: blobs}
+	b := &bench{up: up, index: db, blobs: blobs, dir: dir}
 	b.start(t, change)
 	return b
 }

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"strings"
 	"sync"
@@ -181,6 +182,47 @@ func TestOneFlightForAll(t *testing.T) {
 			t.Errorf("upstream was asked %d times, want 2", got)
 		}
 	})
+}
+
+// An index that is slow to write keeps nobody waiting who asked, and nobody asks upstream again meanwhile.
+func TestAnswersBeforeTheyAreWritten(t *testing.T) {
+	ctx := context.Background()
+	up := newFake()
+	up.addRecipe(t, "zlib/1.3", "int a;", 100)
+	b := newBench(t, up, nil)
+	defer b.end(t)
+	other, err := sql.Open("sqlite", b.dir+"/index.db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	writer, err := other.Conn(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := writer.ExecContext(ctx, `BEGIN IMMEDIATE`); err != nil { // nobody else writes now
+		t.Fatal(err)
+	}
+	rev := conan.Revision{Ref: ref("zlib/1.3")}
+	for range 2 {
+		if _, err := b.Latest(ctx, rev); err != nil {
+			t.Error(err)
+		}
+	}
+	if rows, err := b.index.SurplusDocuments(ctx, "center", kindRevisions, 0, 10); err != nil || len(rows) != 0 {
+		t.Errorf("the index has %v already, %v", rows, err)
+	}
+	if _, err := writer.ExecContext(ctx, `ROLLBACK`); err != nil {
+		t.Fatal(err)
+	}
+	b.Cache.Close() // waits for what is under way
+	b.start(t, nil)
+	if _, err := b.Latest(ctx, rev); err != nil {
+		t.Error(err)
+	}
+	if got := up.times("revisions"); got != 1 {
+		t.Errorf("upstream was asked %d times, want once", got)
+	}
 }
 
 // A slow upstream does not keep a client waiting who can have a stale answer; the question goes on and is answered once.

@@ -49,7 +49,7 @@ func (m *memory) generation(key string) *atomic.Uint64 {
 	return &m.generations[maphash.String(m.seed, key)%uint64(len(m.generations))]
 }
 
-// forget drops every entry under key, of whatever kind. It is called after the index was written.
+// forget drops every entry under key, of whatever kind. It is called when what they were made of has changed.
 func (m *memory) forget(key string) { m.generation(key).Add(1) }
 
 func (m *memory) get(k hotKey) (any, bool) { return m.items.Get(string(k)) }

@@ -101,14 +101,15 @@ func fallBack[T any](ctx context.Context, c *Cache, q question[T], doc *document
 }
 
 // fly joins or starts the flight of a question. It returns when that lands, when the caller's context ends, or,
-// unless canWait, when upstream was slow; the flight goes on by itself.
+// unless canWait, when upstream was slow; the flight goes on by itself. Who started it need not wait for the index.
 func fly[T any](ctx context.Context, c *Cache, q question[T], canWait bool) (document[T], error) {
+	answered := make(chan document[T], 1)
 	landed := c.asking.DoChan(q.id(), func() (any, error) {
 		if !c.begin() {
 			return nil, c.unavailable("this server is stopping")
 		}
 		defer c.running.Done()
-		return refresh(c, q)
+		return refresh(c, q, answered)
 	})
 	var slow <-chan time.Time
 	if !canWait {
@@ -117,6 +118,8 @@ func fly[T any](ctx context.Context, c *Cache, q question[T], canWait bool) (doc
 		slow = t.C
 	}
 	select {
+	case doc := <-answered:
+		return doc, nil
 	case r := <-landed:
 		if r.Err != nil {
 			return document[T]{}, r.Err
@@ -129,8 +132,8 @@ func fly[T any](ctx context.Context, c *Cache, q question[T], canWait bool) (doc
 	}
 }
 
-// refresh asks upstream and remembers what it says. It runs once at a time per question.
-func refresh[T any](c *Cache, q question[T]) (_ document[T], err error) {
+// refresh asks upstream and remembers what it says, which it gives to answered before that. It runs once at a time per question.
+func refresh[T any](c *Cache, q question[T], answered chan<- document[T]) (_ document[T], err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			c.o.Log.Error("a question panicked", zap.String("kind", q.kind), zap.String("key", q.key), zap.Any("panic", p), zap.Stack("stack"))
@@ -161,7 +164,11 @@ func refresh[T any](c *Cache, q question[T]) (_ document[T], err error) {
 	case err == nil:
 		got := document[T]{Value: value, Fetched: c.o.Now().UTC()}
 		c.negative.lift(q.id())
-		store(ctx, c, q, got)
+		c.landing.Store(q.id(), &got)
+		defer c.landing.Delete(q.id())
+		c.hot.forget(q.key)
+		answered <- got
+		store(context.WithoutCancel(ctx), c, q, got)
 		return got, nil
 	case errors.Is(err, conan.ErrNotFound):
 		c.negative.put(q.id(), c.o.Now())
@@ -174,8 +181,11 @@ func refresh[T any](c *Cache, q question[T]) (_ document[T], err error) {
 	return document[T]{}, c.judge(err)
 }
 
-// load returns what is remembered, nil if nothing is.
+// load returns what is remembered, or is about to be, nil if nothing is.
 func load[T any](ctx context.Context, c *Cache, q question[T]) (*document[T], error) {
+	if v, ok := c.landing.Load(q.id()); ok {
+		return v.(*document[T]), nil
+	}
 	k := c.hot.key(q.kind, q.key)
 	if v, ok := c.hot.get(k); ok {
 		return v.(*document[T]), nil

@@ -154,6 +154,11 @@ func assemble(ctx context.Context, cfg *config.Config, log, access *zap.Logger) 
 	p.handler = server.Handler()
 
 	ctx, p.stop = context.WithCancel(ctx)
+	p.workers.Go(func() {
+		if err := p.blobs.MakeFolders(ctx); err != nil && ctx.Err() == nil {
+			log.Warn("folders will be made one by one", zap.Error(err))
+		}
+	})
 	p.workers.Go(func() { p.quota.Run(ctx) })
 	p.workers.Go(func() { p.sweepStages(ctx) })
 	p.workers.Go(func() {

@@ -1,7 +1,9 @@
 package blob
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -42,6 +44,33 @@ func (f *fanout) create(s syncer, dir string) error {
 	}
 	f.made = err == nil
 	return err
+}
+
+// MakeFolders makes the folders that blobs will need, so that no blob has to wait for its own: a filesystem may take
+// milliseconds for one. The store works without it, and while it runs.
+func (d *Disk) MakeFolders(ctx context.Context) error {
+	for i := range d.fanout {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := os.Mkdir(filepath.Join(d.root(), fmt.Sprintf("%02x", i)), dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("make the folders of blobs: %w", err)
+		}
+	}
+	if err := d.sync.dir(d.root()); err != nil {
+		return fmt.Errorf("make the folders of blobs: %w", err)
+	}
+	for i := range d.fanout {
+		d.fanout[i].known()
+	}
+	return nil
+}
+
+// known says that the folder is there durably.
+func (f *fanout) known() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.made = true
 }
 
 // flush makes the names in the folder durable.
