@@ -209,3 +209,35 @@ func TestDecoyHash(t *testing.T) {
 		}
 	}
 }
+
+// Who waited for room behind the same right pair is let in without another check.
+func TestRememberedWhileWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, _ := loginGuard(t, map[string]string{"ann": "right"})
+		l := g.logins
+		for range cap(l.checks) {
+			l.checks <- struct{}{}
+		}
+		done := make(chan error, 2)
+		for _, password := range []string{"another", "wrong"} { // neither is what the file has: a check would refuse both
+			go func() { done <- l.check(t.Context(), "ann", password, here) }()
+		}
+		synctest.Wait()
+		hash, _ := l.users.hash("ann")
+		l.remembered.Add(l.pair("ann", "another", hash), l.now().Add(rememberPair))
+		for range cap(l.checks) {
+			leave(l.checks)
+		}
+		var refused int
+		for range cap(done) {
+			if err := <-done; errors.Is(err, errLogin) {
+				refused++
+			} else if err != nil {
+				t.Error(err)
+			}
+		}
+		if refused != 1 {
+			t.Errorf("%d of two were refused, want the one that is not remembered", refused)
+		}
+	})
+}
