@@ -1,6 +1,7 @@
 package blob
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -265,5 +266,34 @@ func TestSameBytesAreRecordedTogether(t *testing.T) {
 	}
 	if err := <-deleted; err != nil {
 		t.Error(err)
+	}
+}
+
+// All folders are made ahead and known to be there, so that no blob makes its own.
+func TestMakeFolders(t *testing.T) {
+	dir := t.TempDir()
+	d, err := NewDisk(dir, DiskOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // they may be there
+		if err := d.MakeFolders(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	entries, err := os.ReadDir(d.root())
+	if err != nil || len(entries) != 256 {
+		t.Fatalf("%d folders, %v", len(entries), err)
+	}
+	for _, e := range entries {
+		f := d.fanoutOf(Digest(e.Name() + strings.Repeat("0", 62)))
+		if !f.made {
+			t.Errorf("%s is not known to be there", e.Name())
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := d.MakeFolders(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("after the end: %v", err)
 	}
 }

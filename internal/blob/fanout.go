@@ -46,8 +46,8 @@ func (f *fanout) create(s syncer, dir string) error {
 	return err
 }
 
-// MakeFolders makes the folders that blobs will need, so that no blob has to wait for its own: a filesystem may take
-// milliseconds for one. The store works without it, and while it runs.
+// MakeFolders makes the folders that blobs will need, so that no blob has to make and sync its own. The store
+// works without it, and while it runs.
 func (d *Disk) MakeFolders(ctx context.Context) error {
 	for i := range d.fanout {
 		if err := ctx.Err(); err != nil {
