@@ -14,16 +14,21 @@ type Admission struct {
 
 // Admit is Room, and promises the bytes, so that many uploads at once cannot exceed min_free together.
 func (q *Quota) Admit(ctx context.Context, n int64) (*Admission, error) {
+	q.add(promised{files: 1})
 	a := &Admission{q: q}
-	return a, a.Grow(ctx, n)
+	if err := a.Grow(ctx, n); err != nil {
+		a.Release()
+		return nil, err
+	}
+	return a, nil
 }
 
 // Grow promises n bytes more: nil or conan.ErrNoSpace, which leaves the promise as it was.
 func (a *Admission) Grow(ctx context.Context, n int64) error {
 	// The promise comes first: two at the same time then see each other.
-	a.q.add(n, 0)
+	a.q.add(promised{bytes: n})
 	if err := a.q.Room(ctx, 0); err != nil {
-		a.q.add(-n, 0)
+		a.q.add(promised{bytes: -n})
 		return err
 	}
 	a.size += n
@@ -33,10 +38,10 @@ func (a *Admission) Grow(ctx context.Context, n int64) error {
 // Wrote tells that n of the bytes are on the medium now.
 func (a *Admission) Wrote(n int64) {
 	a.done += n
-	a.q.add(0, n)
+	a.q.add(promised{written: n})
 }
 
 // Release ends the promise, when the bytes are stored or thrown away. It may be called more than once.
 func (a *Admission) Release() {
-	a.once.Do(func() { a.q.add(-a.size, -a.done) })
+	a.once.Do(func() { a.q.add(promised{files: -1, bytes: -a.size, written: -a.done}) })
 }

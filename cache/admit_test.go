@@ -56,11 +56,41 @@ func TestAdmit(t *testing.T) {
 		t.Errorf("Grow beyond the limit: %v", err)
 	}
 	a.Wrote(800)
-	if got := b.quota.reserved - b.quota.written; got != 0 {
-		t.Errorf("%d bytes are promised still, though all are written", got)
+	if got := b.quota.promised.unwritten(4096); got != 4096 {
+		t.Errorf("%d bytes are promised still, though all are written but for the end of a block", got)
 	}
 	a.Release()
-	if got := b.quota.reserved + b.quota.written; got != 0 {
-		t.Errorf("%d bytes are left of released promises", got)
+	if _, err := b.quota.Admit(ctx, 1000); !errors.Is(err, conan.ErrNoSpace) {
+		t.Errorf("Admit(1000): %v", err)
 	}
+	if got := b.quota.promised; got != (promised{}) {
+		t.Errorf("%+v is left of released and refused promises", got)
+	}
+}
+
+// The medium gives whole blocks: each file under way may need one more than its bytes tell.
+func TestBlocks(t *testing.T) {
+	ctx := context.Background()
+	disk := &limited{size: 1000}
+	b := newBench(t, newFake(), func(o *Options, q *QuotaOptions) {
+		disk.Disk = o.Blobs.(*blob.Disk)
+		q.Blobs, q.MinFree, q.Block = disk, 200, 100
+	})
+	defer b.end(t)
+	if _, err := b.quota.Admit(ctx, 701); !errors.Is(err, conan.ErrNoSpace) {
+		t.Errorf("an upload of 701 bytes and a block: %v", err)
+	}
+	a, err := b.quota.Admit(ctx, 500)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := b.quota.Reserve(ctx, 101); ok {
+		t.Error("a fill of 101 bytes and a block found room beside 500 and a block")
+	}
+	release, ok := b.quota.Reserve(ctx, 100)
+	if !ok {
+		t.Error("a fill of 100 bytes and a block found no room beside 500 and a block")
+	}
+	release()
+	a.Release()
 }

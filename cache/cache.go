@@ -53,7 +53,8 @@ type Cache struct {
 	hot      *memory
 	negative *negatives
 	asking   singleflight.Group
-	landing  sync.Map // *document[T] by the id of its question: what was answered, but is not in the index yet
+	landing  sync.Map       // *document[T] by the id of its question: what was answered, but is not in the index yet
+	storing  [64]sync.Mutex // one document at a time of each share of the questions is being stored
 	slots    *semaphore.Weighted
 
 	ctx     context.Context // of fills and questions, which outlive the requests that began them
@@ -145,7 +146,7 @@ func (c *Cache) Close() {
 	c.mu.Unlock()
 	c.stop()
 	c.running.Wait()
-	c.o.Quota.leave(c)
+	c.o.Quota.part(c)
 	c.hot.close()
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 
 	"conanproxy/internal/blob"
@@ -65,7 +66,7 @@ func (q *Quota) Collect(ctx context.Context, dry bool) (Collected, error) {
 // coldest lists as many revisions of caches, the longest unused first, as free so many bytes together, or all.
 func (q *Quota) coldest(ctx context.Context, bytes int64) ([]index.Cold, error) {
 	for limit := 64; ; limit *= 2 {
-		cold, err := q.o.Index.Coldest(ctx, limit)
+		cold, err := q.evictable(ctx, limit)
 		if err != nil {
 			return nil, err
 		}
@@ -74,6 +75,14 @@ func (q *Quota) coldest(ctx context.Context, bytes int64) ([]index.Cold, error) 
 			return enough, err
 		}
 	}
+}
+
+// evictable lists up to limit revisions of caches that are not in use, the longest unused first.
+func (q *Quota) evictable(ctx context.Context, limit int) ([]index.Cold, error) {
+	busy := q.busy.all()
+	cold, err := q.o.Index.Coldest(ctx, limit+len(busy))
+	cold = slices.DeleteFunc(cold, func(r index.Cold) bool { return busy[usedRevision{r.Member, r.Revision}] })
+	return cold[:min(limit, len(cold))], err
 }
 
 // enough is the shortest beginning of cold that frees so many bytes, or all of it. What several revisions share is free

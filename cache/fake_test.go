@@ -355,6 +355,15 @@ func (b *bench) start(t testing.TB, change func(*Options, *QuotaOptions)) {
 func (b *bench) end(t testing.TB) {
 	t.Helper()
 	b.Cache.Close()
+	b.endStores(t)
+}
+
+// endStores closes what a closed cache stands on.
+func (b *bench) endStores(t testing.TB) {
+	t.Helper()
+	for r := range b.quota.busy.all() {
+		t.Errorf("%v is in use still", r)
+	}
 	if err := b.index.Close(); err != nil {
 		t.Error(err)
 	}

@@ -61,7 +61,8 @@ type fill struct {
 	small    []byte      // of them, unless the file is followed or turns out to be as large
 	checked  bool        // all of them arrived and are right, info is complete; storing them may take a while
 	ended    bool
-	err      error // why it ended; nil: info is complete, and stored
+	err      error  // why it ended; nil: info is complete, and stored
+	endUse   func() // when it is done and all clients have left; nil before it is done, and after it was called
 }
 
 // join adds a client to the fill of a file, which is started if there is none. The client ends with leave.
@@ -99,6 +100,19 @@ func (f *fill) leave() {
 	if f.watchers == 0 && !f.ended && !f.almostDone() {
 		f.alone = time.AfterFunc(grace, f.stopIfAlone)
 	}
+	f.letGo()
+}
+
+// letGo gives back what the last client needs. It is called with f.mu held.
+func (f *fill) letGo() {
+	if f.watchers > 0 || f.endUse == nil {
+		return
+	}
+	if f.w != nil {
+		f.w.Close()
+	}
+	f.endUse()
+	f.endUse = nil
 }
 
 func (f *fill) stopIfAlone() {
@@ -135,7 +149,16 @@ func (f *fill) run(ctx context.Context, want conan.FileInfo) {
 	c := f.c
 	defer c.running.Done()
 	defer c.o.Metrics.fillsInFlight.WithLabelValues(c.o.Member).Dec()
+	endUse, err := c.use(ctx, f.key.rev)
+	if err != nil {
+		f.finish(ctx, err)
+		return
+	}
 	f.finish(ctx, f.guarded(ctx, want))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.endUse = endUse
+	f.letGo()
 }
 
 // finish tells the clients that the fill ended, and how. Only the first call counts.
@@ -368,7 +391,8 @@ func (f *fill) commit(ctx context.Context, w blob.Writer, facts facts) error {
 	}
 	c.forgetHeld(rev)
 	if conan.IsMetadata(name) {
-		store(ctx, c, bytesQuestion(rev, name), document[string]{Value: info.SHA256, Fetched: c.o.Now().UTC()})
+		store(ctx, c, bytesQuestion(rev, name), document[string]{Value: info.SHA256, Fetched: c.o.Now().UTC()}, func() {})
+		c.o.Quota.log("garbage could not be unlinked", c.o.Quota.alone(ctx, c.o.Quota.unlink)) // what these bytes replaced
 	}
 	return nil
 }

@@ -592,37 +592,70 @@ func TestQueue(t *testing.T) {
 	})
 }
 
-// An open file stays readable after its eviction, also by those who read along.
-func TestReadAfterEviction(t *testing.T) {
+// What somebody reads, from the disk or while it arrives, is not evicted, and is so when they have closed it. If its rows go for
+// another reason it stays readable.
+func TestReadersKeepRevisions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		ctx := context.Background()
 		up := newFake()
 		pkg, content := large(t, up, 4<<20)
 		b := newBench(t, up, nil)
 		defer b.end(t)
-		along, err := b.Open(context.Background(), pkg, archive)
+		evict := func() bool {
+			t.Helper()
+			ok, err := b.quota.evict(ctx, func(usage) int64 { return 1 << 40 })
+			if err != nil {
+				t.Fatal(err)
+			}
+			return ok
+		}
+		open := func() *conan.File {
+			t.Helper()
+			f, err := b.Open(ctx, pkg, archive)
+			if err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait() // stored, and not a byte read
+			return f
+		}
+		along := open()
+		hit := open()
+		if along.Verified() || !hit.Verified() {
+			t.Fatal("it was to be read while it arrives, and from the disk")
+		}
+		evict() // the recipe, which nobody reads
+		if evict() {
+			t.Error("evicted under two readers")
+		}
+		hit.Close()
+		if evict() {
+			t.Error("evicted under one who reads along")
+		}
+		hit = open()
+		row, err := b.index.Find(ctx, "center", pkg)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer along.Close()
-		synctest.Wait() // stored, and not a byte read
-		hit, err := b.Open(context.Background(), pkg, archive)
-		if err != nil {
+		if err := b.quota.remove(ctx, []int64{row.RowID}, func() { b.forgetHeld(pkg) }); err != nil {
 			t.Fatal(err)
 		}
-		defer hit.Close()
-		if ok, err := b.quota.evict(context.Background(), func(usage) int64 { return 1 << 40 }); !ok || err != nil {
-			t.Fatal(ok, err)
+		if n := b.onDisk(t); n != 0 {
+			t.Fatalf("%d bytes are left", n)
 		}
-		if err := b.blobs.Walk(context.Background(), func(d blob.Digest, _ int64) error { return errors.New(string(d)) }); err != nil {
-			t.Fatalf("a blob is left: %v", err)
-		}
-		for what, f := range map[string]io.Reader{"along": along, "hit": hit} {
+		for what, f := range map[string]*conan.File{"along": along, "hit": hit} {
 			if got, err := io.ReadAll(f); err != nil || !bytes.Equal(got, content) {
 				t.Errorf("%s: %v", what, err)
 			}
+			f.Close()
 		}
 		if again := b.read(t, pkg, archive); !bytes.Equal(again, content) {
-			t.Error("wrong bytes after the eviction")
+			t.Error("wrong bytes after that")
+		}
+		synctest.Wait()
+		for evict() {
+		}
+		if n := b.onDisk(t); n != 0 {
+			t.Errorf("%d bytes are left when nobody reads", n)
 		}
 	})
 }
@@ -641,7 +674,9 @@ func TestCloseEndsFills(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.AfterFunc(time.Second, cancel) // what a real body does when the context of its Open ends
-		b.end(t)
+		b.Cache.Close()
+		defer b.endStores(t)
+		defer f.Close()
 		if _, err := io.ReadAll(f); !errors.Is(err, conan.ErrUnavailable) {
 			t.Errorf("%v", err)
 		}

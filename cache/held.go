@@ -38,13 +38,17 @@ func (c *Cache) held(ctx context.Context, rev conan.Revision) (*heldRevision, er
 	return held, nil
 }
 
-// has tells whether a file is among what is held; a nil h holds nothing.
-func (h *heldRevision) has(name string) bool {
+// find looks for a file among what is held; a nil h holds nothing.
+func (h *heldRevision) find(name string) (conan.FileInfo, bool) {
 	if h == nil {
-		return false
+		return conan.FileInfo{}, false
 	}
-	_, ok := h.Files.Find(name)
-	return ok
+	return h.Files.Find(name)
+}
+
+// use keeps a revision from being evicted until the caller ends it.
+func (c *Cache) use(ctx context.Context, rev conan.Revision) (end func(), err error) {
+	return c.o.Quota.busy.begin(ctx, usedRevision{c.o.Member, rev})
 }
 
 // forgetHeld is called after rows of a revision came or went.
@@ -131,7 +135,13 @@ func (c *Cache) openBlob(ctx context.Context, info conan.FileInfo) (blob.Reader,
 	return r, nil
 }
 
-// verified makes the answer of Open from held bytes.
-func verified(info conan.FileInfo, r blob.Reader) *conan.File {
-	return &conan.File{FileInfo: info, ReadCloser: r}
+// openStored opens the bytes of a revision that the caller has in use, or returns nil if they are not there. That use
+// goes over to the file, and ends with the call if there is none.
+func (c *Cache) openStored(ctx context.Context, info conan.FileInfo, endUse func()) (*conan.File, error) {
+	r, err := c.openBlob(ctx, info)
+	if err != nil || r == nil {
+		endUse()
+		return nil, err
+	}
+	return &conan.File{FileInfo: info, ReadCloser: r, OnClose: endUse}, nil
 }

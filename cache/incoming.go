@@ -130,7 +130,7 @@ func (c *Cache) expireFiles(ctx context.Context, rev conan.Revision) {
 	if err != nil || doc == nil || !c.isFresh(doc.Fetched) {
 		return
 	}
-	store(ctx, c, q, document[conan.Snapshot]{Value: doc.Value, Fetched: c.o.Now().Add(-c.o.FreshFor - time.Millisecond).UTC()})
+	store(ctx, c, q, document[conan.Snapshot]{Value: doc.Value, Fetched: c.o.Now().Add(-c.o.FreshFor - time.Millisecond).UTC()}, func() {})
 }
 
 // combine is what two agreeing descriptions of a file tell together.

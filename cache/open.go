@@ -50,26 +50,28 @@ func mayChange(rev conan.Revision, name string) bool {
 	return rev.Mutable() || conan.IsMetadata(name)
 }
 
-// openHeld opens a file that is held, or returns nil.
+// openHeld opens a file that is held, or returns nil. Its revision stays until it is closed.
 func (c *Cache) openHeld(ctx context.Context, rev conan.Revision, name string) (*conan.File, error) {
-	held, err := c.held(ctx, rev)
-	if err != nil || held == nil {
-		return nil, err
-	}
-	info, ok := held.Files.Find(name)
-	if !ok {
-		return nil, nil
-	}
-	r, err := c.openBlob(ctx, info)
+	endUse, err := c.use(ctx, rev)
 	if err != nil {
 		return nil, err
 	}
-	if r == nil {
-		c.hot.forget(rev.String()) // perhaps evicted since it was read
+	held, err := c.held(ctx, rev)
+	info, ok := held.find(name)
+	if err != nil || !ok {
+		endUse()
+		return nil, err
+	}
+	f, err := c.openStored(ctx, info, endUse)
+	switch {
+	case err != nil:
+		return nil, err
+	case f == nil:
+		c.hot.forget(rev.String()) // lost
 		return nil, nil
 	}
 	c.touch(held)
-	return verified(info, r), nil
+	return f, nil
 }
 
 // openMutable opens a file whose bytes may have changed. Those of a mutable revision are current as long as its list

@@ -12,7 +12,8 @@ import (
 func (c *Cache) prefetch(rev conan.Revision, list conan.Snapshot, held *heldRevision) {
 	var wanted conan.Snapshot
 	for _, f := range list {
-		if mayChange(rev, f.Name) || strings.HasPrefix(f.Name, conan.SourcesPrefix) || held.has(f.Name) || c.isMissing(rev, f.Name) {
+		_, isHeld := held.find(f.Name)
+		if isHeld || mayChange(rev, f.Name) || strings.HasPrefix(f.Name, conan.SourcesPrefix) || c.isMissing(rev, f.Name) {
 			continue
 		}
 		wanted = append(wanted, f)

@@ -22,6 +22,7 @@ type QuotaOptions struct {
 
 	MaxSize   int64        // bytes of blobs that only caches name, plus temporary ones; 0: unbounded
 	MinFree   int64        // bytes that stay free on the medium
+	Block     int64        // bytes that the medium gives a file at a time; 0: not known
 	TempBytes func() int64 // bytes of all unfinished blobs, of uploads too; nil: those of fills only are known
 
 	SweepEvery time.Duration // how often Run looks; 0 means a minute
@@ -35,14 +36,25 @@ type QuotaOptions struct {
 type Quota struct {
 	o        QuotaOptions
 	kick     chan struct{} // asks Run to look at once
-	evicting chan struct{} // holds one value while somebody evicts
+	evicting chan struct{} // holds one value while somebody removes revisions or unlinks blobs
+	busy     inUse
 
 	mu       sync.Mutex
-	reserved int64               // bytes promised to fills under way
-	written  int64               // of those, what they wrote to temporary files so far
+	leaving  int64               // bytes of blobs whose rows are removed and which are about to be unlinked
+	promised promised            // to fills and uploads under way
 	used     map[int64]time.Time // last uses by row id, not in the index yet
 	caches   map[string]*Cache   // by member
 }
+
+// promised is room for files that are being written.
+type promised struct {
+	files   int64
+	bytes   int64
+	written int64 // of those bytes, what is on the medium already
+}
+
+// unwritten is what the medium has to give yet: the bytes, and the rest of the last block of each file.
+func (p promised) unwritten(block int64) int64 { return max(0, p.bytes-p.written) + p.files*block }
 
 // NewQuota makes a quota. Run it to have it swept.
 func NewQuota(o QuotaOptions) *Quota {
@@ -65,6 +77,7 @@ func NewQuota(o QuotaOptions) *Quota {
 		o:        o,
 		kick:     make(chan struct{}, 1),
 		evicting: make(chan struct{}, 1),
+		busy:     newInUse(),
 		used:     make(map[int64]time.Time),
 		caches:   make(map[string]*Cache),
 	}
@@ -77,7 +90,7 @@ func (q *Quota) join(c *Cache) {
 	q.caches[c.o.Member] = c
 }
 
-func (q *Quota) leave(c *Cache) {
+func (q *Quota) part(c *Cache) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.caches[c.o.Member] == c {
@@ -117,7 +130,9 @@ type reservation struct {
 }
 
 func (q *Quota) reserve(ctx context.Context, n int64) (*reservation, bool) {
+	q.add(promised{files: 1})
 	if !q.promise(ctx, n) {
+		q.add(promised{files: -1})
 		return nil, false
 	}
 	return &reservation{q: q, size: n}, true
@@ -126,20 +141,21 @@ func (q *Quota) reserve(ctx context.Context, n int64) (*reservation, bool) {
 // promise adds n to what is reserved, if that fits.
 func (q *Quota) promise(ctx context.Context, n int64) bool {
 	// The promise comes first: two at the same time then see each other.
-	q.add(n, 0)
+	q.add(promised{bytes: n})
 	if q.makeRoom(ctx) {
 		return true
 	}
-	q.add(-n, 0)
+	q.add(promised{bytes: -n})
 	return false
 }
 
-func (q *Quota) add(reserved, written int64) {
+func (q *Quota) add(p promised) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.reserved += reserved
-	q.written += written
-	q.o.Metrics.reserved.Set(float64(q.reserved))
+	q.promised.files += p.files
+	q.promised.bytes += p.bytes
+	q.promised.written += p.written
+	q.o.Metrics.reserved.Set(float64(q.promised.bytes))
 }
 
 // Room tells whether an upload of n bytes leaves min_free: nil or conan.ErrNoSpace. Cached content makes way for it.
@@ -166,21 +182,25 @@ func (q *Quota) Room(ctx context.Context, n int64) error {
 
 // usage is how full everything is.
 type usage struct {
-	cached int64 // bytes of blobs that only caches name
+	cached int64 // bytes of blobs that only caches name, or named until now
 	size   int64 // what MaxSize bounds: those, what is reserved, and temporary files besides
 	free   int64 // bytes on the medium that are free and not promised
 }
 
 func (q *Quota) usage(ctx context.Context) (usage, error) {
-	// What is promised is read first: a fill that ends meanwhile is then counted twice, not never.
+	// What is promised is read before, and what leaves after the rows: a file that goes from one to the next meanwhile
+	// is then counted twice, not never.
 	q.mu.Lock()
-	reserved, written := q.reserved, q.written
+	p := q.promised
 	q.mu.Unlock()
 	temp := q.o.TempBytes()
 	cached, err := q.o.Index.CachedBytes(ctx)
 	if err != nil {
 		return usage{}, err
 	}
+	q.mu.Lock()
+	cached += q.leaving
+	q.mu.Unlock()
 	free, err := q.o.Blobs.Free(ctx)
 	if err != nil {
 		return usage{}, err
@@ -189,8 +209,8 @@ func (q *Quota) usage(ctx context.Context) (usage, error) {
 	q.o.Metrics.free.Set(float64(free))
 	return usage{
 		cached: cached,
-		size:   cached + reserved + max(0, temp-written),
-		free:   free - max(0, reserved-written),
+		size:   cached + p.bytes + max(0, temp-p.written),
+		free:   free - p.unwritten(q.o.Block),
 	}, nil
 }
 
@@ -252,9 +272,9 @@ func (r *reservation) grow(ctx context.Context, n int64) bool {
 // wrote tells that n of the bytes are on the medium now.
 func (r *reservation) wrote(n int64) {
 	r.done += n
-	r.q.add(0, n)
+	r.q.add(promised{written: n})
 }
 
 func (r *reservation) release() {
-	r.once.Do(func() { r.q.add(-r.size, -r.done) })
+	r.once.Do(func() { r.q.add(promised{files: -1, bytes: -r.size, written: -r.done}) })
 }

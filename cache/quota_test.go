@@ -206,6 +206,49 @@ func TestRoom(t *testing.T) {
 	release()
 }
 
+// watched calls back right before a blob is unlinked.
+type watched struct {
+	*blob.Disk
+	unlinking func()
+}
+
+func (w *watched) Delete(ctx context.Context, d blob.Digest, named func() (bool, error)) (int64, error) {
+	return w.Disk.Delete(ctx, d, func() (bool, error) {
+		ok, err := named()
+		w.unlinking()
+		return ok, err
+	})
+}
+
+// What is evicted counts until it is off the disk: nobody fills its room before.
+func TestEvictedBytesCountUntilUnlinked(t *testing.T) {
+	ctx := context.Background()
+	var disk watched
+	b := newBench(t, newFake(), func(o *Options, q *QuotaOptions) {
+		disk.Disk = o.Blobs.(*blob.Disk)
+		q.Blobs, q.MaxSize = &disk, 1000
+	})
+	defer b.end(t)
+	b.put(t, "center", 1, 300, time.Unix(10, 0))
+	b.put(t, "center", 2, 400, time.Unix(20, 0))
+	looks := 0
+	disk.unlinking = func() {
+		looks++
+		u, err := b.quota.usage(ctx)
+		if err != nil || u.size < b.onDisk(t)+700 {
+			t.Errorf("%d bytes count while %d are on the disk and 700 are promised: %v", u.size, b.onDisk(t), err)
+		}
+	}
+	release, ok := b.quota.Reserve(ctx, 700)
+	if !ok || looks != 2 {
+		t.Errorf("room: %v, after %d blobs were unlinked", ok, looks)
+	}
+	release()
+	if u, err := b.quota.usage(ctx); err != nil || u.size != 0 {
+		t.Errorf("%d bytes count at the end: %v", u.size, err)
+	}
+}
+
 // Many at once never get more than there is.
 func TestReserveProperty(t *testing.T) {
 	b := newBench(t, newFake(), func(_ *Options, q *QuotaOptions) { q.MaxSize = 1000 })

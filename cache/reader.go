@@ -26,7 +26,7 @@ func (f *fill) open(ctx context.Context) (*conan.File, error) {
 	f.mu.Unlock()
 	if inMemory {
 		f.leave()
-		return verified(info, memoryFile{bytes.NewReader(f.small)}), nil
+		return &conan.File{FileInfo: info, ReadCloser: memoryFile{bytes.NewReader(f.small)}}, nil
 	}
 	if ended {
 		defer f.leave()
@@ -75,14 +75,15 @@ func (f *fill) stored(ctx context.Context) (*conan.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := f.c.openBlob(ctx, info)
+	endUse, err := f.c.use(ctx, f.key.rev)
 	if err != nil {
 		return nil, err
 	}
-	if r == nil {
-		return nil, errEvicted
+	file, err := f.c.openStored(ctx, info, endUse)
+	if err == nil && file == nil {
+		err = errEvicted
 	}
-	return verified(info, r), nil
+	return file, err
 }
 
 // await waits for the next change. It is called with f.mu held and returns so.

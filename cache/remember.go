@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"time"
 
 	"go.uber.org/zap"
@@ -132,7 +133,7 @@ func fly[T any](ctx context.Context, c *Cache, q question[T], canWait bool) (doc
 	}
 }
 
-// refresh asks upstream and remembers what it says, which it gives to answered before that. It runs once at a time per question.
+// refresh asks upstream and remembers what it says, which it gives to answered as soon as it may. It runs once at a time per question.
 func refresh[T any](c *Cache, q question[T], answered chan<- document[T]) (_ document[T], err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -164,11 +165,7 @@ func refresh[T any](c *Cache, q question[T], answered chan<- document[T]) (_ doc
 	case err == nil:
 		got := document[T]{Value: value, Fetched: c.o.Now().UTC()}
 		c.negative.lift(q.id())
-		c.landing.Store(q.id(), &got)
-		defer c.landing.Delete(q.id())
-		c.hot.forget(q.key)
-		answered <- got
-		store(context.WithoutCancel(ctx), c, q, got)
+		store(context.WithoutCancel(ctx), c, q, got, func() { answered <- got })
 		return got, nil
 	case errors.Is(err, conan.ErrNotFound):
 		c.negative.put(q.id(), c.o.Now())
@@ -183,11 +180,11 @@ func refresh[T any](c *Cache, q question[T], answered chan<- document[T]) (_ doc
 
 // load returns what is remembered, or is about to be, nil if nothing is.
 func load[T any](ctx context.Context, c *Cache, q question[T]) (*document[T], error) {
-	if v, ok := c.landing.Load(q.id()); ok {
-		return v.(*document[T]), nil
-	}
 	k := c.hot.key(q.kind, q.key)
 	if v, ok := c.hot.get(k); ok {
+		return v.(*document[T]), nil
+	}
+	if v, ok := c.landing.Load(q.id()); ok {
 		return v.(*document[T]), nil
 	}
 	row, err := c.o.Index.Document(ctx, c.o.Member, q.kind, q.key)
@@ -206,18 +203,25 @@ func load[T any](ctx context.Context, c *Cache, q question[T]) (*document[T], er
 	return doc, nil
 }
 
-// store remembers a document. If it cannot, the answer is still good for those who asked.
-func store[T any](ctx context.Context, c *Cache, q question[T], doc document[T]) {
+// store remembers a document, and calls known before the index has it, when everybody who asks here gets it already. If the
+// index does not take it, the answer is still good for those who asked.
+func store[T any](ctx context.Context, c *Cache, q question[T], doc document[T], known func()) {
+	id := q.id()
+	turn := &c.storing[maphash.String(c.hot.seed, id)%uint64(len(c.storing))]
+	turn.Lock()
+	defer turn.Unlock()
 	body, err := json.Marshal(doc.Value)
+	c.landing.Store(id, &doc) // before the key, which load takes before it looks here
+	defer c.landing.Delete(id)
+	c.hot.forget(q.key)
+	c.hot.put(c.hot.key(q.kind, q.key), &doc, len(body))
+	known()
 	if err == nil {
 		err = c.o.Index.PutDocument(ctx, c.o.Member, q.kind, q.key, index.Document{Body: body, Fetched: doc.Fetched})
 	}
 	if err != nil {
 		c.o.Log.Error("an answer could not be remembered", zap.String("kind", q.kind), zap.String("key", q.key), zap.Error(err))
-		return
 	}
-	c.hot.forget(q.key)
-	c.hot.put(c.hot.key(q.kind, q.key), &doc, len(body))
 }
 
 // drop forgets a document.

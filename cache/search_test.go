@@ -186,7 +186,7 @@ func TestSweepSearches(t *testing.T) {
 	defer b.end(t)
 	for i := range maxSearches + 3 {
 		q := question[[]conan.Ref]{kind: kindSearch, key: fmt.Sprintf("i:%d", i)}
-		store(ctx, b.Cache, q, document[[]conan.Ref]{Fetched: time.Unix(int64(i), 0)})
+		store(ctx, b.Cache, q, document[[]conan.Ref]{Fetched: time.Unix(int64(i), 0)}, func() {})
 	}
 	if err := b.sweepDocuments(ctx); err != nil {
 		t.Fatal(err)

@@ -130,10 +130,12 @@ func (c *Cache) fetchMutableFiles(ctx context.Context, rev conan.Revision) (cona
 		}
 	}
 	if changed {
-		if dropErr := c.o.Index.RemoveRevisions(ctx, []int64{held.RowID}, nil); dropErr != nil {
+		dropErr := c.o.Quota.alone(ctx, func(ctx context.Context) error {
+			return c.o.Quota.remove(ctx, []int64{held.RowID}, func() { c.forgetHeld(rev) })
+		})
+		if dropErr != nil {
 			return nil, dropErr
 		}
-		c.forgetHeld(rev)
 	}
 	return got, err
 }

@@ -52,7 +52,7 @@ func (q *Quota) Run(ctx context.Context) {
 
 func (q *Quota) sweep(ctx context.Context) {
 	q.log("the times of last use could not be written", q.flush(ctx))
-	q.log("garbage could not be unlinked", q.unlink(ctx))
+	q.log("garbage could not be unlinked", q.alone(ctx, q.unlink))
 	u, err := q.usage(ctx)
 	if err != nil {
 		q.log("the quota cannot be read", err)
@@ -120,39 +120,68 @@ func (q *Quota) flush(ctx context.Context) error {
 	return err
 }
 
-// evict removes the coldest revisions, whole, until about as many bytes are free as need tells, or a batch is gone. It
-// returns false if there is nothing to evict. One evicts at a time.
-func (q *Quota) evict(ctx context.Context, need func(usage) int64) (bool, error) {
+// evict removes the coldest revisions that are not in use, whole, until about as many bytes are free as need tells, or
+// a batch is gone. It returns false if there is nothing to evict.
+func (q *Quota) evict(ctx context.Context, need func(usage) int64) (some bool, err error) {
+	err = q.alone(ctx, func(ctx context.Context) error {
+		// Somebody else may have made room while this one waited.
+		u, err := q.usage(ctx)
+		if err != nil {
+			return err
+		}
+		left := need(u)
+		if some = left <= 0; some {
+			return nil
+		}
+		if err := q.flush(ctx); err != nil {
+			return err
+		}
+		cold, err := q.evictable(ctx, 64)
+		if err != nil {
+			return err
+		}
+		if cold, err = q.enough(ctx, cold, left); err != nil {
+			return err
+		}
+		some = len(cold) > 0
+		cold, free := q.busy.bar(cold)
+		defer free()
+		return q.remove(ctx, rowIDs(cold), func() { q.evicted(cold) })
+	})
+	return some, err
+}
+
+// remove deletes rows of caches, calls removed, and unlinks what nothing names any more. It is called alone.
+func (q *Quota) remove(ctx context.Context, ids []int64, removed func()) error {
+	bytes, err := q.o.Index.Frees(ctx, ids)
+	if err != nil {
+		return err
+	}
+	q.leave(bytes)
+	defer q.leave(-bytes)
+	if err := q.o.Index.RemoveRevisions(ctx, ids, nil); err != nil {
+		return err
+	}
+	removed()
+	return q.unlink(ctx)
+}
+
+// leave adds to the bytes that no row names and that may be on the medium still.
+func (q *Quota) leave(bytes int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.leaving += bytes
+}
+
+// alone runs f while nobody else removes revisions or unlinks blobs.
+func (q *Quota) alone(ctx context.Context, f func(context.Context) error) error {
 	select {
 	case q.evicting <- struct{}{}:
 		defer func() { <-q.evicting }()
+		return f(ctx)
 	case <-ctx.Done():
-		return false, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
-	// Somebody else may have made room while this one waited.
-	u, err := q.usage(ctx)
-	if err != nil {
-		return false, err
-	}
-	left := need(u)
-	if left <= 0 {
-		return true, nil
-	}
-	if err := q.flush(ctx); err != nil {
-		return false, err
-	}
-	cold, err := q.o.Index.Coldest(ctx, 64)
-	if err != nil {
-		return false, err
-	}
-	if cold, err = q.enough(ctx, cold, left); err != nil {
-		return false, err
-	}
-	if err := q.o.Index.RemoveRevisions(ctx, rowIDs(cold), nil); err != nil {
-		return false, err
-	}
-	q.evicted(cold)
-	return len(cold) > 0, q.unlink(ctx)
 }
 
 // evicted tells the caches and counts.

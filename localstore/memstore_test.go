@@ -47,6 +47,8 @@ func (w *memWriter) Write(p []byte) (int, error) {
 	return w.Buffer.Write(p)
 }
 
+func (w *memWriter) Close() {}
+
 func (w *memWriter) ReadAt(p []byte, off int64) (int, error) {
 	return bytes.NewReader(w.Bytes()).ReadAt(p, off)
 }

@@ -82,7 +82,7 @@ func openStore(ctx context.Context, cfg *config.Config, log *zap.Logger, registr
 	p.caMetrics = cache.NewMetrics(registry)
 	p.quota = cache.NewQuota(cache.QuotaOptions{
 		Index: p.db, Blobs: p.blobs, MaxSize: int64(cfg.Cache.MaxSize), MinFree: int64(cfg.Cache.MinFree),
-		TempBytes: p.blobs.TempBytes, Log: log.Named("quota"), Metrics: p.caMetrics,
+		Block: p.blobs.BlockSize(), TempBytes: p.blobs.TempBytes, Log: log.Named("quota"), Metrics: p.caMetrics,
 	})
 	p.local, err = localstore.New(localstore.Options{
 		Index: p.db, Blobs: p.blobs, Upstream: p.outside, Room: p.quota.Room, Reserve: p.reserve, Changed: p.changed, Log: log.Named("local"),

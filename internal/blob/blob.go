@@ -51,7 +51,7 @@ type Reader interface {
 // fails, or Abort; Abort after Commit is a no-op, so that it can be deferred.
 //
 // Readers need not know when the writer ends: ReadAt goes on during and after Commit, and after Abort for a writer
-// that was read before, until the last user lets go of the writer.
+// that was read before, until Close.
 type Writer interface {
 	io.Writer
 	io.ReaderAt
@@ -68,6 +68,10 @@ type Writer interface {
 
 	// Abort throws the bytes away.
 	Abort()
+
+	// Close ends the reading: after the end of a writer that was read it gives back what was kept for readers, which
+	// may be the bytes of a blob that is deleted since. Nobody reads any more.
+	Close()
 }
 
 // Store holds blobs. All methods may be called concurrently. Missing blobs are ErrNotFound.

@@ -239,6 +239,9 @@ func (d *Disk) Free(ctx context.Context) (int64, error) {
 	return n, nil
 }
 
+// BlockSize is how many bytes the filesystem gives a file at a time, 0 if that cannot be told.
+func (d *Disk) BlockSize() int64 { return blockSize(d.dir) }
+
 // TempBytes returns the bytes that writers hold now which are neither committed nor aborted.
 func (d *Disk) TempBytes() int64 { return d.temp.Load() }
 

@@ -12,8 +12,7 @@ import (
 
 // diskWriter is the Writer of Disk: one temporary file, hashed as it is written.
 //
-// The file stays open after the end while somebody may still read from it: one that was ever read is closed when
-// the writer is garbage, by the clean-up of os.File.
+// The file stays open after the end while somebody may still read from it: if it was ever read, until Close.
 type diskWriter struct {
 	disk *Disk
 	hash *hasher
@@ -24,7 +23,9 @@ type diskWriter struct {
 
 	mu     sync.Mutex
 	file   *os.File // nil once closed
+	ended  bool     // nobody writes any more
 	read   bool     // ReadAt was called
+	closed bool     // Close was called
 	stored string   // where the blob lies after Commit
 }
 
@@ -75,7 +76,7 @@ func (w *diskWriter) handle() (*os.File, error) {
 	if w.file != nil {
 		return w.file, nil
 	}
-	if w.stored == "" {
+	if w.stored == "" || w.closed {
 		return nil, fs.ErrClosed
 	}
 	f, err := os.Open(w.stored)
@@ -158,10 +159,26 @@ func (w *diskWriter) finish(stored string) {
 
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.stored = stored
-	if w.read {
-		return
+	w.stored, w.ended = stored, true
+	if !w.read || w.closed {
+		w.closeFile()
 	}
-	w.file.Close()
-	w.file = nil
+}
+
+// Close implements Writer.
+func (w *diskWriter) Close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+	if w.ended {
+		w.closeFile()
+	}
+}
+
+// closeFile is called with w.mu held.
+func (w *diskWriter) closeFile() {
+	if w.file != nil {
+		w.file.Close()
+		w.file = nil
+	}
 }

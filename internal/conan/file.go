@@ -55,10 +55,23 @@ func (s Snapshot) Find(name string) (FileInfo, bool) {
 // Otherwise the file is still being filled: reading follows the fill, and ends with an
 // error short of Size if verification fails. Wait blocks until the fill ended and
 // returns the verified file in place of this one (which stays to be closed).
+//
+// OnClose, if not nil, is called when the file is closed.
 type File struct {
 	FileInfo
 	io.ReadCloser
-	Wait func(context.Context) (*File, error)
+	Wait    func(context.Context) (*File, error)
+	OnClose func()
+}
+
+// Close closes the ReadCloser and calls OnClose, once.
+func (f *File) Close() error {
+	err := f.ReadCloser.Close()
+	if f.OnClose != nil {
+		f.OnClose()
+		f.OnClose = nil
+	}
+	return err
 }
 
 // Verified tells whether every byte is stored and its digests were checked.
