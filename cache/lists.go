@@ -27,6 +27,9 @@ func (c *Cache) Latest(ctx context.Context, rev conan.Revision) (conan.RevisionT
 	if err != nil {
 		return conan.RevisionTime{}, err
 	}
+	if origin.State == conan.StateMiss && conan.DownloadFollows(ctx) {
+		c.listAhead(listParent(rev).With(list[0].ID))
+	}
 	return list[0], nil
 }
 

@@ -6,6 +6,21 @@ import (
 	"conanproxy/internal/conan"
 )
 
+// listAhead asks for the files of a revision that a client was just told of and is about to ask about, unless something is
+// known of them.
+func (c *Cache) listAhead(rev conan.Revision) {
+	if !c.begin() {
+		return
+	}
+	go func() {
+		defer c.running.Done()
+		doc, err := load(c.ctx, c, c.filesQuestion(rev))
+		if err == nil && doc == nil {
+			_, _, _ = c.listed(c.ctx, rev) // a failure is told to who asks
+		}
+	}()
+}
+
 // prefetch begins with the files that a client asks for one after the other once it has the list, so that the round trips
 // to upstream overlap: all but sources, which only builds need, and metadata. It takes no turn that somebody else may
 // need: there have to be enough of them. held, which may be nil, is what the cache has of the revision.

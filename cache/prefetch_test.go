@@ -47,6 +47,45 @@ func TestPrefetch(t *testing.T) {
 	}
 }
 
+// Who is told which revision is the newest asks for its files next: they are asked for meanwhile, once.
+func TestListAhead(t *testing.T) {
+	up := newFake()
+	recipe := up.addRecipe(t, "zlib/1.3", "one", 100)
+	pkg := up.addPackage(t, recipe, "[settings]\n", "a", 200)
+	b := newBench(t, up, nil)
+	defer b.end(t)
+	latest := func(ctx context.Context, rev conan.Revision) {
+		t.Helper()
+		if _, err := b.Latest(ctx, rev); err != nil {
+			t.Fatal(err)
+		}
+		b.running.Wait()
+	}
+	follows := conan.WithDownload(context.Background())
+	latest(context.Background(), pkg)
+	if n := up.times("files"); n != 0 {
+		t.Errorf("%d lists were asked for by one who only looks", n)
+	}
+	latest(follows, conan.Revision{Ref: recipe.Ref})
+	if n := up.times("files " + recipe.String()); n != 1 {
+		t.Errorf("the list was asked for %d times", n)
+	}
+	if n := up.times("open"); n != 0 {
+		t.Errorf("%d files were fetched before anybody asked for the list", n)
+	}
+	latest(follows, conan.Revision{Ref: recipe.Ref}) // known
+	if _, err := b.Snapshot(follows, recipe); err != nil {
+		t.Fatal(err)
+	}
+	b.running.Wait()
+	if n := up.times("files"); n != 1 {
+		t.Errorf("lists were asked for %d times, want 1", n)
+	}
+	if n := up.times("open"); n != 3 {
+		t.Errorf("upstream sent %d files after the list, want 3", n)
+	}
+}
+
 // Prefetching leaves turns to those who wait for a file.
 func TestPrefetchTakesNoTurns(t *testing.T) {
 	up := newFake()

@@ -22,7 +22,7 @@ func (c *Cache) Snapshot(ctx context.Context, rev conan.Revision) (conan.Snapsho
 	if err != nil {
 		return nil, err
 	}
-	if origin.State == conan.StateMiss && conan.DownloadFollows(ctx) {
+	if origin.State != conan.StateStale && c.o.Mode != Offline && conan.DownloadFollows(ctx) {
 		c.prefetch(rev, list, held)
 	}
 	return withHeld(list, held), nil

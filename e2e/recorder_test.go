@@ -70,6 +70,18 @@ func record(t testing.TB, target string, d dialect) *recorder {
 // url is the address of the recorder, without a trailing slash.
 func (r *recorder) url() string { return "http://" + r.addr }
 
+// settle waits until no request came for a while.
+func (r *recorder) settle() {
+	for before := -1; ; {
+		n := len(r.calls())
+		if n == before {
+			return
+		}
+		before = n
+		time.Sleep(300 * time.Millisecond)
+	}
+}
+
 // stop refuses connections and cuts the open ones.
 func (r *recorder) stop() {
 	r.mu.Lock()

@@ -37,7 +37,7 @@ func (s *Server) v2Latest(r *request) error {
 		return err
 	}
 	return s.keptJSON(r, func(ctx context.Context) (any, error) {
-		latest, err := r.reader().Latest(ctx, rev)
+		latest, err := r.reader().Latest(conan.WithDownload(ctx), rev)
 		if err != nil {
 			return nil, err
 		}

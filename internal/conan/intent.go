@@ -4,8 +4,8 @@ import "context"
 
 type downloadKey struct{}
 
-// WithDownload returns a context for the question which files a revision has, if whoever asks downloads them next, as
-// Conan does after these lists. A source may begin to fetch them.
+// WithDownload returns a context for the question which revision is the newest, or which files a revision has, if whoever
+// asks downloads them next, as Conan does after these answers. A source may begin to fetch what is asked next.
 func WithDownload(ctx context.Context) context.Context {
 	return context.WithValue(ctx, downloadKey{}, true)
 }
