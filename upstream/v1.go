@@ -8,6 +8,7 @@ import (
 	"hash"
 	"io"
 	"net/url"
+	"time"
 
 	"conanproxy/internal/conan"
 )
@@ -107,21 +108,19 @@ func (v v1) vanished(ctx context.Context, rev conan.Revision, name string) error
 	return nonsense("lists " + name + " but does not serve it")
 }
 
-// place is where a file is by the hints, which are asked for again when they are old or do not work, unless they were
-// asked for meanwhile.
+// place is where a file is by the hints, which are asked for again when they are old, or did not work and nobody has asked
+// since. One file is looked for by one goroutine.
 func (v v1) place(f folder, name string) place {
-	begin := v.now()
+	var tried time.Time // when the hints were asked for that were used last
 	return func(ctx context.Context, again bool) (*url.URL, error) {
 		h, ok := v.known.hints.Get(f)
-		if again && ok && !h.askedAt.Before(begin) {
-			return nil, errNotThere
-		}
-		if again || !ok || v.now().Sub(h.askedAt) >= folderMemory {
+		if !ok || v.now().Sub(h.askedAt) >= folderMemory || again && !h.askedAt.After(tried) {
 			var err error
 			if h, err = v.askHints(ctx, f); err != nil {
 				return nil, err
 			}
 		}
+		tried = h.askedAt
 		u := h.urls[name]
 		if u == nil {
 			return nil, errNotThere

@@ -372,7 +372,7 @@ func TestV1OpensShareURLs(t *testing.T) {
 	})
 }
 
-// Signed URLs that have expired are asked for again, once, and only if they are old.
+// Signed URLs that have expired are asked for again, once.
 func TestV1ExpiredURLs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, recipe, _ := zlibServer()
@@ -400,6 +400,28 @@ func TestV1ExpiredURLs(t *testing.T) {
 		delete(s.folders[v1Recipe], "conan_export.tgz")
 		if err := open(); word(err) != "not found" {
 			t.Errorf("a file that went away: %v", err)
+		}
+	})
+}
+
+// Signed URLs may expire before they are used for the first time.
+func TestV1URLsExpireAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, recipe, _ := zlibServer()
+		r, f := newV1(t, s)
+		rev := conan.Revision{Ref: mustRef(t, "zlib/1.3"), RRev: summaryOf(recipe)}
+		s.onAsk = func(path string) {
+			if strings.HasSuffix(path, "/conan_export.tgz") {
+				s.onAsk = nil
+				s.expire()
+			}
+		}
+		file, err := r.Open(t.Context(), rev, "conan_export.tgz")
+		if err != nil {
+			t.Fatalf("%v, asked: %q", err, f.asked())
+		}
+		if got, err := readAll(t, file); err != nil || got != s.folders[v1Recipe]["conan_export.tgz"] {
+			t.Errorf("read %q, %v", got, err)
 		}
 	})
 }
