@@ -21,7 +21,7 @@ func (db *DB) Held(ctx context.Context, member string, rev conan.Revision) (Held
 	rows, err := db.read.QueryContext(ctx, `SELECT r.id, r.time, r.adopted, x.name, b.size, b.md5, b.sha1, b.sha256
 		FROM refs f JOIN revisions r ON r.ref_id = f.id LEFT JOIN files x ON x.revision_id = r.id LEFT JOIN blobs b ON b.sha256 = x.sha256
 		WHERE f.member = $1 AND f.name = $2 AND f.version = $3 AND f.usr = $4 AND f.channel = $5
-		AND r.rrev = $6 AND r.package_id = $7 AND r.prev = $8 ORDER BY x.name`,
+		AND r.rrev = $6 AND `+samePackage+` AND r.prev = $8 ORDER BY x.name`,
 		member, rev.Name, rev.Version, rev.User, rev.Channel, rev.RRev, rev.PackageID, rev.PRev)
 	if err != nil {
 		return Held{}, fmt.Errorf("read what %s holds of %s: %w", member, rev, err)

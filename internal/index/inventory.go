@@ -33,13 +33,17 @@ type PutOptions struct {
 
 const storedColumns = `r.id, f.name, f.version, f.usr, f.channel, r.rrev, r.package_id, r.prev, r.time, r.adopted`
 
+// samePackage compares with the package id that is bound as $7. Compared bare, SQLite would look whether the value allows
+// the index of recipes, which holds ” only, and so plan the statement anew whenever another value is bound.
+const samePackage = `r.package_id = '' || $7`
+
 // Revisions lists what a member holds, newest first: the recipe revisions of rev.Ref if rev.PackageID is empty,
 // else the package revisions of rev.PackageID in rev.RRev. None is an empty list.
 func (db *DB) Revisions(ctx context.Context, member string, rev conan.Revision) ([]Stored, error) {
 	if rev.IsPackage() {
 		return db.stored(ctx, `SELECT `+storedColumns+` FROM revisions r JOIN refs f ON f.id = r.ref_id
 			WHERE f.member = $1 AND f.name = $2 AND f.version = $3 AND f.usr = $4 AND f.channel = $5
-			AND r.rrev = $6 AND r.package_id = $7 AND r.prev <> '' ORDER BY r.time DESC, r.id DESC`,
+			AND r.rrev = $6 AND `+samePackage+` AND r.prev <> '' ORDER BY r.time DESC, r.id DESC`,
 			member, rev.Name, rev.Version, rev.User, rev.Channel, rev.RRev, rev.PackageID)
 	}
 	return db.stored(ctx, `SELECT `+storedColumns+` FROM revisions r JOIN refs f ON f.id = r.ref_id
@@ -52,7 +56,7 @@ func (db *DB) Revisions(ctx context.Context, member string, rev conan.Revision) 
 func (db *DB) Find(ctx context.Context, member string, rev conan.Revision) (Stored, error) {
 	rows, err := db.stored(ctx, `SELECT `+storedColumns+` FROM revisions r JOIN refs f ON f.id = r.ref_id
 		WHERE f.member = $1 AND f.name = $2 AND f.version = $3 AND f.usr = $4 AND f.channel = $5
-		AND r.rrev = $6 AND r.package_id = $7 AND r.prev = $8`,
+		AND r.rrev = $6 AND `+samePackage+` AND r.prev = $8`,
 		member, rev.Name, rev.Version, rev.User, rev.Channel, rev.RRev, rev.PackageID, rev.PRev)
 	if err != nil {
 		return Stored{}, err
@@ -87,7 +91,7 @@ func (db *DB) Files(ctx context.Context, member string, rev conan.Revision) (con
 	rows, err := db.read.QueryContext(ctx, `SELECT x.name, b.size, b.md5, b.sha1, b.sha256
 		FROM refs f JOIN revisions r ON r.ref_id = f.id JOIN files x ON x.revision_id = r.id JOIN blobs b ON b.sha256 = x.sha256
 		WHERE f.member = $1 AND f.name = $2 AND f.version = $3 AND f.usr = $4 AND f.channel = $5
-		AND r.rrev = $6 AND r.package_id = $7 AND r.prev = $8 ORDER BY x.name`,
+		AND r.rrev = $6 AND `+samePackage+` AND r.prev = $8 ORDER BY x.name`,
 		member, rev.Name, rev.Version, rev.User, rev.Channel, rev.RRev, rev.PackageID, rev.PRev)
 	if err != nil {
 		return nil, fmt.Errorf("read files of %s: %w", rev, err)
@@ -242,7 +246,7 @@ func revisionID(ctx context.Context, tx *transaction, member string, rev conan.R
 	var id int64
 	err := tx.QueryRowContext(ctx, `SELECT r.id FROM revisions r JOIN refs f ON f.id = r.ref_id
 		WHERE f.member = $1 AND f.name = $2 AND f.version = $3 AND f.usr = $4 AND f.channel = $5
-		AND r.rrev = $6 AND r.package_id = $7 AND r.prev = $8`,
+		AND r.rrev = $6 AND `+samePackage+` AND r.prev = $8`,
 		member, rev.Name, rev.Version, rev.User, rev.Channel, rev.RRev, rev.PackageID, rev.PRev).Scan(&id)
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, fmt.Errorf("%s in %s: %w", rev, member, conan.ErrNotFound)

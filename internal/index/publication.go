@@ -137,7 +137,7 @@ func publicationTime(ctx context.Context, tx *transaction, rev conan.Revision, n
 	siblings := ` AND r.package_id = ''`
 	newestArgs := args
 	if rev.IsPackage() {
-		siblings = ` AND r.rrev = $6 AND r.package_id = $7`
+		siblings = ` AND r.rrev = $6 AND ` + samePackage
 		newestArgs = append(args[:len(args):len(args)], rev.RRev, rev.PackageID)
 	}
 	var id string
