@@ -249,6 +249,24 @@ func TestEvictedBytesCountUntilUnlinked(t *testing.T) {
 	}
 }
 
+// Who asked for room may leave while it is made: no bytes are left on the disk that nothing counts.
+func TestEvictionIsFinished(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var disk watched
+	b := newBench(t, newFake(), func(o *Options, q *QuotaOptions) {
+		disk.Disk, disk.unlinking = o.Blobs.(*blob.Disk), cancel
+		q.Blobs, q.MaxSize = &disk, 1000
+	})
+	defer b.end(t)
+	b.put(t, "center", 1, 300, time.Unix(10, 0))
+	b.put(t, "center", 2, 400, time.Unix(20, 0))
+	release, _ := b.quota.Reserve(ctx, 1000)
+	release()
+	if ctx.Err() == nil || len(b.left(t, "center")) != 0 || b.onDisk(t) != 0 {
+		t.Errorf("left: %v, and %d bytes on the disk", b.left(t, "center"), b.onDisk(t))
+	}
+}
+
 // Many at once never get more than there is.
 func TestReserveProperty(t *testing.T) {
 	b := newBench(t, newFake(), func(_ *Options, q *QuotaOptions) { q.MaxSize = 1000 })

@@ -151,8 +151,10 @@ func (q *Quota) evict(ctx context.Context, need func(usage) int64) (some bool, e
 	return some, err
 }
 
-// remove deletes rows of caches, calls removed, and unlinks what nothing names any more. It is called alone.
+// remove deletes rows of caches, calls removed, and unlinks what nothing names any more. It is called alone, and goes on
+// when ctx ends: bytes without rows count for nothing.
 func (q *Quota) remove(ctx context.Context, ids []int64, removed func()) error {
+	ctx = context.WithoutCancel(ctx)
 	bytes, err := q.o.Index.Frees(ctx, ids)
 	if err != nil {
 		return err

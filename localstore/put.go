@@ -49,6 +49,7 @@ func (s *Store) put(ctx context.Context, up conan.Upload) error {
 	if err != nil {
 		return err
 	}
+	defer w.Close()
 	defer w.Abort()
 	members, err := s.receive(ctx, w, room, st, up, want)
 	if err != nil {

@@ -215,3 +215,49 @@ func TestDigestValid(t *testing.T) {
 		}
 	}
 }
+
+// After Close no file stays open, whether the writer was read before its end, after it, or not at all, and whether the
+// end comes before Close or after.
+func TestWriterClose(t *testing.T) {
+	open := func() int {
+		t.Helper()
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Skip("this system does not list open files")
+		}
+		return len(entries)
+	}
+	s := newDisk(t, t.TempDir(), blob.DiskOptions{})
+	for _, steps := range []string{"commit close", "read commit close", "commit read close", "read close commit", "read abort close", "read close abort"} {
+		w, err := s.Create(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := open() - 1 // without the writer's own
+		if _, err := w.Write([]byte(steps)); err != nil {
+			t.Fatal(err)
+		}
+		for _, step := range strings.Fields(steps) {
+			var err error
+			switch step {
+			case "commit":
+				err = w.Commit(t.Context(), nil)
+			case "read":
+				_, err = w.ReadAt(make([]byte, 4), 0)
+			case "abort":
+				w.Abort()
+			case "close":
+				w.Close()
+			}
+			if err != nil {
+				t.Errorf("%s: %s: %v", steps, step, err)
+			}
+		}
+		if n := open(); n > before { // fewer: what earlier tests left is closed when it is garbage
+			t.Errorf("%s: %d files are open, %d were", steps, n, before)
+		}
+		if _, err := w.ReadAt(make([]byte, 1), 0); err == nil {
+			t.Errorf("%s: it can be read still", steps)
+		}
+	}
+}
