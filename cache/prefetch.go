@@ -33,6 +33,9 @@ func (c *Cache) prefetch(rev conan.Revision, list conan.Snapshot, held *heldRevi
 		}
 		wanted = append(wanted, f)
 	}
+	if len(wanted) == 0 {
+		return // as on every warm request
+	}
 	c.mu.Lock()
 	busy := len(c.fills)
 	c.mu.Unlock()

@@ -122,31 +122,38 @@ func (q *Quota) Reserve(ctx context.Context, n int64) (release func(), ok bool) 
 	return r.release, true
 }
 
-// reservation is room that one fill may write to. It belongs to one goroutine.
+// reservation is room that one file may be written to, of a fill or an upload. It belongs to one goroutine.
 type reservation struct {
 	q          *Quota
 	size, done int64
 	once       sync.Once
 }
 
-func (q *Quota) reserve(ctx context.Context, n int64) (*reservation, bool) {
+// begin reserves nothing yet for one file.
+func (q *Quota) begin() *reservation {
 	q.add(promised{files: 1})
-	if !q.promise(ctx, n) {
-		q.add(promised{files: -1})
-		return nil, false
-	}
-	return &reservation{q: q, size: n}, true
+	return &reservation{q: q}
 }
 
-// promise adds n to what is reserved, if that fits.
-func (q *Quota) promise(ctx context.Context, n int64) bool {
-	// The promise comes first: two at the same time then see each other.
-	q.add(promised{bytes: n})
-	if q.makeRoom(ctx) {
-		return true
+func (q *Quota) reserve(ctx context.Context, n int64) (*reservation, bool) {
+	r := q.begin()
+	if !r.grow(ctx, n) {
+		r.release()
+		return nil, false
 	}
-	q.add(promised{bytes: -n})
-	return false
+	return r, true
+}
+
+// promise adds n bytes if fits says that they do.
+func (r *reservation) promise(n int64, fits func() bool) bool {
+	// The promise comes first: two at the same time then see each other.
+	r.q.add(promised{bytes: n})
+	if !fits() {
+		r.q.add(promised{bytes: -n})
+		return false
+	}
+	r.size += n
+	return true
 }
 
 func (q *Quota) add(p promised) {
@@ -262,11 +269,7 @@ func (r *reservation) covers(n int64) bool { return r.done+n <= r.size }
 
 // grow adds n bytes, if there is room.
 func (r *reservation) grow(ctx context.Context, n int64) bool {
-	if !r.q.promise(ctx, n) {
-		return false
-	}
-	r.size += n
-	return true
+	return r.promise(n, func() bool { return r.q.makeRoom(ctx) })
 }
 
 // wrote tells that n of the bytes are on the medium now.
@@ -275,6 +278,7 @@ func (r *reservation) wrote(n int64) {
 	r.q.add(promised{written: n})
 }
 
+// release ends the promise. It may be called more than once.
 func (r *reservation) release() {
 	r.once.Do(func() { r.q.add(promised{files: -1, bytes: -r.size, written: -r.done}) })
 }

@@ -14,7 +14,8 @@ import (
 )
 
 // Verify reads a blob again and tells whether its bytes still have its digest. wait, if not nil, is called with the
-// number of bytes before they are read, and may slow the reading down. Errors: ErrNotFound, or reading failed.
+// number of bytes before they are read, and may slow the reading down. A blob that is deleted meanwhile is let go of at
+// once, since its bytes stay on the medium until then. Errors: ErrNotFound, or reading failed.
 func (d *Disk) Verify(ctx context.Context, digest Digest, wait func(context.Context, int) error) (bool, error) {
 	r, err := d.open(ctx, digest)
 	if err != nil {
@@ -28,6 +29,9 @@ func (d *Disk) Verify(ctx context.Context, digest Digest, wait func(context.Cont
 			if err := wait(ctx, len(buffer)); err != nil {
 				return false, err
 			}
+		}
+		if _, err := d.Stat(ctx, digest); err != nil {
+			return false, err
 		}
 		n, err := r.Read(buffer)
 		hash.Write(buffer[:n])

@@ -1,6 +1,8 @@
 package blob_test
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -259,5 +261,22 @@ func TestWriterClose(t *testing.T) {
 		if _, err := w.ReadAt(make([]byte, 1), 0); err == nil {
 			t.Errorf("%s: it can be read still", steps)
 		}
+	}
+}
+
+// A slow Verify does not keep the bytes of a blob on the medium that is deleted meanwhile.
+func TestVerifyLetsGo(t *testing.T) {
+	s := newDisk(t, t.TempDir(), blob.DiskOptions{})
+	d := blobtest.Put(t, s, blobtest.Content(1, 2<<20)).SHA256
+	waits := 0
+	wait := func(ctx context.Context, _ int) error {
+		if waits++; waits == 3 {
+			_, err := s.Delete(ctx, d, func() (bool, error) { return false, nil })
+			return err
+		}
+		return nil
+	}
+	if _, err := s.Verify(t.Context(), d, wait); !errors.Is(err, blob.ErrNotFound) || waits != 3 {
+		t.Errorf("Verify of a blob that was deleted at its third wait: %v after %d", err, waits)
 	}
 }
