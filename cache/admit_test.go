@@ -7,18 +7,13 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"conanproxy/internal/blob"
 	"conanproxy/internal/conan"
 )
 
 // Uploads at the same time are never promised the same room, and what they wrote is not counted twice.
 func TestAdmit(t *testing.T) {
 	ctx := context.Background()
-	disk := &limited{size: 1000}
-	b := newBench(t, newFake(), func(o *Options, q *QuotaOptions) {
-		disk.Disk = o.Blobs.(*blob.Disk)
-		q.Blobs, q.MinFree = disk, 200
-	})
+	b := newLimited(t, 0)
 	defer b.end(t)
 	var admitted atomic.Int64
 	var wg sync.WaitGroup
@@ -71,11 +66,7 @@ func TestAdmit(t *testing.T) {
 // The medium gives whole blocks: each file under way may need one more than its bytes tell.
 func TestBlocks(t *testing.T) {
 	ctx := context.Background()
-	disk := &limited{size: 1000}
-	b := newBench(t, newFake(), func(o *Options, q *QuotaOptions) {
-		disk.Disk = o.Blobs.(*blob.Disk)
-		q.Blobs, q.MinFree, q.Block = disk, 200, 100
-	})
+	b := newLimited(t, 100)
 	defer b.end(t)
 	if _, err := b.quota.Admit(ctx, 701); !errors.Is(err, conan.ErrNoSpace) {
 		t.Errorf("an upload of 701 bytes and a block: %v", err)

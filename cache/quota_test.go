@@ -33,6 +33,14 @@ func (l *limited) Free(ctx context.Context) (int64, error) {
 	return l.size - used, err
 }
 
+// newLimited makes a cache over a medium of 1000 bytes, of which 200 have to stay free, that gives files blocks of that size.
+func newLimited(t testing.TB, block int64) *bench {
+	t.Helper()
+	return newBench(t, newFake(), func(o *Options, q *QuotaOptions) {
+		q.Blobs, q.MinFree, q.Block = &limited{Disk: o.Blobs.(*blob.Disk), size: 1000}, 200, block
+	})
+}
+
 // put stores n bytes as a file of a revision of a member, last used at a time.
 func (b *bench) put(t testing.TB, member string, version, n int, used time.Time) conan.Revision {
 	t.Helper()
@@ -163,11 +171,7 @@ func TestReserveBesideUploads(t *testing.T) {
 
 func TestRoom(t *testing.T) {
 	ctx := context.Background()
-	var disk limited
-	b := newBench(t, newFake(), func(o *Options, q *QuotaOptions) {
-		disk = limited{Disk: o.Blobs.(*blob.Disk), size: 1000}
-		q.Blobs, q.MinFree = &disk, 200
-	})
+	b := newLimited(t, 0)
 	defer b.end(t)
 	b.put(t, index.LocalMember, 1, 300, time.Unix(1, 0))
 	b.put(t, "center", 2, 200, time.Unix(10, 0))
