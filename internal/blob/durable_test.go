@@ -1,8 +1,10 @@
 package blob
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -174,7 +176,7 @@ func TestWriteFailureSticks(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.Abort()
-	if _, err := w.Write([]byte("head")); err != nil {
+	if _, err := w.Write(make([]byte, inMemory+1)); err != nil {
 		t.Fatal(err)
 	}
 	w.(*diskWriter).file.Close()
@@ -206,7 +208,7 @@ func TestHandlesAreClosed(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := w.Write([]byte(name)); err != nil {
+			if _, err := w.Write(append([]byte(name), make([]byte, inMemory)...)); err != nil {
 				t.Fatal(err)
 			}
 			if read {
@@ -234,11 +236,82 @@ func TestLocksAreForgotten(t *testing.T) {
 	}
 }
 
-// Two uploads of the same bytes do not wait for each other's row; a removal waits for both.
+// Few bytes stay in memory until Commit, and the store's own copy makes a file of theirs needless. They are read like
+// others.
+func TestFewBytesNeedNoFile(t *testing.T) {
+	d, _ := loggedDisk(t)
+	if err := commit(t, d, "hello", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(d.tempDir()); err != nil { // no file can be made any more
+		t.Fatal(err)
+	}
+	w, err := d.Create(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	for _, part := range []string{"hel", "lo"} {
+		if _, err := w.Write([]byte(part)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := d.TempBytes(); n != 5 {
+		t.Errorf("TempBytes = %d", n)
+	}
+	read := func() {
+		t.Helper()
+		b := make([]byte, 6)
+		if n, err := w.ReadAt(b, 1); string(b[:n]) != "ello" || err != io.EOF {
+			t.Errorf("ReadAt = %q, %v", b[:n], err)
+		}
+	}
+	read()
+	if err := w.Commit(t.Context(), nil); err != nil {
+		t.Errorf("the second copy: %v", err)
+	}
+	read()
+	if err := commit(t, d, "other", nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without a folder for files: %v", err)
+	}
+}
+
+// A blob that outgrows the memory is the same as any other.
+func TestOutgrownMemory(t *testing.T) {
+	d, _ := loggedDisk(t)
+	for _, sizes := range [][]int{{inMemory}, {inMemory, 1}, {1, inMemory}, {inMemory + 1}, {100, inMemory, 100}} {
+		w, err := d.Create(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want []byte
+		for i, n := range sizes {
+			part := bytes.Repeat([]byte{byte('a' + i)}, n)
+			want = append(want, part...)
+			if _, err := w.Write(part); err != nil {
+				t.Fatal(err)
+			}
+			got := make([]byte, len(want))
+			if _, err := w.ReadAt(got, 0); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%v: after %d bytes they read differently: %v", sizes, len(want), err)
+			}
+		}
+		var digest Digest
+		if err := w.Commit(t.Context(), func(s Sums) error { digest = s.SHA256; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
+		if got, err := os.ReadFile(d.path(digest)); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%v: %d bytes are stored, %v", sizes, len(got), err)
+		}
+	}
+}
+
+// Uploads of the same bytes do not wait for each other's row; a removal waits for all.
 func TestSameBytesAreRecordedTogether(t *testing.T) {
 	d, _ := loggedDisk(t)
-	entered, leave := make(chan Sums, 2), make(chan struct{})
-	done := make(chan error, 2)
+	entered, leave := make(chan Sums, 3), make(chan struct{})
+	done := make(chan error, 3)
 	record := func(s Sums) error {
 		entered <- s
 		<-leave
@@ -247,6 +320,8 @@ func TestSameBytesAreRecordedTogether(t *testing.T) {
 	go func() { done <- commit(t, d, "hello", record) }()
 	first := <-entered
 	go func() { done <- d.Keep(t.Context(), first.SHA256, func() error { return record(first) }) }()
+	go func() { done <- commit(t, d, "hello", record) }()
+	<-entered
 	<-entered
 	deleted := make(chan error, 1)
 	go func() {
@@ -259,7 +334,7 @@ func TestSameBytesAreRecordedTogether(t *testing.T) {
 	case <-time.After(50 * time.Millisecond):
 	}
 	close(leave)
-	for range 2 {
+	for range 3 {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}

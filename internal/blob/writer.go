@@ -1,16 +1,22 @@
 package blob
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
 )
 
-// diskWriter is the Writer of Disk: one temporary file, hashed as it is written.
+// inMemory is the number of bytes up to which a blob is kept in memory until Commit: bytes that the store holds already,
+// as those of a small text often are, then cost no file.
+const inMemory = 64 << 10
+
+// diskWriter is the Writer of Disk: memory at first, one temporary file if there is more, hashed as it is written.
 //
 // The file stays open after the end while somebody may still read from it: if it was ever read, until Close.
 type diskWriter struct {
@@ -22,7 +28,8 @@ type diskWriter struct {
 	done bool
 
 	mu     sync.Mutex
-	file   *os.File // nil once closed
+	memory []byte   // all bytes, while there is no file
+	file   *os.File // nil while the bytes are in memory, and once closed
 	ended  bool     // nobody writes any more
 	read   bool     // ReadAt was called
 	closed bool     // Close was called
@@ -37,7 +44,7 @@ func (w *diskWriter) Write(p []byte) (int, error) {
 	if w.err != nil {
 		return 0, w.err
 	}
-	n, err := w.file.Write(p)
+	n, err := w.put(p)
 	w.size += int64(n)
 	w.disk.temp.Add(int64(n))
 	w.hash.write(p[:n])
@@ -47,6 +54,36 @@ func (w *diskWriter) Write(p []byte) (int, error) {
 	}
 	w.writeBack()
 	return n, nil
+}
+
+// put appends to the memory or to the file. Only the writing goroutine makes the file, so that it may look for it without
+// the lock.
+func (w *diskWriter) put(p []byte) (int, error) {
+	if w.file == nil {
+		if w.size+int64(len(p)) <= inMemory {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.memory = append(w.memory, p...)
+			return len(p), nil
+		}
+		if err := w.spill(); err != nil {
+			return 0, err
+		}
+	}
+	return w.file.Write(p)
+}
+
+// spill makes the temporary file and moves to it what is in memory.
+func (w *diskWriter) spill() error {
+	f, err := os.CreateTemp(w.disk.tempDir(), "blob-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(w.memory)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.file, w.memory = f, nil
+	return err
 }
 
 // writeBack has the kernel begin with what was written, so that the fsync of a large blob finds little left to do.
@@ -61,18 +98,21 @@ func (w *diskWriter) writeBack() {
 
 // ReadAt implements Writer.
 func (w *diskWriter) ReadAt(p []byte, off int64) (int, error) {
-	f, err := w.handle()
+	from, err := w.readable()
 	if err != nil {
 		return 0, fmt.Errorf("read blob: %w", err)
 	}
-	return f.ReadAt(p, off)
+	return from.ReadAt(p, off)
 }
 
-// handle returns the open file; it stays open from then on.
-func (w *diskWriter) handle() (*os.File, error) {
+// readable returns what is in memory, or the open file, which stays open from then on.
+func (w *diskWriter) readable() (io.ReaderAt, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.read = true
+	if w.memory != nil {
+		return bytes.NewReader(w.memory), nil
+	}
 	if w.file != nil {
 		return w.file, nil
 	}
@@ -100,15 +140,11 @@ func (w *diskWriter) Commit(ctx context.Context, record func(Sums) error) error 
 		return w.err
 	}
 	sums := w.Sums()
-	held, err := w.disk.locks.lock(ctx, sums.SHA256)
+	held, err := w.held(ctx, sums)
 	if err != nil {
-		return err
-	}
-	defer held.unlock()
-	if err := w.store(sums); err != nil {
 		return fmt.Errorf("commit blob %s: %w", sums.SHA256, spaceError(err))
 	}
-	held.share() // the same bytes may be recorded under many names at a time
+	defer held.unlock()
 	w.finish(w.disk.path(sums.SHA256))
 	if record == nil {
 		return nil
@@ -116,20 +152,61 @@ func (w *diskWriter) Commit(ctx context.Context, record func(Sums) error) error 
 	return record(sums)
 }
 
-// store makes the bytes durable under their digest, whose lock is held. A file of the right size that is there
-// is complete, since a blob gets its name after its bytes are safe; one of another size was damaged and is replaced.
+// held makes the bytes durable under their digest and returns a lock that is shared: the same bytes may be recorded under
+// many names at a time, and who brings them once more waits for nobody's row.
+func (w *diskWriter) held(ctx context.Context, sums Sums) (*hold, error) {
+	lock, err := w.disk.locks.shared(ctx, sums.SHA256)
+	if err != nil {
+		return nil, err
+	}
+	there, err := w.found(sums)
+	if err == nil && there {
+		return lock, nil
+	}
+	lock.unlock()
+	if err != nil {
+		return nil, err
+	}
+	if lock, err = w.disk.locks.lock(ctx, sums.SHA256); err != nil {
+		return nil, err
+	}
+	if there, err = w.found(sums); err == nil && !there {
+		err = w.store(sums)
+	}
+	if err != nil {
+		lock.unlock()
+		return nil, err
+	}
+	lock.share()
+	return lock, nil
+}
+
+// found tells whether the bytes are there already, and makes their name durable. The digest is locked. A file of the right
+// size is complete, since a blob gets its name after its bytes are safe; one of another size was damaged and is replaced.
+func (w *diskWriter) found(sums Sums) (bool, error) {
+	path := w.disk.path(sums.SHA256)
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && info.Size() == sums.Size:
+		return true, w.disk.fanoutOf(sums.SHA256).settle(w.disk.sync, filepath.Dir(path))
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return false, err
+	}
+	return false, nil
+}
+
+// store makes the bytes durable under their digest, which nobody else has locked.
 func (w *diskWriter) store(sums Sums) error {
 	d := w.disk
 	path := d.path(sums.SHA256)
 	dir, folder := filepath.Dir(path), d.fanoutOf(sums.SHA256)
-	switch info, err := os.Stat(path); {
-	case err == nil && info.Size() == sums.Size:
-		return folder.settle(d.sync, dir)
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return err
-	}
 	if err := folder.create(d.sync, dir); err != nil {
 		return err
+	}
+	if w.file == nil {
+		if err := w.spill(); err != nil {
+			return err
+		}
 	}
 	if err := w.file.Chmod(0o440); err != nil {
 		return err
@@ -154,14 +231,16 @@ func (w *diskWriter) Abort() {
 func (w *diskWriter) finish(stored string) {
 	w.done = true
 	w.hash.stop()
-	os.Remove(w.file.Name()) // not there any more if it was renamed; else NewDisk removes what stays
+	if w.file != nil {
+		os.Remove(w.file.Name()) // not there any more if it was renamed; else NewDisk removes what stays
+	}
 	w.disk.temp.Add(-w.size)
 
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.stored, w.ended = stored, true
 	if !w.read || w.closed {
-		w.closeFile()
+		w.letGo()
 	}
 }
 
@@ -171,12 +250,13 @@ func (w *diskWriter) Close() {
 	defer w.mu.Unlock()
 	w.closed = true
 	if w.ended {
-		w.closeFile()
+		w.letGo()
 	}
 }
 
-// closeFile is called with w.mu held.
-func (w *diskWriter) closeFile() {
+// letGo gives back memory and file; called with w.mu held.
+func (w *diskWriter) letGo() {
+	w.memory = nil
 	if w.file != nil {
 		w.file.Close()
 		w.file = nil
