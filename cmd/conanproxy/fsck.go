@@ -83,7 +83,7 @@ func printFinding(out io.Writer, f scrub.Finding) {
 
 // openExisting opens the store of a data directory that must be there already, for a command that works on it alone.
 func openExisting(ctx context.Context, cfg *config.Config) (*parts, error) {
-	log, _, _, err := newLoggers(cfg.Log)
+	log, _, _, err := newLoggers(cfg.Log, os.Stderr)
 	if err != nil {
 		return &parts{stop: func() {}}, usageError{err}
 	}

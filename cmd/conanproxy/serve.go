@@ -44,7 +44,7 @@ const drainTimeout = 5 * time.Minute
 
 // serve runs the server until a signal ends it. reload reads the configuration again at SIGHUP.
 func serve(ctx context.Context, cfg *config.Config, reload func() (*config.Config, error), out io.Writer) error {
-	log, access, flush, err := newLoggers(cfg.Log)
+	log, access, flush, err := newLoggers(cfg.Log, os.Stderr)
 	if err != nil {
 		return usageError{err}
 	}
@@ -161,28 +161,28 @@ func greet(out io.Writer, cfg *config.Config, addr net.Addr) {
 // accessFlush is how long lines of the access log may wait for more, so that they are written many at a time.
 const accessFlush = time.Second
 
-// newLoggers makes the application's logger and the access logger, both to standard error. Neither samples. The access
+// newLoggers makes the application's logger and the access logger, both to out. Neither samples. The access
 // log is written in batches; flush writes what waits.
-func newLoggers(c config.Log) (log, access *zap.Logger, flush func(), err error) {
+func newLoggers(c config.Log, out io.Writer) (log, access *zap.Logger, flush func(), err error) {
 	level, err := zapcore.ParseLevel(c.Level)
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("log.level: %w", err)
 	}
 	ec := zap.NewProductionEncoderConfig()
 	ec.TimeKey = "time"
-	ec.EncodeTime = func(t time.Time, enc zapcore.PrimitiveArrayEncoder) {
-		enc.AppendString(t.UTC().Format("2006-01-02T15:04:05.000Z"))
-	}
+	encodeTime := zapcore.TimeEncoderOfLayout("2006-01-02T15:04:05.000Z")
+	ec.EncodeTime = func(t time.Time, enc zapcore.PrimitiveArrayEncoder) { encodeTime(t.UTC(), enc) }
 	encoder := zapcore.NewJSONEncoder(ec)
 	if c.Format == "text" {
 		encoder = zapcore.NewConsoleEncoder(ec)
 	}
-	stderr := zapcore.Lock(os.Stderr)
-	log = zap.New(zapcore.NewCore(encoder, stderr, level))
+	// A file's Sync is left out: each batch would wait for the medium, and every request for the batch.
+	lines := zapcore.Lock(zapcore.AddSync(struct{ io.Writer }{out}))
+	log = zap.New(zapcore.NewCore(encoder, lines, level))
 	if !c.Access {
 		return log, zap.NewNop(), func() {}, nil
 	}
-	batches := &zapcore.BufferedWriteSyncer{WS: stderr, FlushInterval: accessFlush}
+	batches := &zapcore.BufferedWriteSyncer{WS: lines, FlushInterval: accessFlush}
 	access = zap.New(zapcore.NewCore(encoder.Clone(), batches, zapcore.InfoLevel)).Named("access")
 	return log, access, func() { _ = batches.Stop() }, nil
 }
