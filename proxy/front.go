@@ -1,7 +1,10 @@
 package proxy
 
 import (
+	"bytes"
+	"fmt"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -20,6 +23,7 @@ type front struct{ *Server }
 type frontAnswer struct {
 	*document
 	header http.Header // complete; shared by all answers, so never changed
+	head   []byte      // status line and header as they are sent
 	log    *zap.Logger // with the fields that every request has in common
 	series series
 }
@@ -42,6 +46,11 @@ func (d *documents) frontAnswer(req *http.Request) *frontAnswer {
 	if key == "" {
 		return nil
 	}
+	return d.inFront(key)
+}
+
+// inFront returns what is kept under the key of a request, or under its very bytes, if that is still true, or nil.
+func (d *documents) inFront(key string) *frontAnswer {
 	a, ok := d.front.Get(key)
 	if !ok || !a.stamp.valid() || !d.now().Before(a.expires) {
 		return nil
@@ -51,8 +60,7 @@ func (d *documents) frontAnswer(req *http.Request) *frontAnswer {
 
 // answer sends a kept answer in one write.
 func (f front) answer(a *frontAnswer, w http.ResponseWriter, req *http.Request) {
-	started := f.now()
-	f.metrics.inFlight.Inc()
+	started := f.beginFront()
 	h := w.Header()
 	for name, values := range a.header {
 		h[name] = values
@@ -63,11 +71,25 @@ func (f front) answer(a *frontAnswer, w http.ResponseWriter, req *http.Request) 
 	if len(a.body) > 0 {
 		_, _ = w.Write(a.body)
 	}
-	f.metrics.inFlight.Dec()
-	took := f.now().Sub(started)
+	if c, ok := req.Context().Value(repeatKey{}).(*repeatConn); ok {
+		c.learn(a, req)
+	}
+	f.endFront(a, started, f.clientAddr(req))
+}
+
+// beginFront counts a request that is answered in front, and returns the time.
+func (s *Server) beginFront() time.Time {
+	s.metrics.inFlight.Inc()
+	return s.now()
+}
+
+// endFront logs and counts a request that was answered.
+func (s *Server) endFront(a *frontAnswer, started time.Time, client netip.Addr) {
+	s.metrics.inFlight.Dec()
+	took := s.now().Sub(started)
 	a.series.count(took, int64(len(a.body)))
 	if line := a.log.Check(zap.InfoLevel, "request"); line != nil {
-		line.Write(requestFields(took, f.clientAddr(req))...)
+		line.Write(requestFields(took, client)...)
 	}
 }
 
@@ -97,9 +119,12 @@ func (s *Server) keepInFront(r *request, d *document) {
 	header := http.Header{"X-Content-Type-Options": {"nosniff"}}
 	later.writeHeader(header)
 	later.from.writeTo(header)
+	head := bytes.NewBufferString(fmt.Sprintf("HTTP/1.1 %d %s\r\n", later.status, http.StatusText(later.status)))
+	_ = header.Write(head) // a buffer takes everything
 	a := &frontAnswer{
 		document: later,
 		header:   header,
+		head:     head.Bytes(),
 		log:      s.access.With(answerFields(r, d.status, int64(len(d.body)))...),
 		series:   s.metrics.of(r, d.status),
 	}

@@ -97,7 +97,7 @@ func (s *Server) absolute(r *request) string {
 	if req.TLS != nil {
 		scheme = "https"
 	}
-	if s.trusted.contains(peer(req)) {
+	if s.trusted.contains(peer(req.RemoteAddr)) {
 		if proto := req.Header.Get("X-Forwarded-Proto"); proto == "http" || proto == "https" {
 			scheme = proto
 		}

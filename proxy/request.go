@@ -142,9 +142,9 @@ func badPath(req *http.Request, err error) error {
 	return refuse(http.StatusBadRequest, "%s", sentence(err))
 }
 
-// peer is the address of the other end of the connection; invalid if it is not an IP address.
-func peer(req *http.Request) netip.Addr {
-	a, err := netip.ParseAddrPort(req.RemoteAddr)
+// peer is the IP address of an "address:port" as net/http tells it of the other end of a connection; invalid if it is none.
+func peer(remote string) netip.Addr {
+	a, err := netip.ParseAddrPort(remote)
 	if err != nil {
 		return netip.Addr{}
 	}
@@ -153,7 +153,7 @@ func peer(req *http.Request) netip.Addr {
 
 // clientAddr is the peer, or behind trusted proxies the last address of X-Forwarded-For that is not one of them.
 func (s *Server) clientAddr(req *http.Request) netip.Addr {
-	addr := peer(req)
+	addr := peer(req.RemoteAddr)
 	if !s.trusted.contains(addr) {
 		return addr
 	}
@@ -173,7 +173,7 @@ func (s *Server) clientAddr(req *http.Request) netip.Addr {
 // forwardedPrefix is the path prefix that a trusted proxy says it has in front of us.
 func (s *Server) forwardedPrefix(req *http.Request) []string {
 	header := req.Header.Get("X-Forwarded-Prefix")
-	if header == "" || len(header) > 256 || !s.trusted.contains(peer(req)) {
+	if header == "" || len(header) > 256 || !s.trusted.contains(peer(req.RemoteAddr)) {
 		return nil
 	}
 	segments, _, err := splitPath(header)

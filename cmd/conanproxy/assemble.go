@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"net/http"
 	"path/filepath"
 	"reflect"
 	"runtime/debug"
@@ -29,8 +28,6 @@ import (
 
 // parts is the running server, put together from the rooms.
 type parts struct {
-	handler http.Handler
-
 	log       *zap.Logger
 	blobs     *blob.Disk
 	db        *index.DB
@@ -151,7 +148,6 @@ func assemble(ctx context.Context, cfg *config.Config, log, access *zap.Logger) 
 	}
 	p.server.Store(server)
 	p.closers = append(p.closers, func() error { server.Close(); return nil })
-	p.handler = server.Handler()
 
 	ctx, p.stop = context.WithCancel(ctx)
 	p.workers.Go(func() {

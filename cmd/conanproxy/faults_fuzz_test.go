@@ -93,11 +93,12 @@ func fuzzedServer(f *testing.F, sets ...conantest.Set) (http.Handler, string, *o
 	req := httptest.NewRequest(http.MethodGet, "/v2/users/authenticate", nil)
 	req.SetBasicAuth("demo", "demo")
 	rec := httptest.NewRecorder()
-	p.handler.ServeHTTP(rec, req)
+	handler := p.server.Load().Handler()
+	handler.ServeHTTP(rec, req)
 	if rec.Code != http.StatusOK {
 		f.Fatalf("login: %d %s", rec.Code, rec.Body)
 	}
-	return p.handler, rec.Body.String(), logs
+	return handler, rec.Body.String(), logs
 }
 
 func demoHash(f *testing.F) string {

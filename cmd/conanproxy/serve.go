@@ -70,11 +70,11 @@ func serve(ctx context.Context, cfg *config.Config, reload func() (*config.Confi
 		}
 		listener = tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}})
 	}
-	server := newHTTPServer(parts.handler, log)
+	server := newHTTPServer(log)
 	greet(out, cfg, listener.Addr())
 
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
+	go func() { failed <- parts.server.Load().Serve(server, listener) }()
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
@@ -95,9 +95,8 @@ func serve(ctx context.Context, cfg *config.Config, reload func() (*config.Confi
 
 // newHTTPServer has no ReadTimeout and no WriteTimeout: they count whole bodies. The handlers move
 // deadlines of their own while bytes flow.
-func newHTTPServer(h http.Handler, log *zap.Logger) *http.Server {
+func newHTTPServer(log *zap.Logger) *http.Server {
 	return &http.Server{
-		Handler:           h,
 		ReadHeaderTimeout: 20 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
