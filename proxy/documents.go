@@ -70,9 +70,6 @@ type documents struct {
 	settings atomic.Uint64 // only by forgetAll
 }
 
-// frontCost is the bytes that an entry of front is taken for; bodies are shared with cache.
-const frontCost = 1 << 10
-
 // newDocuments makes a cache of that many bytes; 0 or less keeps nothing.
 func newDocuments(memory int64, now func() time.Time) (*documents, error) {
 	d := &documents{now: now, largest: memory / 16}
@@ -90,6 +87,7 @@ func newDocuments(memory int64, now func() time.Time) (*documents, error) {
 		return nil, fmt.Errorf("proxy: make the cache of rendered answers: %w", err)
 	}
 	d.cache = cache
+	const frontCost = 1 << 10 // of an entry; its body is shared
 	d.front, err = ristretto.NewCache(&ristretto.Config[string, *frontAnswer]{
 		NumCounters:        max(memory/frontCost, 1000),
 		MaxCost:            max(memory/(8*frontCost), 100), // an eighth of the memory, counted in entries

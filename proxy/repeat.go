@@ -6,7 +6,9 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,9 +19,9 @@ func (s *Server) Serve(h *http.Server, l net.Listener) error { return h.Serve(s.
 
 // attach sets what h needs and returns the listener that it must serve.
 func (s *Server) attach(h *http.Server, l net.Listener) net.Listener {
-	patience := time.Minute
-	if h.IdleTimeout > 0 {
-		patience = h.IdleTimeout / 2
+	timeout := h.IdleTimeout
+	if timeout == 0 {
+		timeout = h.ReadTimeout // as net/http does
 	}
 	h.Handler = s.Handler()
 	h.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
@@ -30,10 +32,10 @@ func (s *Server) attach(h *http.Server, l net.Listener) net.Listener {
 	}
 	h.ConnState = func(conn net.Conn, state http.ConnState) {
 		if c, ok := conn.(*repeatConn); ok && state == http.StateIdle {
-			c.idle = time.Now()
+			c.idle = true
 		}
 	}
-	return repeatListener{Listener: l, server: s, patience: patience}
+	return repeatListener{Listener: l, server: s, timeout: timeout}
 }
 
 // repeatKey is the key of the connection in a request's context.
@@ -41,8 +43,8 @@ type repeatKey struct{}
 
 type repeatListener struct {
 	net.Listener
-	server   *Server
-	patience time.Duration
+	server  *Server
+	timeout time.Duration // of idle connections; 0 or less: none
 }
 
 // Accept implements net.Listener.
@@ -52,7 +54,7 @@ func (l repeatListener) Accept() (net.Conn, error) {
 	if err != nil || !ok {
 		return conn, err
 	}
-	return &repeatConn{TCPConn: tcp, server: l.server, patience: l.patience, peer: peer(tcp.RemoteAddr().String())}, nil
+	return &repeatConn{TCPConn: tcp, server: l.server, timeout: l.timeout, peer: peer(tcp.RemoteAddr().String())}, nil
 }
 
 // repeatConn is a connection under net/http that answers requests while net/http reads on for the next one.
@@ -62,31 +64,30 @@ func (l repeatListener) Accept() (net.Conn, error) {
 type repeatConn struct {
 	*net.TCPConn // its ReadFrom is sendfile
 	server       *Server
-	patience     time.Duration // how long requests are answered here until net/http gets one and renews its deadlines
+	timeout      time.Duration
 	peer         netip.Addr
 
-	idle time.Time // since when net/http waits for the next request; zero: it handles one
-	out  []byte
+	idle    bool        // net/http waits for the next request
+	closing atomic.Bool // Close was called
 
 	// net/http looks for the first byte of the next request while it handles one, in another goroutine. Close is called by others too.
-	mu    sync.Mutex
-	given []byte // what net/http was given of the request that it was given last
-	whole bool   // that is all of it
-	alone bool   // there was something else than whole requests
+	mu    sync.Mutex // also held while an answer goes out
+	given []byte     // what net/http was given since the last whole request, or that request
+	whole bool       // given is one whole request
+	alone bool       // given would be longer than a request that is repeated
 }
 
 // Read implements net.Conn.
 func (c *repeatConn) Read(p []byte) (int, error) {
 	n, err := c.TCPConn.Read(p)
-	if c.idle.IsZero() {
-		c.give(p[:n])
-		return n, err
-	}
-	for err == nil && c.repeat(p[:n]) {
-		n, err = c.TCPConn.Read(p)
+	if c.idle {
+		for err == nil && c.repeat(p[:n]) {
+			n, err = c.TCPConn.Read(p)
+		}
+		c.idle = false
+		_ = c.SetWriteDeadline(time.Time{}) // of the last answer; fails only if the connection is closed
 	}
 	c.give(p[:n])
-	c.idle = time.Time{}
 	return n, err
 }
 
@@ -126,45 +127,78 @@ func isWholeGet(b []byte) bool {
 func (c *repeatConn) repeat(request []byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.whole || time.Since(c.idle) > c.patience {
+	if !c.whole || c.closing.Load() {
 		return false
 	}
 	a := c.server.documents.inFront(string(request))
 	if a == nil {
 		return false
 	}
-	started, now := c.server.beginFront(), time.Now()
-	c.out = a.appendTo(c.out[:0], now)
-	err := c.SetWriteDeadline(now.Add(silence))
-	if err == nil {
-		_, err = c.Write(c.out)
-	}
-	if err != nil {
+	started := c.server.beginFront()
+	if err := c.send(a, time.Now()); err != nil {
 		c.TCPConn.Close() // the next Read tells net/http
 	}
 	c.server.endFront(a, started, c.peer)
 	return true
 }
 
-// Close implements net.Conn. net/http closes connections that it takes for idle; an answer that is under way goes out
-// first, but not to a client that does not take it.
+// send writes an answer with deadlines like those of net/http and of the handlers.
+func (c *repeatConn) send(a *frontAnswer, now time.Time) error {
+	b := outBuffers.Get().(*[]byte)
+	defer outBuffers.Put(b)
+	*b = a.appendTo((*b)[:0], now)
+	if c.timeout > 0 {
+		if err := c.SetReadDeadline(now.Add(c.timeout)); err != nil {
+			return err
+		}
+	}
+	if err := c.SetWriteDeadline(now.Add(silence)); err != nil {
+		return err
+	}
+	if c.closing.Load() {
+		c.hurry()
+	}
+	_, err := c.Write(*b)
+	return err
+}
+
+var outBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// hurry bounds the answer that is under way.
+func (c *repeatConn) hurry() {
+	_ = c.SetWriteDeadline(time.Now().Add(time.Second)) // fails only if it is closed
+}
+
+// Close implements net.Conn. net/http closes connections that it takes for idle, one after the other: an answer that is under way
+// goes out first, for a second, but nobody waits for that.
 func (c *repeatConn) Close() error {
-	_ = c.SetWriteDeadline(time.Now().Add(time.Second)) // fails only if it is closed already
-	c.mu.Lock()
+	if !c.mu.TryLock() {
+		c.closing.Store(true)
+		c.hurry()
+		go func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.TCPConn.Close()
+		}()
+		return nil
+	}
 	defer c.mu.Unlock()
 	return c.TCPConn.Close()
 }
 
 // learn lets the request that is being handled be repeated, if nothing but its bytes decides about the answer.
 func (c *repeatConn) learn(a *frontAnswer, req *http.Request) {
-	const largest = 8 << 10 // the body is copied for each connection
-	if len(a.body) > largest || req.Close || !req.ProtoAtLeast(1, 1) || req.Header.Get("X-Forwarded-For") != "" {
+	const largest = 8 << 10 // the body is copied
+	_, forwarded := req.Header["X-Forwarded-For"]
+	connection := strings.Join(req.Header["Connection"], ",")
+	stays := connection == "" || strings.EqualFold(connection, "keep-alive")
+	if len(a.body) > largest || forwarded || !stays || !req.ProtoAtLeast(1, 1) {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.whole {
-		c.server.documents.front.Set(string(c.given), a, 1+int64(len(c.given))/frontCost)
+		c.server.documents.front.Set(string(c.given), a, 1)
 	}
 }
 

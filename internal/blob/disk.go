@@ -87,7 +87,11 @@ func (d *Disk) Create(ctx context.Context) (Writer, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return &diskWriter{disk: d, memory: []byte{}, hash: newHasher(d.inlineHash, &d.chunks)}, nil
+	f, err := os.CreateTemp(d.tempDir(), "blob-*")
+	if err != nil {
+		return nil, fmt.Errorf("create blob: %w", spaceError(err))
+	}
+	return &diskWriter{disk: d, file: f, hash: newHasher(d.inlineHash, &d.chunks)}, nil
 }
 
 // Open implements Store; the Reader is an *os.File. A small blob is compared with its digest first; one that is

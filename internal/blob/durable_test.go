@@ -1,10 +1,8 @@
 package blob
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -176,7 +174,7 @@ func TestWriteFailureSticks(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.Abort()
-	if _, err := w.Write(make([]byte, inMemory+1)); err != nil {
+	if _, err := w.Write([]byte("head")); err != nil {
 		t.Fatal(err)
 	}
 	w.(*diskWriter).file.Close()
@@ -208,7 +206,7 @@ func TestHandlesAreClosed(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := w.Write(append([]byte(name), make([]byte, inMemory)...)); err != nil {
+			if _, err := w.Write([]byte(name)); err != nil {
 				t.Fatal(err)
 			}
 			if read {
@@ -233,77 +231,6 @@ func TestLocksAreForgotten(t *testing.T) {
 	}
 	if n := len(d.locks.used); n != 0 {
 		t.Errorf("%d locks are kept without users", n)
-	}
-}
-
-// Few bytes stay in memory until Commit, and the store's own copy makes a file of theirs needless. They are read like
-// others.
-func TestFewBytesNeedNoFile(t *testing.T) {
-	d, _ := loggedDisk(t)
-	if err := commit(t, d, "hello", nil); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.RemoveAll(d.tempDir()); err != nil { // no file can be made any more
-		t.Fatal(err)
-	}
-	w, err := d.Create(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.Close()
-	for _, part := range []string{"hel", "lo"} {
-		if _, err := w.Write([]byte(part)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if n := d.TempBytes(); n != 5 {
-		t.Errorf("TempBytes = %d", n)
-	}
-	read := func() {
-		t.Helper()
-		b := make([]byte, 6)
-		if n, err := w.ReadAt(b, 1); string(b[:n]) != "ello" || err != io.EOF {
-			t.Errorf("ReadAt = %q, %v", b[:n], err)
-		}
-	}
-	read()
-	if err := w.Commit(t.Context(), nil); err != nil {
-		t.Errorf("the second copy: %v", err)
-	}
-	read()
-	if err := commit(t, d, "other", nil); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("without a folder for files: %v", err)
-	}
-}
-
-// A blob that outgrows the memory is the same as any other.
-func TestOutgrownMemory(t *testing.T) {
-	d, _ := loggedDisk(t)
-	for _, sizes := range [][]int{{inMemory}, {inMemory, 1}, {1, inMemory}, {inMemory + 1}, {100, inMemory, 100}} {
-		w, err := d.Create(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		var want []byte
-		for i, n := range sizes {
-			part := bytes.Repeat([]byte{byte('a' + i)}, n)
-			want = append(want, part...)
-			if _, err := w.Write(part); err != nil {
-				t.Fatal(err)
-			}
-			got := make([]byte, len(want))
-			if _, err := w.ReadAt(got, 0); err != nil || !bytes.Equal(got, want) {
-				t.Errorf("%v: after %d bytes they read differently: %v", sizes, len(want), err)
-			}
-		}
-		var digest Digest
-		if err := w.Commit(t.Context(), func(s Sums) error { digest = s.SHA256; return nil }); err != nil {
-			t.Fatal(err)
-		}
-		w.Close()
-		if got, err := os.ReadFile(d.path(digest)); err != nil || !bytes.Equal(got, want) {
-			t.Errorf("%v: %d bytes are stored, %v", sizes, len(got), err)
-		}
 	}
 }
 

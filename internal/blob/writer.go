@@ -1,22 +1,16 @@
 package blob
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
 )
 
-// inMemory is the number of bytes up to which a blob is kept in memory until Commit: bytes that the store holds already,
-// as those of a small text often are, then cost no file.
-const inMemory = 64 << 10
-
-// diskWriter is the Writer of Disk: memory at first, one temporary file if there is more, hashed as it is written.
+// diskWriter is the Writer of Disk: one temporary file, hashed as it is written.
 //
 // The file stays open after the end while somebody may still read from it: if it was ever read, until Close.
 type diskWriter struct {
@@ -28,8 +22,7 @@ type diskWriter struct {
 	done bool
 
 	mu     sync.Mutex
-	memory []byte   // all bytes, while there is no file
-	file   *os.File // nil while the bytes are in memory, and once closed
+	file   *os.File // nil once closed
 	ended  bool     // nobody writes any more
 	read   bool     // ReadAt was called
 	closed bool     // Close was called
@@ -44,7 +37,7 @@ func (w *diskWriter) Write(p []byte) (int, error) {
 	if w.err != nil {
 		return 0, w.err
 	}
-	n, err := w.put(p)
+	n, err := w.file.Write(p)
 	w.size += int64(n)
 	w.disk.temp.Add(int64(n))
 	w.hash.write(p[:n])
@@ -54,36 +47,6 @@ func (w *diskWriter) Write(p []byte) (int, error) {
 	}
 	w.writeBack()
 	return n, nil
-}
-
-// put appends to the memory or to the file. Only the writing goroutine makes the file, so that it may look for it without
-// the lock.
-func (w *diskWriter) put(p []byte) (int, error) {
-	if w.file == nil {
-		if w.size+int64(len(p)) <= inMemory {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.memory = append(w.memory, p...)
-			return len(p), nil
-		}
-		if err := w.spill(); err != nil {
-			return 0, err
-		}
-	}
-	return w.file.Write(p)
-}
-
-// spill makes the temporary file and moves to it what is in memory.
-func (w *diskWriter) spill() error {
-	f, err := os.CreateTemp(w.disk.tempDir(), "blob-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(w.memory)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.file, w.memory = f, nil
-	return err
 }
 
 // writeBack has the kernel begin with what was written, so that the fsync of a large blob finds little left to do.
@@ -98,21 +61,18 @@ func (w *diskWriter) writeBack() {
 
 // ReadAt implements Writer.
 func (w *diskWriter) ReadAt(p []byte, off int64) (int, error) {
-	from, err := w.readable()
+	f, err := w.handle()
 	if err != nil {
 		return 0, fmt.Errorf("read blob: %w", err)
 	}
-	return from.ReadAt(p, off)
+	return f.ReadAt(p, off)
 }
 
-// readable returns what is in memory, or the open file, which stays open from then on.
-func (w *diskWriter) readable() (io.ReaderAt, error) {
+// handle returns the open file; it stays open from then on.
+func (w *diskWriter) handle() (*os.File, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.read = true
-	if w.memory != nil {
-		return bytes.NewReader(w.memory), nil
-	}
 	if w.file != nil {
 		return w.file, nil
 	}
@@ -153,7 +113,7 @@ func (w *diskWriter) Commit(ctx context.Context, record func(Sums) error) error 
 }
 
 // held makes the bytes durable under their digest and returns a lock that is shared: the same bytes may be recorded under
-// many names at a time, and who brings them once more waits for nobody's row.
+// many names at a time, and who finds them there shares it from the start.
 func (w *diskWriter) held(ctx context.Context, sums Sums) (*hold, error) {
 	lock, err := w.disk.locks.shared(ctx, sums.SHA256)
 	if err != nil {
@@ -203,11 +163,6 @@ func (w *diskWriter) store(sums Sums) error {
 	if err := folder.create(d.sync, dir); err != nil {
 		return err
 	}
-	if w.file == nil {
-		if err := w.spill(); err != nil {
-			return err
-		}
-	}
 	if err := w.file.Chmod(0o440); err != nil {
 		return err
 	}
@@ -231,16 +186,14 @@ func (w *diskWriter) Abort() {
 func (w *diskWriter) finish(stored string) {
 	w.done = true
 	w.hash.stop()
-	if w.file != nil {
-		os.Remove(w.file.Name()) // not there any more if it was renamed; else NewDisk removes what stays
-	}
+	os.Remove(w.file.Name()) // not there any more if it was renamed; else NewDisk removes what stays
 	w.disk.temp.Add(-w.size)
 
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.stored, w.ended = stored, true
 	if !w.read || w.closed {
-		w.letGo()
+		w.closeFile()
 	}
 }
 
@@ -250,13 +203,12 @@ func (w *diskWriter) Close() {
 	defer w.mu.Unlock()
 	w.closed = true
 	if w.ended {
-		w.letGo()
+		w.closeFile()
 	}
 }
 
-// letGo gives back memory and file; called with w.mu held.
-func (w *diskWriter) letGo() {
-	w.memory = nil
+// closeFile is called with w.mu held.
+func (w *diskWriter) closeFile() {
 	if w.file != nil {
 		w.file.Close()
 		w.file = nil
