@@ -110,27 +110,14 @@ func readManifest(r io.Reader, rev conan.Revision) (*conan.Manifest, error) {
 	return conan.ParseManifest(text)
 }
 
-// openBlob opens held bytes. It returns nil if they are not there or cut short, which a broken disk or a restored
-// backup leaves behind; then they are to be fetched again.
+// openBlob opens held bytes. It returns nil if they are not there or cut short; then they are to be fetched again.
 func (c *Cache) openBlob(ctx context.Context, info conan.FileInfo) (blob.Reader, error) {
-	r, err := c.o.Blobs.Open(ctx, blob.Digest(info.SHA256))
-	if errors.Is(err, blob.ErrNotFound) {
+	r, err := blob.OpenSized(ctx, c.o.Blobs, blob.Digest(info.SHA256), info.Size)
+	switch {
+	case errors.Is(err, blob.ErrNotFound):
 		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	size, err := r.Seek(0, io.SeekEnd)
-	if err == nil && size == info.Size {
-		_, err = r.Seek(0, io.SeekStart)
-	}
-	if err != nil {
-		r.Close()
+	case err != nil:
 		return nil, fmt.Errorf("open %s: %w", info.Name, err)
-	}
-	if size != info.Size {
-		r.Close()
-		return nil, nil
 	}
 	return r, nil
 }

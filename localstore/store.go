@@ -51,6 +51,7 @@ type Store struct {
 	reserve      func(context.Context, int64) (Reservation, error)
 	changed      func(conan.Ref) // after the rows of a reference changed
 	names        names
+	lists        *lists
 	log          *zap.Logger
 	now          func() time.Time
 	checkTimeout time.Duration
@@ -82,9 +83,13 @@ func New(o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("local store: %w", err)
 	}
+	lists, err := newLists()
+	if err != nil {
+		return nil, err
+	}
 	s := &Store{
 		index: o.Index, blobs: o.Blobs, upstream: o.Upstream, room: o.Room, log: o.Log,
-		now: o.Now, checkTimeout: o.CheckTimeout, verdicts: verdicts, works: make(map[string]*work), names: names{index: o.Index},
+		now: o.Now, checkTimeout: o.CheckTimeout, verdicts: verdicts, works: make(map[string]*work), names: names{index: o.Index}, lists: lists,
 	}
 	if s.room == nil {
 		s.room = func(context.Context, int64) error { return nil }
@@ -96,6 +101,7 @@ func New(o Options) (*Store, error) {
 		o.Changed = func(conan.Ref) {}
 	}
 	s.changed = func(ref conan.Ref) {
+		s.lists.forget(ref)
 		s.names.update(s.ctx, ref)
 		o.Changed(ref)
 	}
@@ -162,6 +168,10 @@ func (s *Store) Snapshot(ctx context.Context, rev conan.Revision) (conan.Snapsho
 }
 
 func (s *Store) snapshot(ctx context.Context, rev conan.Revision) (conan.Snapshot, error) {
+	files, changes := s.lists.get(rev)
+	if files != nil {
+		return files, nil
+	}
 	if err := s.visible(ctx, rev); err != nil {
 		return nil, err
 	}
@@ -172,6 +182,7 @@ func (s *Store) snapshot(ctx context.Context, rev conan.Revision) (conan.Snapsho
 	if len(files) == 0 {
 		return nil, notHere(rev)
 	}
+	s.lists.put(rev, files, changes)
 	return files, nil
 }
 
@@ -187,7 +198,7 @@ func (s *Store) Open(ctx context.Context, rev conan.Revision, name string) (*con
 	if !ok {
 		return nil, fmt.Errorf("%s of %w", name, notHere(rev))
 	}
-	r, err := s.openBlob(ctx, info)
+	r, err := blob.OpenSized(ctx, s.blobs, blob.Digest(info.SHA256), info.Size)
 	if err == nil {
 		return &conan.File{FileInfo: info, ReadCloser: r}, nil
 	}
@@ -200,24 +211,6 @@ func (s *Store) Open(ctx context.Context, rev conan.Revision, name string) (*con
 	s.log.Error("stored bytes are missing", zap.Stringer("reference", rev), zap.String("file", name), zap.String("sha256", info.SHA256))
 	return nil, fmt.Errorf("%w: the stored bytes of %s of %s are missing; upload it again or restore the blobs from a backup",
 		conan.ErrUnavailable, name, rev)
-}
-
-// openBlob opens the bytes of a file; those that are not as long as they were are as good as lost.
-func (s *Store) openBlob(ctx context.Context, info conan.FileInfo) (blob.Reader, error) {
-	digest := blob.Digest(info.SHA256)
-	r, err := s.blobs.Open(ctx, digest)
-	if err != nil {
-		return nil, err
-	}
-	size, err := s.blobs.Stat(ctx, digest)
-	if err == nil && size != info.Size {
-		err = fmt.Errorf("blob %s has %d bytes instead of %d: %w", digest, size, info.Size, blob.ErrNotFound)
-	}
-	if err != nil {
-		r.Close()
-		return nil, err
-	}
-	return r, nil
 }
 
 // Packages implements conan.Source.

@@ -5,6 +5,7 @@ package blob
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 )
 
@@ -92,4 +93,25 @@ type Store interface {
 	Walk(ctx context.Context, fn func(d Digest, size int64) error) error
 	// Free returns the bytes that can still be written to the medium.
 	Free(ctx context.Context) (int64, error)
+}
+
+// OpenSized opens a blob of a known size in bytes. One of another size, which a broken disk or a restored backup leaves behind, is
+// as good as lost: ErrNotFound.
+func OpenSized(ctx context.Context, s Store, digest Digest, size int64) (Reader, error) {
+	r, err := s.Open(ctx, digest)
+	if err != nil {
+		return nil, err
+	}
+	end, err := r.Seek(0, io.SeekEnd)
+	if err == nil && end != size {
+		err = fmt.Errorf("blob %s has %d bytes instead of %d: %w", digest, end, size, ErrNotFound)
+	}
+	if err == nil {
+		_, err = r.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
 }
