@@ -120,7 +120,7 @@ func (r *report) writeJSON(w io.Writer) error {
 
 // writeSVG draws each figure that has a goal as a bar on a logarithmic scale of value/goal; the line at 1 is the goal.
 func (r *report) writeSVG(w io.Writer) error {
-	const left, width, height = 420, 420, 18
+	const left, width, height = 560, 420, 18
 	var rows []result
 	for _, x := range r.Results {
 		if x.Goal != 0 && x.Value > 0 {
@@ -188,7 +188,7 @@ func (r *report) writeGrowthSVG(w io.Writer) error {
 	}
 	fmt.Fprintf(&b, `<polyline fill="none" stroke="#333" stroke-dasharray="5 4" points="%s"/>`+"\n", line(logarithm))
 	fmt.Fprintf(&b, `<text x="%d" y="%d">– – the logarithm of the number</text>`+"\n", left+width+12, top+12)
-	colours := []string{"#27a", "#2a7", "#c43", "#a4c", "#b80", "#777"}
+	colours := []string{"#27a", "#2a7", "#c43", "#a4c", "#b80", "#777", "#4ac"}
 	for i, c := range r.Growth {
 		colour := colours[i%len(colours)]
 		fmt.Fprintf(&b, `<polyline fill="none" stroke="%s" stroke-width="2" points="%s"/>`, colour, line(c.Times))
