@@ -137,8 +137,11 @@ func (c client) round(ctx context.Context, l *lab, packages int, runs []installs
 // timed notes the seconds of one install.
 func (c client) timed(ctx context.Context, l *lab, url string, packages int, to *series) error {
 	t, err := c.install(ctx, l, url, packages)
+	if err != nil {
+		return err
+	}
 	*to = append(*to, t)
-	return err
+	return nil
 }
 
 // env is the client's environment with an empty cache of its own.

@@ -2,8 +2,6 @@ package localstore
 
 import (
 	"fmt"
-	"hash/maphash"
-	"sync/atomic"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
@@ -14,8 +12,7 @@ import (
 // anything changes about its reference.
 type lists struct {
 	kept    *lru.Cache[conan.Revision, list]
-	seed    maphash.Seed
-	changes [256]atomic.Uint64 // how often something changed in references of one hash
+	changes conan.Changes
 }
 
 type list struct {
@@ -29,16 +26,12 @@ func newLists() (*lists, error) {
 	if err != nil {
 		return nil, fmt.Errorf("local store: %w", err)
 	}
-	return &lists{kept: kept, seed: maphash.MakeSeed()}, nil
-}
-
-func (l *lists) counter(ref conan.Ref) *atomic.Uint64 {
-	return &l.changes[maphash.Comparable(l.seed, ref)%uint64(len(l.changes))]
+	return &lists{kept: kept}, nil
 }
 
 // get returns the list of a revision, nil if none is kept, and the number of changes that one which is read now must be put with.
 func (l *lists) get(rev conan.Revision) (files conan.Snapshot, changes uint64) {
-	changes = l.counter(rev.Ref).Load()
+	changes = l.changes.Of(rev.Ref).Load()
 	if kept, ok := l.kept.Get(rev); ok && kept.changes == changes {
 		return kept.files, changes
 	}
@@ -54,4 +47,4 @@ func (l *lists) put(rev conan.Revision, files conan.Snapshot, changes uint64) {
 }
 
 // forget is called after rows of a reference changed.
-func (l *lists) forget(ref conan.Ref) { l.counter(ref).Add(1) }
+func (l *lists) forget(ref conan.Ref) { l.changes.Of(ref).Add(1) }

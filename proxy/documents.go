@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -65,7 +64,7 @@ type documents struct {
 	now     func() time.Time
 
 	// How often something changed: in references of one hash, and in all.
-	changes  [256]atomic.Uint64
+	changes  conan.Changes
 	any      atomic.Uint64
 	settings atomic.Uint64 // only by forgetAll
 }
@@ -120,11 +119,8 @@ func (d *documents) counter(ref conan.Ref) *atomic.Uint64 {
 	if ref.IsZero() {
 		return &d.any
 	}
-	return &d.changes[maphash.Comparable(refSeed, ref)%uint64(len(d.changes))]
+	return d.changes.Of(ref)
 }
-
-// refSeed makes the hash of references; any value does.
-var refSeed = maphash.MakeSeed()
 
 // begin is the stamp of answers about ref that begin to be rendered.
 func (d *documents) begin(ref conan.Ref) stamp {
