@@ -36,6 +36,7 @@ func TestConan1Install(t *testing.T) {
 				c.install("header/1.0@demo/testing", "--build", "header")
 			}
 			t.Run("cold", install)
+			w.upstream.settle()
 			noRepeats(t, w.upstream)
 			w.upstream.forget()
 			t.Run("warm", install)

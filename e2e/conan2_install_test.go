@@ -47,6 +47,7 @@ func TestConan2Install(t *testing.T) {
 				c.install("header/1.0", "--build=header/*")
 			}
 			t.Run("cold", install)
+			w.upstream.settle()
 			noRepeats(t, w.upstream)
 			w.upstream.forget()
 			t.Run("warm", install)

@@ -32,6 +32,7 @@ func TestDebianLibraries(t *testing.T) {
 				for _, lib := range debianLibraries {
 					sameTree(t, lib.name, publisher, c)
 				}
+				w.upstream.settle()
 				noRepeats(t, w.upstream)
 			})
 			t.Run("warm", func(t *testing.T) {

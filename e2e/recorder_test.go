@@ -12,12 +12,12 @@ import (
 	"time"
 )
 
-// exchange is one request that passed a recorder, and what was answered.
+// exchange is one request that came to a recorder, and what was answered.
 type exchange struct {
 	Method string
 	// Path is the escaped path with its query; signatures are cut out.
 	Path   string
-	Status int
+	Status int // 200 until another is answered
 	Header http.Header
 }
 
@@ -35,8 +35,9 @@ const (
 	onlyV2
 )
 
-// recorder is a reverse proxy on 127.0.0.1 that writes down every exchange. It can be stopped and continued under
-// the same address, as a server that goes away and comes back.
+// recorder is a reverse proxy on 127.0.0.1 that writes down every exchange when the request comes, and its status
+// before the answer goes: who has the answer finds it written down. It can be stopped and continued under the same
+// address, as a server that goes away and comes back.
 type recorder struct {
 	t       testing.TB
 	addr    string
@@ -44,7 +45,9 @@ type recorder struct {
 	dialect dialect
 
 	mu        sync.Mutex
-	seen      []exchange
+	seen      []*exchange
+	running   int       // requests not answered whole
+	moved     time.Time // when a request last came or was done
 	intercept func(http.ResponseWriter, *http.Request) bool
 	server    *http.Server
 }
@@ -70,15 +73,20 @@ func record(t testing.TB, target string, d dialect) *recorder {
 // url is the address of the recorder, without a trailing slash.
 func (r *recorder) url() string { return "http://" + r.addr }
 
-// settle waits until no request came for a while.
+// settle waits until none was running for a while.
 func (r *recorder) settle() {
-	for before := -1; ; {
-		n := len(r.calls())
-		if n == before {
+	const quiet = time.Second
+	for {
+		r.mu.Lock()
+		left := quiet - time.Since(r.moved)
+		if r.running > 0 {
+			left = quiet
+		}
+		r.mu.Unlock()
+		if left <= 0 {
 			return
 		}
-		before = n
-		time.Sleep(300 * time.Millisecond)
+		time.Sleep(left)
 	}
 }
 
@@ -125,7 +133,35 @@ func (r *recorder) forget() {
 func (r *recorder) exchanges() []exchange {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return append([]exchange(nil), r.seen...)
+	var out []exchange
+	for _, e := range r.seen {
+		out = append(out, *e)
+	}
+	return out
+}
+
+// begin writes a request down.
+func (r *recorder) begin(req *http.Request) *exchange {
+	e := &exchange{Method: req.Method, Path: cutSignature(req.URL), Status: http.StatusOK, Header: req.Header.Clone()}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.seen = append(r.seen, e)
+	r.running++
+	r.moved = time.Now()
+	return e
+}
+
+func (r *recorder) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.running--
+	r.moved = time.Now()
+}
+
+func (r *recorder) answered(e *exchange, status int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e.Status = status
 }
 
 // calls returns the exchanges as lines "METHOD path status".
@@ -166,16 +202,12 @@ func (r *recorder) handler() http.Handler {
 		},
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		out := &statusWriter{ResponseWriter: w, status: http.StatusOK}
-		header := req.Header.Clone()
+		e := r.begin(req)
+		defer r.end()
+		out := &statusWriter{ResponseWriter: w, note: func(status int) { r.answered(e, status) }}
 		r.mu.Lock()
 		intercept := r.intercept
 		r.mu.Unlock()
-		defer func() {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.seen = append(r.seen, exchange{Method: req.Method, Path: cutSignature(req.URL), Status: out.status, Header: header})
-		}()
 		if r.hidden(req.URL.Path) {
 			http.Error(out, "no such API", http.StatusNotFound)
 			return
@@ -219,14 +251,14 @@ func cutSignature(u *url.URL) string {
 	return u.EscapedPath() + "?" + query.Encode()
 }
 
-// statusWriter remembers the status of an answer.
+// statusWriter tells the status of an answer before it goes.
 type statusWriter struct {
 	http.ResponseWriter
-	status int
+	note func(status int)
 }
 
 func (w *statusWriter) WriteHeader(status int) {
-	w.status = status
+	w.note(status)
 	w.ResponseWriter.WriteHeader(status)
 }
 
