@@ -292,18 +292,18 @@ func TestNotEverythingIsRepeated(t *testing.T) {
 // A busy connection outlives the time after which an idle one is closed.
 func TestRepeatsKeepAConnectionAlive(t *testing.T) {
 	w := hotWorld(t)
-	s := w.listen(true, time.Second)
+	s := w.listen(true, 3*time.Second)
 	c := s.dial(t)
 	w.repeated(s, c, plainGet("/v1/ping"))
 	before := s.handled.Load()
-	for range 30 {
+	for range 40 {
 		if a := c.ask(plainGet("/v1/ping")); a.Status != http.StatusOK {
 			t.Fatal(a)
 		}
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond)
 	}
 	if n := s.handled.Load() - before; n != 0 {
-		t.Errorf("net/http handled %d of 30 requests", n)
+		t.Errorf("net/http handled %d of 40 requests", n)
 	}
 	if n, err := c.r.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("an idle connection: %d, %v", n, err)

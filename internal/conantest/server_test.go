@@ -363,7 +363,7 @@ func TestFaultsOfSilence(t *testing.T) {
 	u := srv.URL + "/v2/conans/zlib/1.3/_/_/revisions/" + recipe.RRev + "/files/conanfile.py"
 	for _, fault := range []Fault{{Route: "*", BlackHole: true}, {Route: "*", Stall: At(3)}} {
 		end := srv.Fault(fault)
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, u, nil)
 		if err != nil {
 			t.Fatal(err)
