@@ -56,7 +56,10 @@ func (f *front) up(t testing.TB, name string, sets ...conantest.Set) *conantest.
 }
 
 // shortly is how soon an upstream is asked again that is to change or to fail.
-var shortly = settings{"fresh_for": "1ms", "not_found_for": "1ms", "timeout": "1s"}
+var shortly = settings{"fresh_for": "1ms", "not_found_for": "1ms"}
+
+// hanging makes one that never answers be waited for shortly besides.
+var hanging = settings{"fresh_for": "1ms", "not_found_for": "1ms", "timeout": "1s"}
 
 // private makes an upstream want a login, which the program has.
 var private = conantest.Options{Private: true, Users: map[string]string{"proxy": "secret"}}

@@ -36,7 +36,7 @@ var v1Upstreams = []scripted{
 	{name: "fails403", options: conantest.Options{API: conantest.V1}, settings: shortly},
 	{name: "fails500", options: conantest.Options{API: conantest.V1}, settings: shortly},
 	{name: "fails503", options: conantest.Options{API: conantest.V1}, settings: shortly},
-	{name: "hangs", options: conantest.Options{API: conantest.V1}, settings: shortly},
+	{name: "hangs", options: conantest.Options{API: conantest.V1}, settings: hanging},
 	{name: "portal", options: conantest.Options{API: conantest.V1}, settings: shortly},
 	{name: "refuses", options: conantest.Options{API: conantest.V1}, settings: shortly},
 	{name: "stale", options: conantest.Options{API: conantest.V1}, settings: shortly},

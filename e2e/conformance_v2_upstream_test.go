@@ -24,7 +24,7 @@ var v2Upstreams = []scripted{
 	{name: "fails403", options: conantest.Options{API: conantest.V2}, settings: shortly},
 	{name: "fails500", options: conantest.Options{API: conantest.V2}, settings: shortly},
 	{name: "fails503", options: conantest.Options{API: conantest.V2}, settings: shortly},
-	{name: "hangs", options: conantest.Options{API: conantest.V2}, settings: shortly},
+	{name: "hangs", options: conantest.Options{API: conantest.V2}, settings: hanging},
 	{name: "portal", options: conantest.Options{API: conantest.V2}, settings: shortly},
 	{name: "refuses", options: conantest.Options{API: conantest.V2}, settings: shortly},
 	{name: "misses", options: conantest.Options{API: conantest.V2}, settings: settings{"not_found_for": "1h"}},
