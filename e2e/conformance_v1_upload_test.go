@@ -497,7 +497,7 @@ func v1OutlastsSignature(t *testing.T, w *v1World) {
 	set := conantest.Recipe("outlasts", "1.0", conantest.Conan1())
 	urls := w.announce(t, "demo", set.Revision, set.Files)
 	content := string(set.Files[conan.RecipeFile])
-	expires := time.Now().Add(2 * time.Second)
+	expires := time.Now().Add(4 * time.Second)
 	target := file1(set.Revision, conan.RecipeFile) + "?signature=" + w.with(t, signatureOf(t, urls[conan.RecipeFile]), "exp", expires.Unix())
 	c := w.dial(t)
 	defer c.Close()

@@ -30,7 +30,7 @@ func checkDrain(r *run) {
 		}
 		wg.Go(func() { joiners[i].run(r.ctx, url, content) })
 	}
-	time.Sleep(time.Second)
+	time.Sleep(2 * time.Second)
 	begin := time.Now()
 	r.must(s.proc.Signal(syscall.SIGTERM))
 	time.Sleep(200 * time.Millisecond)
