@@ -44,8 +44,9 @@ var rooms = map[string]room{
 		code:  []string{"internal/conan", "internal/memory", "internal/identity", "proxy/auth", "proxy/resolver"},
 		tests: []string{"internal/conantest", "internal/policy"},
 	},
-	"e2e":   {tests: []string{"internal/conan", "internal/conantest", "internal/harness"}},
-	"bench": {code: []string{"internal/conan", "internal/index", "internal/harness"}},
+	"e2e":          {tests: []string{"internal/conan", "internal/conantest", "internal/harness"}},
+	"bench":        {code: []string{"internal/conan", "internal/index", "internal/harness"}},
+	"bench/faults": {tests: []string{"internal/conan", "internal/conantest", "internal/harness"}},
 	"cmd/conanproxy": {
 		code: []string{
 			"internal/conan", "internal/blob", "internal/memory", "internal/index", "internal/space", "internal/config",
