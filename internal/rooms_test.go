@@ -32,6 +32,7 @@ var rooms = map[string]room{
 	"internal/config":    {code: []string{"internal/conan"}},
 	"internal/identity":  {},
 	"internal/policy":    {code: []string{"internal/conan"}, tests: []string{"internal/conantest"}},
+	"internal/selection": {code: []string{"internal/conan"}, tests: []string{"internal/conantest"}},
 	"internal/scrub":     {code: []string{"internal/blob", "internal/index"}, tests: []string{"internal/conan", "internal/conantest"}},
 	"internal/conantest": {code: []string{"internal/conan"}},
 	"internal/harness":   {tests: []string{"internal/conan", "internal/conantest"}},
