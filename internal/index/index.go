@@ -14,6 +14,8 @@ import (
 
 	"github.com/pressly/goose/v3"
 	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"conanproxy/internal/memory"
 )
 
 //go:embed migrations/*.sql
@@ -25,7 +27,12 @@ type DB struct {
 	read  reader
 	write *statements
 	queue writeQueue
+
+	changes *memory.Changes
 }
+
+// Changes counts what the writes of this index changed. The counters of a write are raised before it returns.
+func (db *DB) Changes() *memory.Changes { return db.changes }
 
 // Open opens or creates the SQLite index at path and brings its schema up to date.
 func Open(ctx context.Context, path string) (*DB, error) {
@@ -43,7 +50,7 @@ func Open(ctx context.Context, path string) (*DB, error) {
 	}
 	read.SetMaxOpenConns(8)
 	read.SetMaxIdleConns(8)
-	db := &DB{read: reader{newStatements(read)}, write: newStatements(write)}
+	db := &DB{read: reader{newStatements(read)}, write: newStatements(write), changes: new(memory.Changes)}
 	if err := db.Ping(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}

@@ -26,10 +26,11 @@ func TestOpenTwice(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := db.PutRevision(t.Context(), "center", rev, PutOptions{Time: time.Unix(1, 0)}); err != nil {
+		addTestMembers(t, db)
+		if err := db.PutRevision(t.Context(), center, rev, PutOptions{Time: time.Unix(1, 0)}); err != nil {
 			t.Error(err)
 		}
-		list, err := db.Revisions(t.Context(), "center", conan.Revision{Ref: rev.Ref})
+		list, err := db.Revisions(t.Context(), center, conan.Revision{Ref: rev.Ref})
 		if err != nil || len(list) != 1 {
 			t.Errorf("Revisions = %v, %v; want the one that was put", list, err)
 		}
@@ -104,7 +105,7 @@ func TestClosed(t *testing.T) {
 	if err := db.Ping(t.Context()); err == nil {
 		t.Error("a closed index answers")
 	}
-	if err := db.PutRevision(t.Context(), "center", testRevision(1), PutOptions{}); err == nil {
+	if err := db.PutRevision(t.Context(), center, testRevision(1), PutOptions{}); err == nil {
 		t.Error("a closed index takes rows")
 	}
 }
@@ -171,14 +172,14 @@ func TestConcurrentWriters(t *testing.T) {
 				rev := testRevision(w)
 				rev.RRev = fmt.Sprint("r", i)
 				id := w*rounds + i
-				err := db.PutRevision(ctx, "center", rev, PutOptions{Time: time.Unix(int64(i), 0), Files: []conan.FileInfo{
+				err := db.PutRevision(ctx, center, rev, PutOptions{Time: time.Unix(int64(i), 0), Files: []conan.FileInfo{
 					testFile("conanfile.py", 2*id, 10), testFile("conanmanifest.txt", 2*id+1, 10),
 				}})
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				files, err := db.Files(ctx, "center", rev)
+				files, err := db.Files(ctx, center, rev)
 				if err != nil || len(files) != 2 {
 					t.Errorf("own rows are not seen: %v, %v", files, err)
 				}
@@ -188,7 +189,7 @@ func TestConcurrentWriters(t *testing.T) {
 			for i := range rounds {
 				rev := testRevision((w + 1) % writers)
 				rev.RRev = fmt.Sprint("r", i)
-				files, err := db.Files(ctx, "center", rev)
+				files, err := db.Files(ctx, center, rev)
 				if err != nil || len(files) == 1 {
 					t.Errorf("Files = %v, %v; want all or nothing", files, err)
 				}
@@ -200,7 +201,7 @@ func TestConcurrentWriters(t *testing.T) {
 	}
 	wg.Wait()
 	for w := range writers {
-		list, err := db.Revisions(ctx, "center", conan.Revision{Ref: testRevision(w).Ref})
+		list, err := db.Revisions(ctx, center, conan.Revision{Ref: testRevision(w).Ref})
 		if err != nil || len(list) != rounds {
 			t.Errorf("writer %d: %d revisions, %v; want %d", w, len(list), err, rounds)
 		}
@@ -215,7 +216,7 @@ func TestTwoProcesses(t *testing.T) {
 	for i, db := range dbs {
 		wg.Go(func() {
 			for j := range 30 {
-				if err := db.PutRevision(t.Context(), "center", testRevision(i*100+j), PutOptions{}); err != nil {
+				if err := db.PutRevision(t.Context(), center, testRevision(i*100+j), PutOptions{}); err != nil {
 					t.Error(err)
 					return
 				}
@@ -223,7 +224,7 @@ func TestTwoProcesses(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if refs, err := dbs[0].Refs(t.Context(), "center"); len(refs) != 60 || err != nil {
+	if refs, err := dbs[0].Refs(t.Context(), center); len(refs) != 60 || err != nil {
 		t.Errorf("%d references, %v; want 60", len(refs), err)
 	}
 }
@@ -252,7 +253,7 @@ func TestMigrationsReverse(t *testing.T) {
 
 func schema(t *testing.T, db *DB) []string {
 	t.Helper()
-	list, err := column[string](t.Context(), db.write.db, `SELECT type || ' ' || name || ' ' || COALESCE(sql, '') FROM sqlite_master
+	list, err := column[string](t.Context(), db.write.db, "read the schema", `SELECT type || ' ' || name || ' ' || COALESCE(sql, '') FROM sqlite_master
 		WHERE name NOT LIKE 'goose%' AND name NOT LIKE 'sqlite%' ORDER BY type, name`)
 	if err != nil {
 		t.Fatal(err)

@@ -11,8 +11,9 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// Publication is what becomes a local revision. It was judged on what Staged and Existing say.
+// Publication is what becomes a revision of a store. It was validated against what Staged and Existing say.
 type Publication struct {
+	Member   MemberID // the store
 	StageID  string
 	Revision conan.Revision    // pinned
 	Files    []conan.FileInfo  // what the revision gets besides what it has; the stage names every blob
@@ -25,14 +26,14 @@ type Publication struct {
 	RecipeStage string
 }
 
-// Publish makes a stage a local revision in one transaction: files, time, and the stage is gone. Metadata files of the
+// Publish makes a stage a revision of a store in one transaction: files, time, and the stage is gone. Metadata files of the
 // stage come along. The time is Now, but later than that of every other revision of the reference; a revision that is the
-// newest of its siblings already keeps its time. It fails with ErrNoStage, with ErrStageChanged if what was judged is no
+// newest of its siblings already keeps its time. It fails with ErrNoStage, with ErrStageChanged if what was validated is no
 // longer so, and with conan.ErrNotFound if the recipe revision of a package is not there. changed tells whether readers
 // see anything new.
 func (db *DB) Publish(ctx context.Context, p Publication) (changed bool, err error) {
 	err = db.update(ctx, func(ctx context.Context, tx *transaction) error {
-		files, err := judgedFiles(ctx, tx, p)
+		files, err := validatedFiles(ctx, tx, p)
 		if err != nil {
 			return err
 		}
@@ -41,13 +42,13 @@ func (db *DB) Publish(ctx context.Context, p Publication) (changed bool, err err
 				return err
 			}
 		}
-		t, newest, err := publicationTime(ctx, tx, p.Revision, p.Now)
+		t, newest, err := publicationTime(ctx, tx, p.Member, p.Revision, p.Now)
 		if err != nil {
 			return err
 		}
 		changed = !newest || len(files) > 0
 		o := PutOptions{Time: t, Info: p.Info, Files: files}
-		if err := putRevision(ctx, tx, LocalMember, p.Revision, o); err != nil {
+		if err := putRevision(ctx, tx, p.Member, p.Revision, o); err != nil {
 			return err
 		}
 		return dropStage(ctx, tx, p.StageID)
@@ -55,8 +56,8 @@ func (db *DB) Publish(ctx context.Context, p Publication) (changed bool, err err
 	return changed, err
 }
 
-// judgedFiles checks that stage and revision are as they were judged and returns the files to be added.
-func judgedFiles(ctx context.Context, tx *transaction, p Publication) ([]conan.FileInfo, error) {
+// validatedFiles checks that stage and revision are as they were validated and returns the files to be added.
+func validatedFiles(ctx context.Context, tx *transaction, p Publication) ([]conan.FileInfo, error) {
 	var one int
 	err := tx.QueryRowContext(ctx, `SELECT 1 FROM stages WHERE id = $1`, p.StageID).Scan(&one)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -78,7 +79,7 @@ func judgedFiles(ctx context.Context, tx *transaction, p Publication) ([]conan.F
 			now[f.Name] = f.SHA256
 		}
 	}
-	existing, err := revisionFiles(ctx, tx, p.Revision)
+	existing, err := revisionFiles(ctx, tx, p.Member, p.Revision)
 	if err != nil {
 		return nil, err
 	}
@@ -88,35 +89,28 @@ func judgedFiles(ctx context.Context, tx *transaction, p Publication) ([]conan.F
 	return files, nil
 }
 
-// revisionFiles maps the names of a local revision's files to their sha256, metadata left out.
-func revisionFiles(ctx context.Context, tx *transaction, rev conan.Revision) (map[string]string, error) {
+// revisionFiles maps the names of a revision's files to their sha256, metadata left out; empty if it is not there.
+func revisionFiles(ctx context.Context, tx *transaction, member MemberID, rev conan.Revision) (map[string]string, error) {
 	out := make(map[string]string)
-	id, err := revisionID(ctx, tx, LocalMember, rev)
+	id, err := revisionID(ctx, tx, member, rev)
 	if errors.Is(err, conan.ErrNotFound) {
 		return out, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	rows, err := tx.QueryContext(ctx, `SELECT name, sha256 FROM files WHERE revision_id = $1`, id)
-	if err != nil {
-		return nil, fmt.Errorf("read files of %s: %w", rev, err)
-	}
-	defer rows.Close()
-	for rows.Next() {
+	_, err = collect(ctx, tx, "read files of "+rev.String(), func(r scanner) (_ struct{}, err error) {
 		var name, sum string
-		if err := rows.Scan(&name, &sum); err != nil {
-			return nil, fmt.Errorf("read files of %s: %w", rev, err)
-		}
-		if !conan.IsMetadata(name) {
+		if err = r.Scan(&name, &sum); !conan.IsMetadata(name) {
 			out[name] = sum
 		}
-	}
-	return out, rows.Err()
+		return struct{}{}, err
+	}, `SELECT name, sha256 FROM files WHERE revision_id = $1`, id)
+	return out, err
 }
 
 func requireRecipe(ctx context.Context, tx *transaction, p Publication) error {
-	_, err := revisionID(ctx, tx, LocalMember, p.Revision.Recipe())
+	_, err := revisionID(ctx, tx, p.Member, p.Revision.Recipe())
 	if err == nil || !errors.Is(err, conan.ErrNotFound) || p.RecipeStage == "" {
 		return err
 	}
@@ -130,10 +124,8 @@ func requireRecipe(ctx context.Context, tx *transaction, p Publication) error {
 
 // publicationTime is the time that a revision gets: its own if it is the newest of its siblings and was published
 // here, else now, but later than every time of the reference.
-func publicationTime(ctx context.Context, tx *transaction, rev conan.Revision, now time.Time) (t time.Time, newest bool, err error) {
-	const ofRef = ` FROM revisions r JOIN refs f ON f.id = r.ref_id
-		WHERE f.member = $1 AND f.name = $2 AND f.version = $3 AND f.usr = $4 AND f.channel = $5`
-	args := []any{LocalMember, rev.Name, rev.Version, rev.User, rev.Channel}
+func publicationTime(ctx context.Context, tx *transaction, member MemberID, rev conan.Revision, now time.Time) (t time.Time, newest bool, err error) {
+	args := refArgs(member, rev.Ref)
 	siblings := ` AND r.package_id = ''`
 	newestArgs := args
 	if rev.IsPackage() {
@@ -161,12 +153,12 @@ func publicationTime(ctx context.Context, tx *transaction, rev conan.Revision, n
 	return time.UnixMicro(last.Int64 + 1), false, nil
 }
 
-// Adopt makes a stage of files that were fetched from upstream a local recipe revision with upstream's time. files maps
+// Adopt makes a stage of files that were fetched from upstream a recipe revision of a store, with upstream's time. files maps
 // their names to sha256; ErrStageChanged if the stage has others. A recipe revision that is there already is left as it
 // is. The stage is gone afterwards.
-func (db *DB) Adopt(ctx context.Context, stageID string, recipe conan.Revision, published time.Time, files map[string]string) error {
+func (db *DB) Adopt(ctx context.Context, member MemberID, stageID string, recipe conan.Revision, published time.Time, files map[string]string) error {
 	return db.update(ctx, func(ctx context.Context, tx *transaction) error {
-		_, err := revisionID(ctx, tx, LocalMember, recipe)
+		_, err := revisionID(ctx, tx, member, recipe)
 		if err == nil {
 			return dropStage(ctx, tx, stageID)
 		}
@@ -186,7 +178,7 @@ func (db *DB) Adopt(ctx context.Context, stageID string, recipe conan.Revision, 
 		if !maps.Equal(now, files) {
 			return ErrStageChanged
 		}
-		if err := putRevision(ctx, tx, LocalMember, recipe, o); err != nil {
+		if err := putRevision(ctx, tx, member, recipe, o); err != nil {
 			return err
 		}
 		return dropStage(ctx, tx, stageID)

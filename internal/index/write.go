@@ -33,8 +33,8 @@ func (db *DB) update(ctx context.Context, fn func(context.Context, *transaction)
 	return db.enqueue(&write{ctx: ctx, fn: fn, durable: true, done: make(chan error, 1)})
 }
 
-// remember is update for what upstream can say again: it returns when the write is committed, before the medium has it. A
-// crash of the process loses nothing; a failure of power may take back what was remembered last, in order, up to the
+// remember is update for what upstream can say again: it returns when the write is committed, before the disk has it. A
+// crash of the process loses nothing; a power failure can lose the last of these writes, in order, up to the
 // last update. So a write that bytes are removed for is never one of these.
 func (db *DB) remember(ctx context.Context, fn func(context.Context, *transaction) error) error {
 	return db.enqueue(&write{ctx: ctx, fn: fn, done: make(chan error, 1)})
@@ -98,6 +98,7 @@ func (db *DB) commit(batch []*write) {
 			_, _ = db.write.prepare(context.Background(), query) // without it the text runs as it is
 		}
 	}
+	tx.publish(db.changes)
 	for i, w := range batch {
 		if err != nil && results[i] == nil {
 			results[i] = fmt.Errorf("commit: %w", err)

@@ -4,6 +4,7 @@ package memory
 
 import (
 	"hash/maphash"
+	"sync"
 	"sync/atomic"
 
 	"conanproxy/internal/conan"
@@ -20,6 +21,9 @@ type Changes struct {
 	refs     [1024]atomic.Uint64
 	names    atomic.Uint64
 	settings atomic.Uint64
+
+	mu          sync.Mutex
+	subscribers []func(conan.Ref)
 }
 
 // hashSeed makes the hash of references; any value does.
@@ -53,8 +57,24 @@ func (s Stamp) Valid() bool {
 // ChangedRef invalidates answers about a reference.
 func (c *Changes) ChangedRef(ref conan.Ref) { c.counter(ref).Add(1) }
 
-// ChangedNames invalidates searches.
-func (c *Changes) ChangedNames() { c.names.Add(1) }
+// ChangedNames invalidates searches: the recipe revisions of a reference changed, so it may have
+// appeared or disappeared.
+func (c *Changes) ChangedNames(ref conan.Ref) {
+	c.names.Add(1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, tell := range c.subscribers {
+		tell(ref)
+	}
+}
+
+// Subscribe has tell called with each reference that may have appeared or disappeared, before the
+// write that did it returns. It must not block. Lists of names are kept in step by it.
+func (c *Changes) Subscribe(tell func(conan.Ref)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.subscribers = append(c.subscribers, tell)
+}
 
 // ChangedSettings invalidates every answer.
 func (c *Changes) ChangedSettings() { c.settings.Add(1) }

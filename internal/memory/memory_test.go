@@ -37,8 +37,8 @@ func TestStampsEndWithWhatTheyDependOn(t *testing.T) {
 	}{
 		"the reference":        {func(c *Changes) Stamp { return c.Of(zlib) }, func(c *Changes) { c.ChangedRef(zlib) }, false},
 		"another reference":    {func(c *Changes) Stamp { return c.Of(zlib) }, func(c *Changes) { c.ChangedRef(other) }, true},
-		"names and reference":  {func(c *Changes) Stamp { return c.Of(zlib) }, func(c *Changes) { c.ChangedNames() }, true},
-		"names":                {(*Changes).Names, (*Changes).ChangedNames, false},
+		"names and reference":  {func(c *Changes) Stamp { return c.Of(zlib) }, func(c *Changes) { c.ChangedNames(zlib) }, true},
+		"names":                {(*Changes).Names, func(c *Changes) { c.ChangedNames(zlib) }, false},
 		"a reference in names": {(*Changes).Names, func(c *Changes) { c.ChangedRef(zlib) }, true},
 		"settings":             {(*Changes).Settings, (*Changes).ChangedSettings, false},
 		"settings, reference":  {func(c *Changes) Stamp { return c.Of(zlib) }, (*Changes).ChangedSettings, false},
