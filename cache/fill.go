@@ -13,6 +13,7 @@ import (
 	"conanproxy/internal/blob"
 	"conanproxy/internal/conan"
 	"conanproxy/internal/index"
+	"conanproxy/internal/space"
 )
 
 const (
@@ -25,16 +26,16 @@ const (
 	almost = 8 << 20
 	// grace is how long a fill that is not almost done waits for a client to come back.
 	grace = 10 * time.Second
-	// queueFor is how long a fill waits for its turn. Clients give up after a minute of silence.
-	queueFor = 45 * time.Second
+	// queueTimeout is how long a fill waits for a slot. Clients give up after a minute of silence.
+	queueTimeout = 45 * time.Second
 )
 
 var (
-	// errNoRoom ends a fill that found no room; its clients get the file passed through.
-	errNoRoom = errors.New("no room in the cache")
-	// errAlone ends a fill whose clients have all left.
-	errAlone = errors.New("every client left")
-	// errEvicted is the end of a client that came too late to open what was filled.
+	// errNoSpace ends a fill that found no space; its clients get the file passed through.
+	errNoSpace = errors.New("no space in the cache")
+	// errIdle ends a fill whose clients have all left.
+	errIdle = errors.New("every client left")
+	// errEvicted is the error of a client that opened the file after it was evicted.
 	errEvicted = errors.New("evicted before it was opened")
 )
 
@@ -44,25 +45,48 @@ type fillKey struct {
 	name string
 }
 
+// fillState is how far a fill has got. A state only moves along an arrow:
+//
+//	waiting ──► receiving ──► verified ──► stored
+//	   │            │            └───────► unstored
+//	   └────────────┴────────────────────► failed     (waiting ──► stored if an earlier fill stored the file)
+//
+// Clients of a small file wait until it is verified and get it from memory. Clients of a large one follow it from
+// receiving on, and get its tail once it is verified. Clients of one whose size upstream did not tell wait for the end.
+type fillState int
+
+const (
+	waiting   fillState = iota // for the manifest, a slot, upstream, and space
+	receiving                  // bytes arrive
+	verified                   // every byte arrived and is right; storing the file may take a while
+	stored                     // the end: the index has it
+	unstored                   // the end: verified, but it could not be stored; clients that follow it get all of it
+	failed                     // the end: clients get err
+)
+
+func (s fillState) ended() bool { return s >= stored }
+
+// complete tells whether every byte is there and right.
+func (s fillState) complete() bool { return s == verified || s == stored || s == unstored }
+
 // fill is one download with any number of clients. It runs by itself: clients watch how far it got.
 type fill struct {
 	c      *Cache
 	key    fillKey
 	cancel context.CancelCauseFunc
 
-	mu       sync.Mutex
-	moved    chan struct{} // closed and replaced whenever something below changes
-	watchers int
-	alone    *time.Timer // runs while nobody watches
-	info     conan.FileInfo
-	w        blob.Writer // nil until upstream began to send
-	follows  bool        // it is large, and handed out while it arrives
-	wrote    int64       // bytes that arrived
-	small    []byte      // of them, unless the file is followed or turns out to be as large
-	checked  bool        // all of them arrived and are right, info is complete; storing them may take a while
-	ended    bool
-	err      error  // why it ended; nil: info is complete, and stored
-	endUse   func() // when it is done and all clients have left; nil before it is done, and after it was called
+	mu        sync.Mutex
+	moved     chan struct{} // closed and replaced whenever something below changes
+	state     fillState
+	err       error // of unstored and failed
+	info      conan.FileInfo
+	w         blob.Writer // nil while waiting
+	large     bool        // clients follow it; false while waiting
+	wrote     int64       // bytes that arrived
+	small     []byte      // of them, while the file is not known to be large; not nil if all of it is here
+	clients   int
+	idleTimer *time.Timer // runs while there is no client
+	endUse    func()      // when it has ended and all clients have left; nil before it ended, and after it was called
 }
 
 // join adds a client to the fill of a file, which is started if there is none. The client ends with leave.
@@ -79,15 +103,15 @@ func (c *Cache) join(rev conan.Revision, want conan.FileInfo) (*fill, error) {
 		f = &fill{c: c, key: key, cancel: cancel, moved: make(chan struct{}), info: want}
 		c.fills[key] = f
 		c.running.Add(1)
-		c.o.Metrics.fillsInFlight.WithLabelValues(c.o.Member).Inc()
+		c.o.Metrics.fillsInFlight.WithLabelValues(c.o.Name).Inc()
 		go f.run(ctx, want)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.watchers++
-	if f.alone != nil {
-		f.alone.Stop()
-		f.alone = nil
+	f.clients++
+	if f.idleTimer != nil {
+		f.idleTimer.Stop()
+		f.idleTimer = nil
 	}
 	return f, nil
 }
@@ -96,16 +120,16 @@ func (c *Cache) join(rev conan.Revision, want conan.FileInfo) (*fill, error) {
 func (f *fill) leave() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.watchers--
-	if f.watchers == 0 && !f.ended && !f.almostDone() {
-		f.alone = time.AfterFunc(grace, f.stopIfAlone)
+	f.clients--
+	if f.clients == 0 && !f.state.ended() && !f.almostDone() {
+		f.idleTimer = time.AfterFunc(grace, f.stopIfIdle)
 	}
-	f.letGo()
+	f.release()
 }
 
-// letGo gives back what the last client needs. It is called with f.mu held.
-func (f *fill) letGo() {
-	if f.watchers > 0 || f.endUse == nil {
+// release gives back what the last client needs. It is called with f.mu held.
+func (f *fill) release() {
+	if f.clients > 0 || f.endUse == nil {
 		return
 	}
 	if f.w != nil {
@@ -115,18 +139,18 @@ func (f *fill) letGo() {
 	f.endUse = nil
 }
 
-func (f *fill) stopIfAlone() {
+func (f *fill) stopIfIdle() {
 	f.c.mu.Lock()
 	defer f.c.mu.Unlock()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.watchers > 0 || f.ended || f.almostDone() {
+	if f.clients > 0 || f.state.ended() || f.almostDone() {
 		return
 	}
 	if f.c.fills[f.key] == f {
-		delete(f.c.fills, f.key) // who comes now starts anew
+		delete(f.c.fills, f.key) // the next client starts anew
 	}
-	f.cancel(errAlone)
+	f.cancel(errIdle)
 }
 
 // almostDone is called with f.mu held.
@@ -136,6 +160,12 @@ func (f *fill) almostDone() bool {
 	}
 	left := f.info.Size - f.wrote
 	return left < almost || left <= f.wrote
+}
+
+// move sets the state and tells the clients. It is called with f.mu held.
+func (f *fill) move(to fillState) {
+	f.state = to
+	f.broadcast()
 }
 
 // broadcast is called with f.mu held, after a change.
@@ -148,8 +178,8 @@ func (f *fill) broadcast() {
 func (f *fill) run(ctx context.Context, want conan.FileInfo) {
 	c := f.c
 	defer c.running.Done()
-	defer c.o.Metrics.fillsInFlight.WithLabelValues(c.o.Member).Dec()
-	endUse, err := c.use(ctx, f.key.rev)
+	defer c.o.Metrics.fillsInFlight.WithLabelValues(c.o.Name).Dec()
+	endUse, err := c.o.Budget.Use(ctx, c.o.Member, f.key.rev)
 	if err != nil {
 		f.finish(ctx, err)
 		return
@@ -158,7 +188,7 @@ func (f *fill) run(ctx context.Context, want conan.FileInfo) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.endUse = endUse
-	f.letGo()
+	f.release()
 }
 
 // finish tells the clients that the fill ended, and how. Only the first call counts.
@@ -178,20 +208,25 @@ func (f *fill) end(err error) bool {
 	defer c.mu.Unlock()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.ended {
+	if f.state.ended() {
 		return false
 	}
 	if c.fills[f.key] == f {
 		delete(c.fills, f.key)
 	}
-	f.ended = true
-	if err != nil {
+	if f.idleTimer != nil {
+		f.idleTimer.Stop()
+	}
+	switch {
+	case err == nil:
+		f.move(stored)
+	case f.state == verified:
 		f.err = c.readable(err)
+		f.move(unstored)
+	default:
+		f.err = c.readable(err)
+		f.move(failed)
 	}
-	if f.alone != nil {
-		f.alone.Stop()
-	}
-	f.broadcast()
 	return true
 }
 
@@ -210,13 +245,13 @@ func (f *fill) guarded(ctx context.Context, want conan.FileInfo) (err error) {
 func (c *Cache) readable(err error) error {
 	var wrong *wrongError
 	switch {
-	case errors.Is(err, errNoRoom):
-		return errNoRoom
+	case errors.Is(err, errNoSpace):
+		return errNoSpace
 	case errors.As(err, &wrong):
 		return c.unavailable("it sent wrong bytes: " + wrong.what)
 	case errors.Is(err, blob.ErrNoSpace):
-		return c.unavailable("there is no room here to store its answer")
-	case errors.Is(err, errAlone), errors.Is(err, context.Canceled):
+		return c.unavailable("there is no space here to store its answer")
+	case errors.Is(err, errIdle), errors.Is(err, context.Canceled):
 		return c.unavailable("the download was given up")
 	}
 	var known *conan.UnavailableError
@@ -235,10 +270,10 @@ func (f *fill) count(err error) {
 	switch {
 	case err == nil:
 		result = fillStored
-	case errors.Is(err, errNoRoom):
+	case errors.Is(err, errNoSpace):
 		result = fillPassed
-		log.Warn("no room to store a download")
-	case errors.Is(err, errAlone):
+		log.Warn("no space to store a download")
+	case errors.Is(err, errIdle):
 		result = fillStopped
 		log.Info("a download was stopped", zap.Error(err))
 	case errors.As(err, &wrong):
@@ -249,7 +284,7 @@ func (f *fill) count(err error) {
 	default:
 		log.Warn("a download failed", zap.Error(err))
 	}
-	f.c.o.Metrics.fills.WithLabelValues(f.c.o.Member, result).Inc()
+	f.c.o.Metrics.fills.WithLabelValues(f.c.o.Name, result).Inc()
 }
 
 // do downloads, verifies and stores the file.
@@ -258,35 +293,38 @@ func (f *fill) do(ctx context.Context, want conan.FileInfo) error {
 	if held, err := f.heldMeanwhile(ctx); err != nil || held {
 		return err
 	}
-	in, err := c.receive(ctx, rev, want)
+	in, err := c.download(ctx, rev, want)
 	if err != nil {
 		return err
 	}
 	defer in.close()
 
-	room, ok := c.o.Quota.reserve(ctx, max(in.want.Size, 0))
-	if !ok {
-		return errNoRoom
+	lease, err := c.o.Budget.LeaseCache(ctx, max(in.want.Size, 0))
+	if errors.Is(err, conan.ErrNoSpace) {
+		return errNoSpace
 	}
-	defer room.release()
+	if err != nil {
+		return err
+	}
+	defer lease.Release()
 	w, err := c.o.Blobs.Create(ctx)
 	if errors.Is(err, blob.ErrNoSpace) {
-		return errNoRoom
+		return errNoSpace
 	}
 	if err != nil {
 		return err
 	}
 	defer w.Abort()
 
-	err = f.through(ctx, w, in, room)
-	f.finish(ctx, err) // before the writer goes, so that nobody begins to follow it
+	err = f.receive(ctx, w, in, lease)
+	f.finish(ctx, err) // before the writer is closed, so that no new client attaches to it
 	return err
 }
 
-// through has all bytes arrive, verified and stored.
-func (f *fill) through(ctx context.Context, w blob.Writer, in *incoming, room *reservation) error {
+// receive downloads, verifies and stores every byte.
+func (f *fill) receive(ctx context.Context, w blob.Writer, in *incoming, lease *space.Lease) error {
 	f.begin(w, in.want)
-	if err := f.copy(ctx, w, in, room); err != nil {
+	if err := f.copy(ctx, w, in, lease); err != nil {
 		return err
 	}
 	sums := w.Sums()
@@ -294,20 +332,16 @@ func (f *fill) through(ctx context.Context, w blob.Writer, in *incoming, room *r
 	if err != nil {
 		return err
 	}
-	f.right(sums)
+	f.verify(sums)
 	return f.commit(context.WithoutCancel(ctx), w, facts)
 }
 
-// right tells the clients that all bytes are there and verified.
-func (f *fill) right(s blob.Sums) {
+// verify tells the clients that all bytes are there and right.
+func (f *fill) verify(s blob.Sums) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.info, f.checked = f.infoOf(s), true
-	f.broadcast()
-}
-
-func (f *fill) infoOf(s blob.Sums) conan.FileInfo {
-	return conan.FileInfo{Name: f.key.name, Size: s.Size, MD5: s.MD5, SHA1: s.SHA1, SHA256: string(s.SHA256)}
+	f.info = index.FileInfo(f.key.name, s)
+	f.move(verified)
 }
 
 // heldMeanwhile ends the fill if an earlier one stored the file after our client looked.
@@ -332,25 +366,28 @@ func (f *fill) heldMeanwhile(ctx context.Context) (bool, error) {
 func (f *fill) begin(w blob.Writer, info conan.FileInfo) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.w, f.info, f.follows = w, info, info.Size >= followFrom
-	f.broadcast()
+	f.w, f.info, f.large = w, info, info.Size >= followFrom
+	if !f.large {
+		f.small = []byte{}
+	}
+	f.move(receiving)
 }
 
 // copy writes all that upstream sends, and shows how far it got.
-func (f *fill) copy(ctx context.Context, w blob.Writer, in *incoming, room *reservation) error {
+func (f *fill) copy(ctx context.Context, w blob.Writer, in *incoming, lease *space.Lease) error {
 	const growth = 16 << 20
-	bytes := f.c.o.Metrics.fillBytes.WithLabelValues(f.c.o.Member)
+	bytes := f.c.o.Metrics.fillBytes.WithLabelValues(f.c.o.Name)
 	buf := make([]byte, 128<<10)
 	for {
 		n, err := in.Read(buf)
 		if n > 0 {
-			if !room.covers(int64(n)) && !room.grow(ctx, growth) {
-				return errNoRoom
+			if lease.Left() < int64(n) && lease.Grow(ctx, growth) != nil {
+				return errNoSpace
 			}
 			if _, err := w.Write(buf[:n]); err != nil {
 				return fmt.Errorf("store %s of %s: %w", f.key.name, f.key.rev, err)
 			}
-			room.wrote(int64(n))
+			lease.Used(int64(n))
 			bytes.Add(float64(n))
 			f.advance(buf[:n])
 			in.check.Write(buf[:n])
@@ -368,7 +405,7 @@ func (f *fill) advance(b []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.wrote += int64(len(b))
-	if !f.follows && f.wrote < followFrom {
+	if !f.large && f.wrote < followFrom {
 		f.small = append(f.small, b...)
 	} else {
 		f.small = nil
@@ -381,7 +418,7 @@ func (f *fill) commit(ctx context.Context, w blob.Writer, facts facts) error {
 	c, rev, name := f.c, f.key.rev, f.key.name
 	var info conan.FileInfo
 	err := w.Commit(ctx, func(s blob.Sums) error {
-		info = f.infoOf(s)
+		info = index.FileInfo(name, s)
 		return c.o.Index.PutRevision(ctx, c.o.Member, rev, index.PutOptions{
 			Time: c.publication(ctx, rev, facts.manifest), Info: facts.info, Files: []conan.FileInfo{info},
 		})
@@ -389,10 +426,9 @@ func (f *fill) commit(ctx context.Context, w blob.Writer, facts facts) error {
 	if err != nil {
 		return fmt.Errorf("store %s of %s: %w", name, rev, err)
 	}
-	c.forgetHeld(rev)
 	if conan.IsMetadata(name) {
 		store(ctx, c, bytesQuestion(rev, name), document[string]{Value: info.SHA256, Fetched: c.o.Now().UTC()}, func() {})
-		c.o.Quota.log("garbage could not be unlinked", c.o.Quota.alone(ctx, c.o.Quota.unlink)) // what these bytes replaced
+		c.o.Budget.DeleteGarbage(ctx) // what these bytes replaced
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ import (
 
 	"conanproxy/internal/blob"
 	"conanproxy/internal/conan"
+	"conanproxy/internal/space"
 )
 
 const archive = "conan_package.tgz"
@@ -56,7 +57,7 @@ func onlyArchive(send func(content []byte) (io.Reader, int64)) func(conan.Revisi
 func (b *bench) notStored(t testing.TB, rev conan.Revision, name string) {
 	t.Helper()
 	b.Cache.running.Wait()
-	held, err := b.index.Held(context.Background(), "center", rev)
+	held, err := b.index.Held(context.Background(), b.o.Member, rev)
 	if err == nil {
 		if _, ok := held.Files.Find(name); ok {
 			t.Errorf("%s of %s is stored", name, rev)
@@ -65,9 +66,8 @@ func (b *bench) notStored(t testing.TB, rev conan.Revision, name string) {
 	if n := b.blobs.TempBytes(); n != 0 {
 		t.Errorf("%d temporary bytes are left", n)
 	}
-	u, err := b.quota.usage(context.Background())
-	if err != nil || u.size != u.cached {
-		t.Errorf("usage %+v, %v: room is still reserved", u, err)
+	if n := b.budget.Leased(); n != 0 {
+		t.Errorf("%d bytes are still leased", n)
 	}
 }
 
@@ -372,7 +372,7 @@ func TestLeavingClients(t *testing.T) {
 					close(open)
 				}
 				synctest.Wait()
-				held, err := b.index.Held(context.Background(), "center", pkg)
+				held, err := b.index.Held(context.Background(), b.o.Member, pkg)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -485,7 +485,7 @@ func TestSmallFileIsNotWaitedFor(t *testing.T) {
 	up := newFake()
 	recipe := up.addRecipe(t, "zlib/1.3", "one", 100)
 	let := make(chan struct{})
-	b := newBench(t, up, func(o *Options, _ *QuotaOptions) { o.Blobs = heldBack{o.Blobs, let} })
+	b := newBench(t, up, func(o *Options, _ *space.Options) { o.Blobs = heldBack{o.Blobs, let} })
 	defer b.end(t)
 	for range 2 {
 		f, err := b.Open(context.Background(), recipe, conan.ManifestFile)
@@ -559,7 +559,7 @@ func TestQueue(t *testing.T) {
 		pkg, _ := large(t, up, 2<<20)
 		recipe := pkg.Recipe()
 		open := make(chan struct{})
-		b := newBench(t, up, func(o *Options, _ *QuotaOptions) { o.MaxFills = 1 })
+		b := newBench(t, up, func(o *Options, _ *space.Options) { o.MaxFills = 1 })
 		defer b.end(t)
 		b.read(t, recipe, conan.ManifestFile)
 		b.read(t, pkg, conan.ManifestFile)
@@ -575,8 +575,8 @@ func TestQueue(t *testing.T) {
 		if _, err := b.Open(context.Background(), recipe, conan.RecipeFile); !errors.As(err, &unavailable) || unavailable.RetryAfter == 0 {
 			t.Errorf("in a full queue: %v", err)
 		}
-		if took := time.Since(start); took != queueFor {
-			t.Errorf("it waited %v, want %v", took, queueFor)
+		if took := time.Since(start); took != queueTimeout {
+			t.Errorf("it waited %v, want %v", took, queueTimeout)
 		}
 		waited := make(chan error)
 		go func() {
@@ -603,7 +603,7 @@ func TestReadersKeepRevisions(t *testing.T) {
 		defer b.end(t)
 		evict := func() bool {
 			t.Helper()
-			ok, err := b.quota.evict(ctx, func(usage) int64 { return 1 << 40 })
+			ok, err := b.budget.Evict(ctx, 1<<40)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -632,11 +632,11 @@ func TestReadersKeepRevisions(t *testing.T) {
 			t.Error("evicted under one who reads along")
 		}
 		hit = open()
-		row, err := b.index.Find(ctx, "center", pkg)
+		row, err := b.index.Find(ctx, b.o.Member, pkg)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := b.quota.remove(ctx, []int64{row.RowID}, func() { b.forgetHeld(pkg) }); err != nil {
+		if err := b.budget.Remove(ctx, []int64{row.RowID}); err != nil {
 			t.Fatal(err)
 		}
 		if n := b.onDisk(t); n != 0 {
@@ -719,11 +719,11 @@ func TestReadersProperty(t *testing.T) {
 			return bytes.NewReader(body[:cut]), size
 		})
 		b.Cache.Close()
-		if _, err := b.quota.evict(context.Background(), func(usage) int64 { return 1 << 40 }); err != nil {
+		if _, err := b.budget.Evict(context.Background(), 1<<40); err != nil {
 			rt.Fatal(err)
 		}
 		b.up = fake
-		b.start(t, func(_ *Options, q *QuotaOptions) { q.MaxSize = room })
+		b.start(t, func(_ *Options, q *space.Options) { q.MaxSize = room })
 		var all sync.WaitGroup
 		for _, leave := range clients {
 			all.Go(func() {

@@ -11,21 +11,22 @@ import (
 	"conanproxy/internal/blob"
 	"conanproxy/internal/conan"
 	"conanproxy/internal/index"
+	"conanproxy/internal/memory"
 )
 
-// heldRevision is what the cache holds of a pinned revision, as memory keeps it.
+// heldRevision is what the cache has stored of a pinned revision, as memory keeps it.
 type heldRevision struct {
 	index.Held
 	touched atomic.Int64 // Unix seconds when its use was last noted
 }
 
-// held returns what the cache holds of a pinned revision, nil if nothing.
+// held returns what the cache has stored of a pinned revision, nil if nothing.
 func (c *Cache) held(ctx context.Context, rev conan.Revision) (*heldRevision, error) {
-	key := rev.String()
-	k := c.hot.key("held", key)
-	if v, ok := c.hot.get(k); ok {
-		return v.(*heldRevision), nil
+	k := c.heldKey(rev)
+	if held, ok := memory.Get[*heldRevision](c.o.Memory, k); ok {
+		return held, nil
 	}
+	stamp := c.o.Index.Changes().Of(rev.Ref)
 	row, err := c.o.Index.Held(ctx, c.o.Member, rev)
 	if errors.Is(err, conan.ErrNotFound) {
 		return nil, nil
@@ -34,8 +35,12 @@ func (c *Cache) held(ctx context.Context, rev conan.Revision) (*heldRevision, er
 		return nil, err
 	}
 	held := &heldRevision{Held: row}
-	c.hot.put(k, held, 200*len(row.Files))
+	c.o.Memory.Put(k, held, 400*len(row.Files), stamp)
 	return held, nil
+}
+
+func (c *Cache) heldKey(rev conan.Revision) memory.Key {
+	return memory.Key{Member: c.o.Name, Kind: "stored", Rev: rev}
 }
 
 // find looks for a file among what is held; a nil h holds nothing.
@@ -46,17 +51,6 @@ func (h *heldRevision) find(name string) (conan.FileInfo, bool) {
 	return h.Files.Find(name)
 }
 
-// use keeps a revision from being evicted until the caller ends it.
-func (c *Cache) use(ctx context.Context, rev conan.Revision) (end func(), err error) {
-	return c.o.Quota.busy.begin(ctx, usedRevision{c.o.Member, rev})
-}
-
-// forgetHeld is called after rows of a revision came or went.
-func (c *Cache) forgetHeld(rev conan.Revision) {
-	c.hot.forget(rev.String())
-	c.hot.forget(listParent(rev).String()) // which dropped revisions can be served
-}
-
 // touch notes the use of a held revision, at most once a minute.
 func (c *Cache) touch(held *heldRevision) {
 	now := c.o.Now()
@@ -64,7 +58,7 @@ func (c *Cache) touch(held *heldRevision) {
 	if now.Unix()-last < 60 || !held.touched.CompareAndSwap(last, now.Unix()) {
 		return
 	}
-	c.o.Quota.touch(held.RowID, now)
+	c.o.Budget.Touch(held.RowID, now)
 }
 
 // suffices tells whether an install finds all it needs among the held files. Sources may be missing: they are

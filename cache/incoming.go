@@ -15,35 +15,35 @@ import (
 // than announced.
 type incoming struct {
 	c       *Cache
-	body    *conan.File
+	body    *conan.Download
 	want    conan.FileInfo // of the list and of the answer together
 	check   *check
 	got     int64
-	endTurn func()
+	release func()
 }
 
-// receive opens a file upstream when it is its turn. The manifest, which tells what is right, is fetched before.
-func (c *Cache) receive(ctx context.Context, rev conan.Revision, want conan.FileInfo) (*incoming, error) {
+// download opens a file upstream when a slot is free. The manifest, which tells what is right, is fetched before.
+func (c *Cache) download(ctx context.Context, rev conan.Revision, want conan.FileInfo) (*incoming, error) {
 	manifest, err := c.manifestFor(ctx, rev, want.Name)
 	if err != nil {
 		return nil, err
 	}
-	endTurn, err := c.turn(ctx)
+	release, err := c.slot(ctx)
 	if err != nil {
 		return nil, err
 	}
-	body, err := c.o.Upstream.Open(ctx, rev, want.Name)
+	body, err := c.o.Remote.Open(ctx, rev, want.Name)
 	if err != nil {
-		endTurn()
+		release()
 		if errors.Is(err, conan.ErrNotFound) {
 			c.expireFiles(ctx, rev)
 			c.negative.put(missingID(rev, want.Name), c.o.Now())
 			return nil, c.unavailable(missingReason)
 		}
 		c.o.Log.Debug("upstream failed", zap.Stringer("revision", rev), zap.String("file", want.Name), zap.Error(err))
-		return nil, c.judge(err)
+		return nil, c.classify(err)
 	}
-	in := &incoming{c: c, body: body, endTurn: endTurn}
+	in := &incoming{c: c, body: body, release: release}
 	if !agree(want, body.FileInfo) {
 		in.close()
 		c.expireFiles(ctx, rev)
@@ -87,15 +87,15 @@ func (c *Cache) manifestFor(ctx context.Context, rev conan.Revision, name string
 	return m, err
 }
 
-// turn waits, in order of coming, until fewer than MaxFills downloads are under way. The caller calls end.
-func (c *Cache) turn(ctx context.Context) (end func(), err error) {
-	waiting, cancel := context.WithTimeout(ctx, queueFor)
+// slot waits, in order of arrival, until fewer than MaxFills downloads are under way. The caller calls release.
+func (c *Cache) slot(ctx context.Context) (release func(), err error) {
+	waiting, cancel := context.WithTimeout(ctx, queueTimeout)
 	defer cancel()
 	if err := c.slots.Acquire(waiting, 1); err != nil {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		return nil, &conan.UnavailableError{Member: c.o.Member, Reason: "too many downloads from it are under way", RetryAfter: 5 * time.Second}
+		return nil, &conan.UnavailableError{Member: c.o.Name, Reason: "too many downloads from it are under way", RetryAfter: 5 * time.Second}
 	}
 	return func() { c.slots.Release(1) }, nil
 }
@@ -110,7 +110,7 @@ func (in *incoming) Read(p []byte) (int, error) {
 	case err == io.EOF && in.got < in.want.Size:
 		return n, in.c.unavailable("it ended a file early")
 	case err != nil && err != io.EOF:
-		return n, in.c.judge(err)
+		return n, in.c.classify(err)
 	}
 	return n, err
 }
@@ -120,7 +120,7 @@ func (in *incoming) close() {
 	if in.check != nil {
 		in.check.close()
 	}
-	in.endTurn()
+	in.release()
 }
 
 // expireFiles has the list of a revision asked again at the next occasion, since upstream contradicted it.

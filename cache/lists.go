@@ -8,49 +8,46 @@ import (
 
 	"conanproxy/internal/conan"
 	"conanproxy/internal/index"
+	"conanproxy/internal/memory"
 )
 
 // Latest implements conan.Source: the first of the revisions that upstream lists. For a package of a recipe revision
 // that upstream has dropped it is the newest one that the cache can serve: who pinned that recipe gets its packages.
-func (c *Cache) Latest(ctx context.Context, rev conan.Revision) (conan.RevisionTime, error) {
+func (c *Cache) Latest(ctx context.Context, rev conan.Revision) (conan.Answer[conan.RevisionTime], error) {
 	list, origin, err := c.list(ctx, rev)
 	if errors.Is(err, conan.ErrNotFound) && rev.IsPackage() && c.recipeDropped(ctx, rev) {
 		dropped, droppedErr := c.dropped(ctx, rev, nil)
 		if droppedErr != nil {
-			return conan.RevisionTime{}, droppedErr
+			return conan.Answer[conan.RevisionTime]{}, droppedErr
 		}
 		if len(dropped) > 0 {
 			list, err = dropped, nil
 		}
 	}
-	c.note(ctx, origin, err)
 	if err != nil {
-		return conan.RevisionTime{}, err
+		return answer(c, conan.RevisionTime{}, origin, err)
 	}
-	if origin.State == conan.StateMiss && conan.DownloadFollows(ctx) {
-		c.listAhead(listParent(rev).With(list[0].ID))
+	a, err := answer(c, list[0], origin, nil)
+	if origin.State == conan.StateMiss {
+		a.Prefetch = func() { c.listAhead(listParent(rev).With(list[0].ID)) }
 	}
-	return list[0], nil
+	return a, err
 }
 
 // Revisions implements conan.Source: what upstream lists, and what it has dropped but the cache can still serve.
 // A dropped one stands where its time puts it, but never first: that one is what Latest says.
-func (c *Cache) Revisions(ctx context.Context, rev conan.Revision) ([]conan.RevisionTime, error) {
+func (c *Cache) Revisions(ctx context.Context, rev conan.Revision) (conan.Answer[[]conan.RevisionTime], error) {
 	list, origin, err := c.list(ctx, rev)
 	if err == nil || errors.Is(err, conan.ErrNotFound) {
 		dropped, droppedErr := c.dropped(ctx, rev, list)
 		if droppedErr != nil {
-			return nil, droppedErr
+			return conan.Answer[[]conan.RevisionTime]{}, droppedErr
 		}
 		if len(dropped) > 0 {
 			list, err = mergeDropped(list, dropped), nil
 		}
 	}
-	c.note(ctx, origin, err)
-	if err != nil {
-		return nil, err
-	}
-	return list, nil
+	return answer(c, list, origin, err)
 }
 
 // list is what upstream says of the revisions of a reference or package id, never empty. It is one document for
@@ -69,7 +66,7 @@ func (c *Cache) listQuestion(rev conan.Revision) question[[]conan.RevisionTime] 
 		key:   parent.String(),
 		about: parent,
 		fetch: func(ctx context.Context, _ *[]conan.RevisionTime) ([]conan.RevisionTime, error) {
-			list, err := c.o.Upstream.Revisions(ctx, parent)
+			list, err := c.o.Remote.Revisions(ctx, parent)
 			if err != nil {
 				return nil, err
 			}
@@ -81,7 +78,7 @@ func (c *Cache) listQuestion(rev conan.Revision) question[[]conan.RevisionTime] 
 		},
 		instead: func(ctx context.Context) ([]conan.RevisionTime, error, bool) {
 			if c.knownWithout(ctx, parent) {
-				return nil, fmt.Errorf("%s in %s: %w", parent, c.o.Member, conan.ErrNotFound), true
+				return nil, fmt.Errorf("%s in %s: %w", parent, c.o.Name, conan.ErrNotFound), true
 			}
 			return nil, nil, false
 		},
@@ -112,10 +109,11 @@ func (c *Cache) knownWithout(ctx context.Context, pkg conan.Revision) bool {
 // dropped lists the revisions that are not in upstream's list but that the cache can serve, newest first.
 func (c *Cache) dropped(ctx context.Context, rev conan.Revision, list []conan.RevisionTime) ([]conan.RevisionTime, error) {
 	parent := listParent(rev)
-	k := c.hot.key("dropped", parent.String())
-	if v, ok := c.hot.get(k); ok && sameList(v.(droppedList).list, list) {
-		return v.(droppedList).dropped, nil
+	k := memory.Key{Member: c.o.Name, Kind: "dropped", Rev: parent}
+	if known, ok := memory.Get[droppedList](c.o.Memory, k); ok && sameList(known.list, list) {
+		return known.dropped, nil
 	}
+	stamp := c.o.Index.Changes().Of(rev.Ref)
 	rows, err := c.o.Index.Revisions(ctx, c.o.Member, parent)
 	if err != nil {
 		return nil, err
@@ -131,7 +129,7 @@ func (c *Cache) dropped(ctx context.Context, rev conan.Revision, list []conan.Re
 		}
 		out = append(out, conan.RevisionTime{ID: row.ID(), Time: row.Time})
 	}
-	c.hot.put(k, droppedList{list: list, dropped: out}, 64*len(out))
+	c.o.Memory.Put(k, droppedList{list: list, dropped: out}, 64*len(out), stamp)
 	return out, nil
 }
 

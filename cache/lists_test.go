@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"conanproxy/internal/conan"
+	"conanproxy/internal/space"
 )
 
 func down(reason string) error {
@@ -84,7 +85,7 @@ func TestLatestOverTime(t *testing.T) {
 				if c.known {
 					up.addRecipe(t, "zlib/1.3", "int a;", 100)
 				}
-				b := newBench(t, up, func(o *Options, _ *QuotaOptions) { o.Mode = c.mode })
+				b := newBench(t, up, func(o *Options, _ *space.Options) { o.Mode = c.mode })
 				defer b.end(t)
 				for i, s := range c.steps {
 					time.Sleep(s.after)
@@ -132,7 +133,7 @@ func TestRememberedAcrossRestart(t *testing.T) {
 		}
 		b.Cache.Close()
 		time.Sleep(100 * time.Hour)
-		b.start(t, func(o *Options, _ *QuotaOptions) { o.Mode, o.Upstream = Offline, nil })
+		b.start(t, func(o *Options, _ *space.Options) { o.Mode, o.Remote = Offline, nil })
 		var got conan.RevisionTime
 		origin, err := traced(t, func(ctx context.Context) (err error) {
 			got, err = b.Latest(ctx, rev)
@@ -209,7 +210,7 @@ func TestAnswersBeforeTheyAreWritten(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if rows, err := b.index.SurplusDocuments(ctx, "center", kindRevisions, 0, 10); err != nil || len(rows) != 0 {
+	if rows, err := b.index.SurplusDocuments(ctx, b.o.Member, kindRevisions, 0, 10); err != nil || len(rows) != 0 {
 		t.Errorf("the index has %v already, %v", rows, err)
 	}
 	if _, err := writer.ExecContext(ctx, `ROLLBACK`); err != nil {
@@ -244,9 +245,9 @@ func TestSlowUpstream(t *testing.T) {
 		ask()
 		time.Sleep(10 * time.Minute)
 		up.set(func() { up.delay = time.Minute })
-		for range 3 {
-			if origin, took := ask(); origin.State != conan.StateStale || took != patience || !strings.Contains(origin.Reason, "10s") {
-				t.Errorf("after %v: %+v", took, origin)
+		for i, want := range []time.Duration{staleAfter, staleAfterDegraded, staleAfterDegraded} {
+			if origin, took := ask(); origin.State != conan.StateStale || took != want || !strings.Contains(origin.Reason, want.String()) {
+				t.Errorf("question %d: after %v: %+v", i, took, origin)
 			}
 		}
 		time.Sleep(time.Minute)
@@ -326,7 +327,7 @@ func TestDroppedRevisions(t *testing.T) {
 		if _, err := b.Snapshot(context.Background(), second); !errors.Is(err, conan.ErrNotFound) {
 			t.Errorf("files of a dropped revision that cannot be served: %v", err)
 		}
-		row, err := b.index.Find(context.Background(), "center", fourth)
+		row, err := b.index.Find(context.Background(), b.o.Member, fourth)
 		if err != nil || row.Time.Unix() != 400 {
 			t.Errorf("a stored revision has time %v, want upstream's (%v)", row.Time, err)
 		}

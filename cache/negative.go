@@ -10,6 +10,7 @@ import (
 const maxNegatives = 1 << 16
 
 // negatives remember what upstream said it does not have, and when. They are only in memory: a lost one is asked again.
+// Their number is bounded apart from other answers, so that made-up names cannot drive those out.
 type negatives struct {
 	seen *lru.Cache[string, time.Time]
 }
@@ -27,4 +28,4 @@ func (n *negatives) get(id string) (said time.Time, ok bool) { return n.seen.Get
 
 func (n *negatives) put(id string, said time.Time) { n.seen.Add(id, said) }
 
-func (n *negatives) lift(id string) { n.seen.Remove(id) }
+func (n *negatives) remove(id string) { n.seen.Remove(id) }

@@ -11,10 +11,9 @@ import (
 
 // Open implements conan.Source. A file that is held costs no question; another one is listed, fetched and verified,
 // and large ones are handed out while they arrive. A file that upstream lists but does not deliver is unavailable, never not found.
-func (c *Cache) Open(ctx context.Context, rev conan.Revision, name string) (*conan.File, error) {
+func (c *Cache) Open(ctx context.Context, rev conan.Revision, name string) (conan.Answer[*conan.File], error) {
 	f, origin, err := c.open(ctx, rev, name)
-	c.note(ctx, origin, err)
-	return f, err
+	return answer(c, f, origin, err)
 }
 
 func (c *Cache) open(ctx context.Context, rev conan.Revision, name string) (*conan.File, conan.Origin, error) {
@@ -30,7 +29,7 @@ func (c *Cache) open(ctx context.Context, rev conan.Revision, name string) (*con
 	}
 	want, ok := list.Find(name)
 	if !ok {
-		return nil, origin, fmt.Errorf("%s of %s in %s: %w", name, rev, c.o.Member, conan.ErrNotFound)
+		return nil, origin, fmt.Errorf("%s of %s in %s: %w", name, rev, c.o.Name, conan.ErrNotFound)
 	}
 	if mayChange(rev, name) {
 		return c.openMutable(ctx, rev, want, origin)
@@ -52,7 +51,7 @@ func mayChange(rev conan.Revision, name string) bool {
 
 // openHeld opens a file that is held, or returns nil. Its revision stays until it is closed.
 func (c *Cache) openHeld(ctx context.Context, rev conan.Revision, name string) (*conan.File, error) {
-	endUse, err := c.use(ctx, rev)
+	endUse, err := c.o.Budget.Use(ctx, c.o.Member, rev)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +66,7 @@ func (c *Cache) openHeld(ctx context.Context, rev conan.Revision, name string) (
 	case err != nil:
 		return nil, err
 	case f == nil:
-		c.hot.forget(rev.String()) // lost
+		c.o.Memory.Remove(c.heldKey(rev)) // its bytes are lost
 		return nil, nil
 	}
 	c.touch(held)
@@ -122,7 +121,7 @@ func bytesQuestion(rev conan.Revision, name string) question[string] {
 
 // Store has a file fetched unless it is held. When it returns nil the file is durable here.
 func (c *Cache) Store(ctx context.Context, rev conan.Revision, name string) error {
-	file, err := c.Open(ctx, rev, name)
+	file, _, err := c.open(ctx, rev, name)
 	if err != nil {
 		return err
 	}
@@ -155,7 +154,7 @@ func (c *Cache) fetch(ctx context.Context, rev conan.Revision, want conan.FileIn
 		}
 		file, err := f.open(ctx)
 		switch {
-		case errors.Is(err, errNoRoom):
+		case errors.Is(err, errNoSpace):
 			return c.pass(ctx, rev, want)
 		case errors.Is(err, errEvicted):
 			continue

@@ -16,13 +16,13 @@ func (c *Cache) listAhead(rev conan.Revision) {
 		defer c.running.Done()
 		doc, err := load(c.ctx, c, c.filesQuestion(rev))
 		if err == nil && doc == nil {
-			_, _, _ = c.listed(c.ctx, rev) // a failure is told to who asks
+			_, _, _ = c.listed(c.ctx, rev) // the client that asks is told of a failure
 		}
 	}()
 }
 
 // prefetch begins with the files that a client asks for one after the other once it has the list, so that the round trips
-// to upstream overlap: all but sources, which only builds need, and metadata. It takes no turn that somebody else may
+// to upstream overlap: all but sources, which only builds need, and metadata. It takes no slot that another download may
 // need: there have to be enough of them. held, which may be nil, is what the cache has of the revision.
 func (c *Cache) prefetch(rev conan.Revision, list conan.Snapshot, held *heldRevision) {
 	var wanted conan.Snapshot
@@ -53,7 +53,7 @@ func (c *Cache) prefetch(rev conan.Revision, list conan.Snapshot, held *heldRevi
 	}
 }
 
-// start begins a fill for a client that is about to come: a large file waits for it as long as for one that left.
+// start begins a fill for a client that is about to ask: a large file waits for it as long as for one that left.
 func (c *Cache) start(rev conan.Revision, want conan.FileInfo) {
 	f, err := c.join(rev, want)
 	if err != nil {

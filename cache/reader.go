@@ -14,23 +14,22 @@ import (
 // The client has left if it fails.
 func (f *fill) open(ctx context.Context) (*conan.File, error) {
 	f.mu.Lock()
-	for !f.ended && !f.follows && (!f.checked || f.info.Size >= followFrom) {
+	for f.state == waiting || !f.large && (f.state == receiving || f.state == verified && f.small == nil) {
 		if err := f.await(ctx, nil); err != nil {
 			f.mu.Unlock()
 			f.leave()
 			return nil, err
 		}
 	}
-	info, ended, w := f.info, f.ended, f.w
-	inMemory := f.checked && info.Size < followFrom
+	info, state, w, small := f.info, f.state, f.w, f.small
 	f.mu.Unlock()
-	if inMemory {
+	switch {
+	case state.complete() && small != nil:
 		f.leave()
-		return &conan.File{FileInfo: info, ReadCloser: memoryFile{bytes.NewReader(f.small)}}, nil
-	}
-	if ended {
+		return &conan.File{FileInfo: info, ReadCloser: memoryFile{bytes.NewReader(small)}}, nil
+	case state.ended():
 		defer f.leave()
-		return f.stored(ctx)
+		return f.openStored(ctx)
 	}
 	w.ReadAt(nil, 0) // the writer stays readable for this client from now on, whatever becomes of the blob
 	r := &follower{f: f, ctx: ctx, closed: make(chan struct{})}
@@ -48,7 +47,7 @@ func (f *fill) wait(ctx context.Context) (*conan.File, error) {
 	if err := f.done(ctx); err != nil {
 		return nil, err
 	}
-	file, err := f.stored(ctx)
+	file, err := f.openStored(ctx)
 	if errors.Is(err, errEvicted) {
 		return f.c.fetch(ctx, f.key.rev, conan.FileInfo{Name: f.key.name, Size: -1})
 	}
@@ -59,7 +58,7 @@ func (f *fill) wait(ctx context.Context) (*conan.File, error) {
 func (f *fill) done(ctx context.Context) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for !f.ended {
+	for !f.state.ended() {
 		if err := f.await(ctx, nil); err != nil {
 			return err
 		}
@@ -67,15 +66,15 @@ func (f *fill) done(ctx context.Context) error {
 	return f.err
 }
 
-// stored opens what an ended fill stored, or returns its error.
-func (f *fill) stored(ctx context.Context) (*conan.File, error) {
+// openStored opens what an ended fill stored, or returns its error.
+func (f *fill) openStored(ctx context.Context) (*conan.File, error) {
 	f.mu.Lock()
 	info, err := f.info, f.err
 	f.mu.Unlock()
 	if err != nil {
 		return nil, err
 	}
-	endUse, err := f.c.use(ctx, f.key.rev)
+	endUse, err := f.c.o.Budget.Use(ctx, f.c.o.Member, f.key.rev)
 	if err != nil {
 		return nil, err
 	}
@@ -137,14 +136,12 @@ func (r *follower) next() (int64, error) {
 	defer f.mu.Unlock()
 	for {
 		switch {
-		case f.checked && r.off >= f.info.Size:
+		case f.state.complete() && r.off >= f.info.Size:
 			return 0, io.EOF
-		case f.checked:
+		case f.state.complete():
 			return f.info.Size, nil
-		case f.ended && f.err != nil:
+		case f.state.ended():
 			return 0, f.err
-		case f.ended:
-			return 0, io.ErrUnexpectedEOF
 		}
 		if end := min(f.wrote, f.info.Size-tail); end > r.off {
 			return end, nil
@@ -155,7 +152,7 @@ func (r *follower) next() (int64, error) {
 	}
 }
 
-// Close ends the watching. The fill goes on.
+// Close takes the client away. The fill goes on.
 func (r *follower) Close() error {
 	r.f.mu.Lock()
 	select {

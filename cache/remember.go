@@ -12,6 +12,7 @@ import (
 
 	"conanproxy/internal/conan"
 	"conanproxy/internal/index"
+	"conanproxy/internal/memory"
 )
 
 // The kinds of documents in the index.
@@ -23,11 +24,14 @@ const (
 	kindBytes     = "bytes"     // that a file which may change still has the bytes held here
 )
 
-// askFor bounds a question that nobody may be waiting for any more. Some upstreams search for minutes.
-const askFor = 5 * time.Minute
-
-// patience is how long a slow upstream keeps a client waiting who could have a stale answer.
-const patience = 10 * time.Second
+const (
+	// askTimeout bounds a question whose clients may all have left. Some upstreams search for minutes.
+	askTimeout = 5 * time.Minute
+	// staleAfter is how long a client waits for upstream if there is a stale answer for it, and staleAfterDegraded
+	// how long if upstream did not answer the last question in that time.
+	staleAfter         = 10 * time.Second
+	staleAfterDegraded = 100 * time.Millisecond
+)
 
 // question is something that upstream may answer differently at another time.
 type question[T any] struct {
@@ -50,11 +54,11 @@ type document[T any] struct {
 func (q question[T]) id() string { return q.kind + "\x00" + q.key }
 
 func (q question[T]) absent(c *Cache) error {
-	return fmt.Errorf("%s of %s in %s: %w", q.kind, q.about, c.o.Member, conan.ErrNotFound)
+	return fmt.Errorf("%s of %s in %s: %w", q.kind, q.about, c.o.Name, conan.ErrNotFound)
 }
 
-// ask answers a question: from memory or index while that is fresh, else from upstream, by one flight for all who
-// ask the same; if upstream fails, with what it said earlier.
+// ask answers a question: from memory or index while that is fresh, else from upstream, by one question for all callers
+// that ask the same; if upstream fails, with what it said earlier.
 func ask[T any](ctx context.Context, c *Cache, q question[T]) (T, conan.Origin, error) {
 	var none T
 	said, denied := c.negative.get(q.id())
@@ -72,7 +76,7 @@ func ask[T any](ctx context.Context, c *Cache, q question[T]) (T, conan.Origin, 
 		return fallBack(ctx, c, q, doc, c.unavailable(offlineReason))
 	}
 	canWait := doc == nil || !c.isUsable(doc.Fetched)
-	got, err := fly(ctx, c, q, canWait)
+	got, err := askUpstream(ctx, c, q, canWait)
 	switch {
 	case err == nil:
 		return got.Value, c.fresh(got.Fetched, true), nil
@@ -95,17 +99,17 @@ func fallBack[T any](ctx context.Context, c *Cache, q question[T], doc *document
 	}
 	if q.instead != nil {
 		if value, insteadErr, ok := q.instead(ctx); ok {
-			return value, conan.Origin{Member: c.o.Member, State: conan.StateStale, Reason: reason(err)}, insteadErr
+			return value, conan.Origin{Member: c.o.Name, State: conan.StateStale, Reason: reason(err)}, insteadErr
 		}
 	}
 	return none, conan.Origin{}, err
 }
 
-// fly joins or starts the flight of a question. It returns when that lands, when the caller's context ends, or,
-// unless canWait, when upstream was slow; the flight goes on by itself. Who started it need not wait for the index.
-func fly[T any](ctx context.Context, c *Cache, q question[T], canWait bool) (document[T], error) {
+// askUpstream joins or starts the question to upstream. It returns with the answer, when the caller's context ends, or,
+// unless canWait, when upstream was slow; the question goes on by itself. Its first caller need not wait for the index.
+func askUpstream[T any](ctx context.Context, c *Cache, q question[T], canWait bool) (document[T], error) {
 	answered := make(chan document[T], 1)
-	landed := c.asking.DoChan(q.id(), func() (any, error) {
+	done := c.asking.DoChan(q.id(), func() (any, error) {
 		if !c.begin() {
 			return nil, c.unavailable("this server is stopping")
 		}
@@ -113,21 +117,26 @@ func fly[T any](ctx context.Context, c *Cache, q question[T], canWait bool) (doc
 		return refresh(c, q, answered)
 	})
 	var slow <-chan time.Time
+	wait := staleAfter
+	if c.degraded.Load() {
+		wait = staleAfterDegraded
+	}
 	if !canWait {
-		t := time.NewTimer(patience)
+		t := time.NewTimer(wait)
 		defer t.Stop()
 		slow = t.C
 	}
 	select {
 	case doc := <-answered:
 		return doc, nil
-	case r := <-landed:
+	case r := <-done:
 		if r.Err != nil {
 			return document[T]{}, r.Err
 		}
 		return r.Val.(document[T]), nil
 	case <-slow:
-		return document[T]{}, c.unavailable(fmt.Sprintf("it did not answer within %v", patience))
+		c.degraded.Store(true)
+		return document[T]{}, c.unavailable(fmt.Sprintf("it did not answer within %v", wait))
 	case <-ctx.Done():
 		return document[T]{}, context.Cause(ctx)
 	}
@@ -141,10 +150,10 @@ func refresh[T any](c *Cache, q question[T], answered chan<- document[T]) (_ doc
 			err = c.unavailable("an internal error")
 		}
 	}()
-	ctx, cancel := context.WithTimeout(c.ctx, askFor)
+	ctx, cancel := context.WithTimeout(c.ctx, askTimeout)
 	defer cancel()
 
-	// An earlier flight may have landed after our caller looked.
+	// An earlier question may have been answered after our caller looked.
 	if said, ok := c.negative.get(q.id()); ok && c.isFreshAbsence(said) {
 		return document[T]{}, q.absent(c)
 	}
@@ -161,31 +170,38 @@ func refresh[T any](c *Cache, q question[T], answered chan<- document[T]) (_ doc
 	}
 
 	value, err := q.fetch(ctx, old)
+	if err == nil || errors.Is(err, conan.ErrNotFound) {
+		c.degraded.Store(false)
+	}
 	switch {
 	case err == nil:
 		got := document[T]{Value: value, Fetched: c.o.Now().UTC()}
-		c.negative.lift(q.id())
+		c.negative.remove(q.id())
 		store(context.WithoutCancel(ctx), c, q, got, func() { answered <- got })
 		return got, nil
 	case errors.Is(err, conan.ErrNotFound):
 		c.negative.put(q.id(), c.o.Now())
 		if doc != nil {
-			c.drop(ctx, q.kind, q.key)
+			if dropErr := c.drop(ctx, q.kind, q.key); dropErr != nil {
+				c.o.Log.Error("an answer could not be dropped", zap.String("kind", q.kind), zap.String("key", q.key), zap.Error(dropErr))
+			}
 		}
 		return document[T]{}, q.absent(c)
 	}
 	c.o.Log.Debug("upstream failed", zap.String("kind", q.kind), zap.String("key", q.key), zap.Error(err))
-	return document[T]{}, c.judge(err)
+	return document[T]{}, c.classify(err)
 }
 
-// load returns what is remembered, or is about to be, nil if nothing is.
+// memoryKey names a document in memory. A document is replaced by the next answer to its question, and depends on nothing
+// else that changes.
+func (q question[T]) memoryKey(c *Cache) memory.Key {
+	return memory.Key{Member: c.o.Name, Kind: q.kind, Text: q.key}
+}
+
+// load returns the remembered answer to a question, nil if there is none.
 func load[T any](ctx context.Context, c *Cache, q question[T]) (*document[T], error) {
-	k := c.hot.key(q.kind, q.key)
-	if v, ok := c.hot.get(k); ok {
-		return v.(*document[T]), nil
-	}
-	if v, ok := c.landing.Load(q.id()); ok {
-		return v.(*document[T]), nil
+	if doc, ok := memory.Get[*document[T]](c.o.Memory, q.memoryKey(c)); ok {
+		return doc, nil
 	}
 	row, err := c.o.Index.Document(ctx, c.o.Member, q.kind, q.key)
 	if errors.Is(err, conan.ErrNotFound) {
@@ -199,22 +215,21 @@ func load[T any](ctx context.Context, c *Cache, q question[T]) (*document[T], er
 		c.o.Log.Warn("a remembered answer cannot be read", zap.String("kind", q.kind), zap.String("key", q.key), zap.Error(err))
 		return nil, nil
 	}
-	c.hot.put(k, doc, len(row.Body))
+	c.o.Memory.Add(q.memoryKey(c), doc, decoded*len(row.Body), memory.Stamp{})
 	return doc, nil
 }
 
-// store remembers a document, and calls known before the index has it, when everybody who asks here gets it already. If the
+// decoded is how much larger an answer is in memory than as JSON, roughly.
+const decoded = 2
+
+// store remembers a document, and calls known before the index has it, when every later question gets it already. If the
 // index does not take it, the answer is still good for those who asked.
 func store[T any](ctx context.Context, c *Cache, q question[T], doc document[T], known func()) {
-	id := q.id()
-	turn := &c.storing[maphash.String(c.hot.seed, id)%uint64(len(c.storing))]
-	turn.Lock()
-	defer turn.Unlock()
+	one := &c.storing[maphash.String(storingSeed, q.id())%uint64(len(c.storing))]
+	one.Lock()
+	defer one.Unlock()
 	body, err := json.Marshal(doc.Value)
-	c.landing.Store(id, &doc) // before the key, which load takes before it looks here
-	defer c.landing.Delete(id)
-	c.hot.forget(q.key)
-	c.hot.put(c.hot.key(q.kind, q.key), &doc, len(body))
+	c.o.Memory.Put(q.memoryKey(c), &doc, decoded*len(body), memory.Stamp{})
 	known()
 	if err == nil {
 		err = c.o.Index.PutDocument(ctx, c.o.Member, q.kind, q.key, index.Document{Body: body, Fetched: doc.Fetched})
@@ -224,18 +239,23 @@ func store[T any](ctx context.Context, c *Cache, q question[T], doc document[T],
 	}
 }
 
-// drop forgets a document.
-func (c *Cache) drop(ctx context.Context, kind, key string) {
-	if err := c.o.Index.DeleteDocuments(ctx, c.o.Member, kind, key); err != nil {
-		c.o.Log.Error("an answer could not be forgotten", zap.String("kind", kind), zap.String("key", key), zap.Error(err))
-		return
+// storingSeed spreads questions over the locks; any value does.
+var storingSeed = maphash.MakeSeed()
+
+// drop removes documents of one kind by key.
+func (c *Cache) drop(ctx context.Context, kind string, keys ...string) error {
+	if err := c.o.Index.DeleteDocuments(ctx, c.o.Member, kind, keys...); err != nil {
+		return err
 	}
-	c.hot.forget(key)
+	for _, key := range keys {
+		c.o.Memory.Remove(memory.Key{Member: c.o.Name, Kind: kind, Text: key})
+	}
+	return nil
 }
 
 // absence is the origin of a "not found" that upstream said at that time.
 func (c *Cache) absence(said time.Time, asked bool) conan.Origin {
-	o := conan.Origin{Member: c.o.Member, State: conan.StateHit, Age: c.age(said), Expires: said.Add(c.o.NotFoundFor)}
+	o := conan.Origin{Member: c.o.Name, State: conan.StateHit, Age: c.age(said), Expires: said.Add(c.o.NotFoundFor)}
 	if asked {
 		o.State = conan.StateMiss
 	}

@@ -35,7 +35,7 @@ func TestContradictedWhileStored(t *testing.T) {
 	<-contradicted
 	for _, what := range []string{"memory", "index"} {
 		if what == "index" {
-			b.hot.forget(q.key)
+			b.o.Memory.Remove(q.memoryKey(b.Cache))
 		}
 		if doc, err := load(ctx, b.Cache, q); err != nil || doc == nil || b.isFresh(doc.Fetched) {
 			t.Errorf("%s: %+v, %v", what, doc, err)

@@ -10,18 +10,17 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// maxSearches bounds how many answers to different patterns stay in the index: anybody can make up patterns.
+// maxSearches bounds how many answers to different patterns stay in the index, since clients can make up any number.
 const maxSearches = 1000
 
 // Search implements conan.Source. If upstream fails and the pattern is new, the references that the cache holds
 // something of are searched.
-func (c *Cache) Search(ctx context.Context, p conan.Pattern) ([]conan.Ref, error) {
+func (c *Cache) Search(ctx context.Context, p conan.Pattern) (conan.Answer[[]conan.Ref], error) {
 	refs, origin, err := ask(ctx, c, c.searchQuestion(p))
 	if errors.Is(err, conan.ErrNotFound) {
 		refs, err = []conan.Ref{}, nil // upstream knows no match, which is remembered like any other absence
 	}
-	c.note(ctx, origin, err)
-	return refs, err
+	return answer(c, refs, origin, err)
 }
 
 func (c *Cache) searchQuestion(p conan.Pattern) question[[]conan.Ref] {
@@ -30,7 +29,7 @@ func (c *Cache) searchQuestion(p conan.Pattern) question[[]conan.Ref] {
 		key:   searchKey(p),
 		about: searchText(p.String()),
 		fetch: func(ctx context.Context, _ *[]conan.Ref) ([]conan.Ref, error) {
-			refs, err := c.o.Upstream.Search(ctx, p)
+			refs, err := c.o.Remote.Search(ctx, p)
 			if err == nil && len(refs) == 0 {
 				return nil, conan.ErrNotFound
 			}

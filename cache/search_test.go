@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"conanproxy/internal/conan"
+	"conanproxy/internal/space"
 )
 
 func pattern(t *testing.T, text string) conan.Pattern {
@@ -156,21 +157,21 @@ func TestSweepDocuments(t *testing.T) {
 		kept := func() (out []string) {
 			for _, d := range [][2]string{{kindRevisions, "zlib/1.3"}, {kindRevisions, "zlib/1.2"}, {kindFiles, held.String()},
 				{kindFiles, other.String()}, {kindSearch, "i:zlib/*"}} {
-				if _, err := b.index.Document(ctx, "center", d[0], d[1]); err == nil {
+				if _, err := b.index.Document(ctx, b.o.Member, d[0], d[1]); err == nil {
 					out = append(out, d[0]+" "+d[1])
 				}
 			}
 			return out
 		}
 		time.Sleep(25 * time.Hour)
-		if err := b.sweepDocuments(ctx); err != nil {
+		if err := b.Sweep(ctx); err != nil {
 			t.Fatal(err)
 		}
 		if got := kept(); len(got) != 5 {
 			t.Errorf("too early, only left: %v", got)
 		}
 		time.Sleep(time.Hour + 6*time.Minute)
-		if err := b.sweepDocuments(ctx); err != nil {
+		if err := b.Sweep(ctx); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff([]string{kindFiles + " " + held.String()}, kept()); diff != "" {
@@ -182,17 +183,17 @@ func TestSweepDocuments(t *testing.T) {
 // Anybody can make up patterns: their number is bounded.
 func TestSweepSearches(t *testing.T) {
 	ctx := context.Background()
-	b := newBench(t, newFake(), func(o *Options, _ *QuotaOptions) { o.Mode = Frozen })
+	b := newBench(t, newFake(), func(o *Options, _ *space.Options) { o.Mode = Frozen })
 	defer b.end(t)
 	for i := range maxSearches + 3 {
 		q := question[[]conan.Ref]{kind: kindSearch, key: fmt.Sprintf("i:%d", i)}
 		store(ctx, b.Cache, q, document[[]conan.Ref]{Fetched: time.Unix(int64(i), 0)}, func() {})
 	}
-	if err := b.sweepDocuments(ctx); err != nil {
+	if err := b.Sweep(ctx); err != nil {
 		t.Fatal(err)
 	}
 	for key, want := range map[string]bool{"i:0": false, "i:2": false, "i:3": true, fmt.Sprintf("i:%d", maxSearches): true} {
-		if _, err := b.index.Document(ctx, "center", kindSearch, key); (err == nil) != want {
+		if _, err := b.index.Document(ctx, b.o.Member, kindSearch, key); (err == nil) != want {
 			t.Errorf("%s: %v", key, err)
 		}
 	}

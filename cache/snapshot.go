@@ -7,25 +7,26 @@ import (
 	"io"
 	"slices"
 
+	"conanproxy/internal/blob"
 	"conanproxy/internal/conan"
 )
 
 // Snapshot implements conan.Source. The files of an immutable revision stay what they were once the list was complete;
 // only what lies below metadata/ is asked again. Digests of files that the cache holds are always known.
-func (c *Cache) Snapshot(ctx context.Context, rev conan.Revision) (conan.Snapshot, error) {
+func (c *Cache) Snapshot(ctx context.Context, rev conan.Revision) (conan.Answer[conan.Snapshot], error) {
 	list, origin, err := c.listed(ctx, rev)
-	c.note(ctx, origin, err)
 	if err != nil {
-		return nil, err
+		return answer(c, conan.Snapshot(nil), origin, err)
 	}
 	held, err := c.held(ctx, rev)
 	if err != nil {
-		return nil, err
+		return conan.Answer[conan.Snapshot]{}, err
 	}
-	if origin.State != conan.StateStale && c.o.Mode != Offline && conan.DownloadFollows(ctx) {
-		c.prefetch(rev, list, held)
+	a, err := answer(c, withHeld(list, held), origin, nil)
+	if origin.State != conan.StateStale && c.o.Mode != Offline {
+		a.Prefetch = func() { c.prefetch(rev, list, held) }
 	}
-	return withHeld(list, held), nil
+	return a, err
 }
 
 // listed is the list as upstream gave it.
@@ -59,7 +60,7 @@ func (c *Cache) filesQuestion(rev conan.Revision) question[conan.Snapshot] {
 
 // fetchFiles asks for the list of an immutable revision.
 func (c *Cache) fetchFiles(ctx context.Context, rev conan.Revision, old *conan.Snapshot) (conan.Snapshot, error) {
-	got, err := c.o.Upstream.Snapshot(ctx, rev)
+	got, err := c.o.Remote.Snapshot(ctx, rev)
 	if err != nil && !errors.Is(err, conan.ErrNotFound) {
 		return nil, err
 	}
@@ -113,7 +114,7 @@ func withNewMetadata(complete, newer conan.Snapshot) conan.Snapshot {
 // fetchMutableFiles asks for the list of a revision that may be overwritten in place. If it was, what the cache holds
 // of it is dropped, so that list and bytes change together.
 func (c *Cache) fetchMutableFiles(ctx context.Context, rev conan.Revision) (conan.Snapshot, error) {
-	got, err := c.o.Upstream.Snapshot(ctx, rev)
+	got, err := c.o.Remote.Snapshot(ctx, rev)
 	if err != nil && !errors.Is(err, conan.ErrNotFound) {
 		return nil, err
 	}
@@ -130,11 +131,8 @@ func (c *Cache) fetchMutableFiles(ctx context.Context, rev conan.Revision) (cona
 		}
 	}
 	if changed {
-		dropErr := c.o.Quota.alone(ctx, func(ctx context.Context) error {
-			return c.o.Quota.remove(ctx, []int64{held.RowID}, func() { c.forgetHeld(rev) })
-		})
-		if dropErr != nil {
-			return nil, dropErr
+		if err := c.o.Budget.Remove(ctx, []int64{held.RowID}); err != nil {
+			return nil, err
 		}
 	}
 	return got, err
@@ -158,12 +156,12 @@ func (c *Cache) isOverwritten(ctx context.Context, rev conan.Revision, now conan
 	if !ok {
 		return true, nil
 	}
-	f, err := c.o.Upstream.Open(ctx, rev, conan.ManifestFile)
+	f, err := c.o.Remote.Open(ctx, rev, conan.ManifestFile)
 	if err != nil {
 		return false, err
 	}
 	defer f.Close()
-	sums := newHasher()
+	sums := blob.NewHasher()
 	n, err := io.Copy(sums, io.LimitReader(f, conan.MaxManifestSize+1))
 	if err != nil {
 		return false, err
@@ -171,7 +169,7 @@ func (c *Cache) isOverwritten(ctx context.Context, rev conan.Revision, now conan
 	if f.Size >= 0 && n != f.Size {
 		return false, c.unavailable("it ended a manifest early")
 	}
-	return string(sums.sums().SHA256) != h.SHA256, nil
+	return string(sums.Sums().SHA256) != h.SHA256, nil
 }
 
 // cleanFiles leaves out names that no client asks for, sorts, and keeps the first of equal names.

@@ -3,15 +3,14 @@ package cache
 import (
 	"crypto/md5"
 	"crypto/sha1"
-	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"hash"
 	"io"
 	"strings"
 
 	"conanproxy/internal/blob"
 	"conanproxy/internal/conan"
+	"conanproxy/internal/index"
 )
 
 // wrongError says what is wrong with bytes that upstream sent. They are never stored nor served to their end.
@@ -58,8 +57,7 @@ func (k *check) close() {
 
 // finish verifies the whole file, whose sums and content are given. What is wrong is a *wrongError.
 func (k *check) finish(sums blob.Sums, content io.Reader) (facts, error) {
-	got := conan.FileInfo{Name: k.want.Name, Size: sums.Size, MD5: sums.MD5, SHA1: sums.SHA1, SHA256: string(sums.SHA256)}
-	if !agree(k.want, got) {
+	if !agree(k.want, index.FileInfo(k.want.Name, sums)) {
 		return facts{}, &wrongError{"size or digest differ from what was announced"}
 	}
 	switch {
@@ -143,26 +141,4 @@ func (k *check) lineOf(sums blob.Sums) error {
 		return &wrongError{fmt.Sprintf("%s has md5 %s, the manifest says %s", k.want.Name, sums.MD5, line)}
 	}
 	return nil
-}
-
-// hasher computes the sums of bytes that are not stored.
-type hasher struct {
-	sha256, sha1, md5 hash.Hash
-	size              int64
-}
-
-func newHasher() *hasher { return &hasher{sha256: sha256.New(), sha1: sha1.New(), md5: md5.New()} }
-
-// Write implements io.Writer; it never fails.
-func (h *hasher) Write(p []byte) (int, error) {
-	h.size += int64(len(p))
-	for _, sum := range []hash.Hash{h.sha256, h.sha1, h.md5} {
-		sum.Write(p)
-	}
-	return len(p), nil
-}
-
-func (h *hasher) sums() blob.Sums {
-	text := func(sum hash.Hash) string { return hex.EncodeToString(sum.Sum(nil)) }
-	return blob.Sums{Size: h.size, SHA256: blob.Digest(text(h.sha256)), SHA1: text(h.sha1), MD5: text(h.md5)}
 }

@@ -44,7 +44,7 @@ func (db *DB) FoldCachedBytes(ctx context.Context) error {
 // Cold is a revision that is cached, as a candidate for eviction.
 type Cold struct {
 	Stored
-	Member MemberID
+	Member Member
 	Used   time.Time // last use
 	Frees  int64     // bytes of blobs that only this revision names
 }
@@ -53,13 +53,13 @@ type Cold struct {
 func (db *DB) Coldest(ctx context.Context, limit int) ([]Cold, error) {
 	return collect(ctx, db.read, "read the coldest revisions", func(r scanner) (c Cold, err error) {
 		var used int64
-		c.Stored, err = scanStored(r, &c.Member, &used, &c.Frees)
+		c.Stored, err = scanStored(r, &c.Member.ID, &c.Member.Name, &c.Member.Kind, &used, &c.Frees)
 		c.Used = time.UnixMicro(used).UTC()
 		return c, err
-	}, `SELECT `+storedColumns+`, f.member_id, r.used,
+	}, `SELECT `+storedColumns+`, m.id, m.name, m.kind, r.used,
 		(SELECT COALESCE(SUM(b.size), 0) FROM files x JOIN blobs b ON b.sha256 = x.sha256
 		 WHERE x.revision_id = r.id AND b.kept = 0 AND b.cached = 1)
-		FROM revisions r JOIN refs f ON f.id = r.ref_id WHERE r.used < $1 ORDER BY r.used, r.id LIMIT $2`, int64(neverCold), limit)
+		FROM revisions r JOIN refs f ON f.id = r.ref_id JOIN members m ON m.id = f.member_id WHERE r.used < $1 ORDER BY r.used, r.id LIMIT $2`, int64(neverCold), limit)
 }
 
 // Frees is the size of the blobs that nothing names but these revisions of caches.

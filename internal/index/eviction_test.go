@@ -107,7 +107,7 @@ func TestColdest(t *testing.T) {
 	}
 	var got []row
 	for _, c := range cold {
-		got = append(got, row{c.RowID, c.Member, c.Used.Unix(), c.Frees})
+		got = append(got, row{c.RowID, c.Member.ID, c.Used.Unix(), c.Frees})
 	}
 	want := []row{{two, other, 100, 25}, {three, center, 200, 0}, {one, center, 300, 10}}
 	if diff := cmp.Diff(want, got); diff != "" {

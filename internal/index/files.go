@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"conanproxy/internal/blob"
 	"conanproxy/internal/conan"
 )
 
@@ -13,6 +14,11 @@ import (
 type Held struct {
 	Stored
 	Files conan.Snapshot // sorted, every Size and digest known
+}
+
+// FileInfo describes stored bytes under a file name.
+func FileInfo(name string, s blob.Sums) conan.FileInfo {
+	return conan.FileInfo{Name: name, Size: s.Size, MD5: s.MD5, SHA1: s.SHA1, SHA256: string(s.SHA256)}
 }
 
 const fileColumns = `x.name, b.size, b.md5, b.sha1, b.sha256`

@@ -64,16 +64,28 @@ func Get[T any](a *Answers, k Key) (value T, ok bool) {
 // Put remembers a value of about size bytes, which must not be modified any more, until what it
 // depends on changes. The stamp was taken before the value was read.
 func (a *Answers) Put(k Key, value any, size int, stamp Stamp) {
-	cost := int64(size) + entryCost
-	if cost > a.max/16 || !stamp.Valid() {
-		a.Remove(k)
-		return
-	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.put(k, entry{value, stamp, int64(size) + entryCost})
+}
+
+// Add is Put for a value that was read from where a newer one may have been written meanwhile: what
+// is remembered already stays.
+func (a *Answers) Add(k Key, value any, size int, stamp Stamp) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if e, ok := a.items.Peek(k); !ok || !e.stamp.Valid() {
+		a.put(k, entry{value, stamp, int64(size) + entryCost})
+	}
+}
+
+func (a *Answers) put(k Key, e entry) {
 	a.items.Remove(k)
-	a.items.Add(k, entry{value, stamp, cost})
-	a.bytes += cost
+	if e.cost > a.max/16 || !e.stamp.Valid() {
+		return
+	}
+	a.items.Add(k, e)
+	a.bytes += e.cost
 	for a.bytes > a.max {
 		a.items.RemoveOldest()
 	}
