@@ -173,7 +173,7 @@ func TestPackageAgainstRemovedRecipe(t *testing.T) {
 			}
 		})
 		both.Wait()
-		refs, err := e.db.Refs(t.Context(), "local")
+		refs, err := e.db.Refs(t.Context(), e.member)
 		wantError(t, err, nil)
 		wantEqual(t, "references after the removal", refs, []conan.Ref(nil))
 	}
@@ -204,7 +204,7 @@ func TestJoiningAnEarlierCheck(t *testing.T) {
 	send()
 	for joined := false; !joined; runtime.Gosched() {
 		e.mu.Lock()
-		joined = e.works[setID(rev, "ann")].asked == 2
+		joined = e.works[e.setID(rev, "ann")].asked == 2
 		e.mu.Unlock()
 	}
 	close(release)

@@ -13,6 +13,7 @@ import (
 // publish makes a checked candidate a revision. The recipe of a package is adopted from upstream first if need be.
 func (s *Store) publish(ctx context.Context, c *candidate) error {
 	p := index.Publication{
+		Member:  s.member,
 		StageID: c.stage.ID, Revision: c.rev, Files: c.added(),
 		Staged: c.rows, Existing: sums(c.existing), Info: c.info, Now: s.now(),
 	}
@@ -31,9 +32,6 @@ func (s *Store) publish(ctx context.Context, c *candidate) error {
 		return err
 	}
 	s.log.Info("published", zap.Stringer("reference", c.rev), zap.String("user", c.stage.Uploader), zap.Bool("changed", changed))
-	if changed {
-		s.changed(c.rev.Ref)
-	}
 	return nil
 }
 
@@ -65,11 +63,11 @@ func sums(files conan.Snapshot) map[string]string {
 // id of that stage is returned: the package is published and stays hidden until the recipe is.
 func (s *Store) requireRecipe(ctx context.Context, c *candidate) (stage string, err error) {
 	recipe := c.rev.Recipe()
-	_, err = s.index.Find(ctx, index.LocalMember, recipe)
+	_, err = s.index.Find(ctx, s.member, recipe)
 	if !errors.Is(err, conan.ErrNotFound) {
 		return "", err
 	}
-	stage = setID(recipe, c.stage.Uploader)
+	stage = s.setID(recipe, c.stage.Uploader)
 	coming, err := s.index.StageExists(ctx, stage)
 	if err != nil {
 		return "", err
@@ -84,7 +82,7 @@ func (s *Store) requireRecipe(ctx context.Context, c *candidate) (stage string, 
 // or upstream, else the newest one here, else upstream's newest.
 func (s *Store) recipeOf(ctx context.Context, pkg conan.Revision, recipeHash string) (rrev string, err error) {
 	recipe := conan.Revision{Ref: pkg.Ref}
-	stored, err := s.index.Revisions(ctx, index.LocalMember, recipe)
+	stored, err := s.index.Revisions(ctx, s.member, recipe)
 	if err != nil {
 		return "", err
 	}
@@ -114,7 +112,7 @@ func (s *Store) recipeOf(ctx context.Context, pkg conan.Revision, recipeHash str
 	if err != nil {
 		return "", recipeError(recipe, err)
 	}
-	return newest.ID, nil
+	return newest.Value.ID, nil
 }
 
 // hasSummary tells whether the manifest of a recipe revision sums up to hash. The id is the answer, unless it comes from a
@@ -123,7 +121,7 @@ func (s *Store) hasSummary(ctx context.Context, recipe conan.Revision, hash stri
 	if hash == "" || isHash(recipe.RRev) {
 		return recipe.RRev == hash, nil
 	}
-	files, err := s.index.Files(ctx, index.LocalMember, recipe)
+	files, err := s.index.Files(ctx, s.member, recipe)
 	if err != nil {
 		return false, err
 	}

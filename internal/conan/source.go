@@ -97,8 +97,8 @@ type Publisher interface {
 	// held by a revision that mayRead admits; else ErrNotFound.
 	Link(ctx context.Context, up Upload, mayRead func(Ref) bool) error
 
-	// CheckRoom tells whether an upload of that many bytes would be taken now: nil or ErrNoSpace.
-	CheckRoom(ctx context.Context, size int64) error
+	// CheckSpace tells whether an upload of that many bytes would be taken now: nil or ErrNoSpace.
+	CheckSpace(ctx context.Context, size int64) error
 
 	// RemoveFiles takes recipe files out of the newest revision by publishing a revision without them
 	// (v1 remove_files). A name that is not there changes nothing; one that the manifest implies is ErrInvalid.

@@ -46,7 +46,9 @@ func (db *DB) Publish(ctx context.Context, p Publication) (changed bool, err err
 		if err != nil {
 			return err
 		}
-		changed = !newest || len(files) > 0
+		if changed = !newest || len(files) > 0; !changed {
+			return dropStage(ctx, tx, p.StageID)
+		}
 		o := PutOptions{Time: t, Info: p.Info, Files: files}
 		if err := putRevision(ctx, tx, p.Member, p.Revision, o); err != nil {
 			return err

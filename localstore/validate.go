@@ -67,8 +67,8 @@ func (c *candidate) takenOver(name string) bool {
 	return false
 }
 
-// judgeCandidate completes, checks and publishes.
-func (s *Store) judgeCandidate(ctx context.Context, c *candidate) error {
+// validateCandidate completes, checks and publishes.
+func (s *Store) validateCandidate(ctx context.Context, c *candidate) error {
 	base, err := s.baseFiles(ctx, c)
 	if err != nil {
 		return err
@@ -91,7 +91,7 @@ func (s *Store) baseFiles(ctx context.Context, c *candidate) (conan.Snapshot, er
 	if c.stage.Base.RRev == "" {
 		return nil, nil
 	}
-	return s.index.Files(ctx, index.LocalMember, c.stage.Base)
+	return s.index.Files(ctx, s.member, c.stage.Base)
 }
 
 // identify reads the manifest, and the conaninfo.txt of a package, and pins the revision.
@@ -172,7 +172,7 @@ func (s *Store) readInfo(ctx context.Context, c *candidate, base conan.Snapshot)
 // findExisting looks whether the revision is published. Its manifest must then mean the same files: that is so for
 // hashes, and must be looked at for revisions that come from a source control system.
 func (s *Store) findExisting(ctx context.Context, c *candidate) error {
-	files, err := s.index.Files(ctx, index.LocalMember, c.rev)
+	files, err := s.index.Files(ctx, s.member, c.rev)
 	if err != nil {
 		return err
 	}
