@@ -76,7 +76,7 @@ func (b *body) begin(ctx context.Context) error {
 	head, err := readStart(resp.Body)
 	if err != nil {
 		resp.Body.Close()
-		return judgeBody(ctx, err, b.r.timeout)
+		return classifyBody(ctx, err, b.r.timeout)
 	}
 	if f := checkStart(b.name, head); f != nil {
 		discard(resp.Body)
@@ -120,7 +120,7 @@ func (b *body) ask(ctx context.Context, header http.Header, want expect) (*http.
 		if err != nil {
 			return nil, err
 		}
-		if refused = judge(resp, want, b.name, b.r.now()); refused == nil {
+		if refused = classify(resp, want, b.name, b.r.now()); refused == nil {
 			return resp, nil
 		}
 		discard(resp.Body)
@@ -159,7 +159,7 @@ func (b *body) Read(p []byte) (int, error) {
 		case err == io.EOF:
 			err = io.ErrUnexpectedEOF
 		}
-		if err := b.resume(judgeBody(b.ctx, err, b.r.timeout)); err != nil {
+		if err := b.resume(classifyBody(b.ctx, err, b.r.timeout)); err != nil {
 			return 0, b.fail(err)
 		}
 	}
@@ -260,7 +260,7 @@ func (b *body) rejoin(ctx context.Context, resp *http.Response) error {
 		return bad("cannot continue %s", b.name)
 	}
 	if _, err := io.CopyN(io.Discard, resp.Body, b.offset); err != nil {
-		return judgeBody(ctx, err, b.r.timeout)
+		return classifyBody(ctx, err, b.r.timeout)
 	}
 	return nil
 }
@@ -347,9 +347,4 @@ func firstOf(a, b string) string {
 		return a
 	}
 	return b
-}
-
-// unverified is the Wait of a remote file, which nobody but a cache may read.
-func unverified(context.Context) (*conan.File, error) {
-	return nil, errors.New("a file of an upstream is verified by the cache in front of it")
 }

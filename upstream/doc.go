@@ -13,7 +13,7 @@
 //	retry.go     the only place that asks again
 //	breaker.go   stops asking a server that does not answer
 //	exchange.go  one question over the wire: Authorization, redirects
-//	judge.go     what an answer is worth
+//	classify.go     what an answer is worth
 //	transport.go watchdog.go  connections, and the end of silent ones
 //
 // Nothing of the client that caused a question goes upstream, and the credentials go to no

@@ -68,12 +68,12 @@ func (r *Remote) documentOnce(ctx context.Context, u *url.URL, limits documentLi
 		return nil, tooSlow(ctx, err)
 	}
 	defer discard(resp.Body)
-	if f := judge(resp, limits.want, limits.name, r.now()); f != nil {
+	if f := classify(resp, limits.want, limits.name, r.now()); f != nil {
 		return nil, f
 	}
 	body, err := readBounded(resp, limits.most)
 	if err != nil {
-		return nil, tooSlow(ctx, judgeBody(whole, err, r.timeout))
+		return nil, tooSlow(ctx, classifyBody(whole, err, r.timeout))
 	}
 	if limits.want == expectObject {
 		return checkObject(body)
@@ -111,8 +111,8 @@ func readBounded(resp *http.Response, most int64) ([]byte, error) {
 	return b, nil
 }
 
-// judgeBody says why a body ended before its end.
-func judgeBody(ctx context.Context, err error, silence time.Duration) error {
+// classifyBody says why a body ended before its end.
+func classifyBody(ctx context.Context, err error, silence time.Duration) error {
 	var f *failure
 	if errors.As(err, &f) {
 		return f
@@ -121,7 +121,7 @@ func judgeBody(ctx context.Context, err error, silence time.Duration) error {
 		return ctx.Err()
 	}
 	if errors.Is(err, errSilence) {
-		return judgeTransport(ctx, err, silence)
+		return classifyTransport(ctx, err, silence)
 	}
 	return &failure{kind: kindCut, reason: "the transfer was cut", transient: true, err: err}
 }

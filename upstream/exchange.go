@@ -104,7 +104,7 @@ func (r *Remote) roundTrip(ctx context.Context, method string, target *url.URL, 
 		dog.released()
 		r.log.Debug("upstream question failed", zap.String("method", method), zap.String("host", target.Host),
 			zap.String("path", target.Path), zap.Duration("took", took), zap.Error(err))
-		return nil, judgeTransport(ctx, err, r.timeout)
+		return nil, classifyTransport(ctx, err, r.timeout)
 	}
 	r.log.Debug("upstream question", zap.String("method", method), zap.String("host", target.Host),
 		zap.String("path", target.Path), zap.Int("status", resp.StatusCode), zap.Duration("took", took))

@@ -18,8 +18,7 @@ import (
 type dialect interface {
 	revisions(ctx context.Context, rev conan.Revision, latestOnly bool) ([]conan.RevisionTime, error)
 	snapshot(ctx context.Context, rev conan.Revision) (conan.Snapshot, error)
-	open(ctx context.Context, rev conan.Revision, name string) (*conan.File, error)
-	stat(ctx context.Context, rev conan.Revision, name string) (conan.FileInfo, error)
+	open(ctx context.Context, rev conan.Revision, name string) (*conan.Download, error)
 	packages(ctx context.Context, recipe conan.Revision, idsOnly bool) ([]conan.Package, error)
 	searchPath() string
 }
@@ -37,7 +36,7 @@ type detector struct {
 	v1    dialect
 	v2    dialect
 
-	pings flight[dialect]
+	pings shared[dialect]
 	mu    sync.Mutex
 	known dialect
 	until time.Time // zero means no end
@@ -70,7 +69,7 @@ func (r *Remote) speak(ctx context.Context) (dialect, error) {
 	}
 	return d.pings.do(ctx, "", r.patience(), func(ctx context.Context) (dialect, error) {
 		if known := d.remembered(r.now()); known != nil {
-			return known, nil // another flight has ended since the look above
+			return known, nil // another call has ended since the look above
 		}
 		return r.detect(ctx)
 	})
@@ -132,7 +131,7 @@ func (r *Remote) pingOnce(ctx context.Context, req request) (capabilities string
 		return strings.Join(values, ","), false, nil
 	}
 	if resp.StatusCode/100 != 2 {
-		f := judgeStatus(resp, expectObject, r.now())
+		f := classifyStatus(resp, expectObject, r.now())
 		if isNotFound(f) {
 			f = bad("%s", fmt.Sprintf("there is no Conan server at its URL (ping was answered with %d)", resp.StatusCode))
 		}
@@ -140,7 +139,7 @@ func (r *Remote) pingOnce(ctx context.Context, req request) (capabilities string
 	}
 	head, err := io.ReadAll(io.LimitReader(resp.Body, 512))
 	if err != nil {
-		return "", false, judgeBody(ctx, err, r.timeout)
+		return "", false, classifyBody(ctx, err, r.timeout)
 	}
 	if looksLikeHTML(head) {
 		return "", false, bad("answered ping with a web page")

@@ -34,8 +34,7 @@ type Options struct {
 	dial           dialFunc         // nil: the network; for tests
 }
 
-// Remote is one remote Conan server. It is a conan.Source for the cache that stands in front of it: it
-// notes no origins, and its files are unverified. It is safe for concurrent use.
+// Remote is one remote Conan server. It is safe for concurrent use.
 type Remote struct {
 	name       string
 	configured *url.URL // as it was given
@@ -53,7 +52,7 @@ type Remote struct {
 	detector  detector
 }
 
-var _ conan.Source = (*Remote)(nil)
+var _ conan.Remote = (*Remote)(nil)
 
 // New makes a Remote. It asks nothing yet. Errors say which option is wrong, without the password.
 func New(o Options) (*Remote, error) {
@@ -148,7 +147,7 @@ func (r *Remote) MaxFiles() int { return r.budget.mostFiles }
 // Close ends the idle connections. Transfers that are under way are not disturbed.
 func (r *Remote) Close() { r.transport.CloseIdleConnections() }
 
-// Latest implements conan.Source.
+// Latest implements conan.Remote.
 func (r *Remote) Latest(ctx context.Context, rev conan.Revision) (conan.RevisionTime, error) {
 	list, err := r.list(ctx, rev, true)
 	if err != nil {
@@ -157,7 +156,7 @@ func (r *Remote) Latest(ctx context.Context, rev conan.Revision) (conan.Revision
 	return list[0], nil
 }
 
-// Revisions implements conan.Source. The order is upstream's.
+// Revisions implements conan.Remote. The order is upstream's.
 func (r *Remote) Revisions(ctx context.Context, rev conan.Revision) ([]conan.RevisionTime, error) {
 	list, err := r.list(ctx, rev, false)
 	return list, r.about("revisions", rev, err)
@@ -174,7 +173,7 @@ func (r *Remote) list(ctx context.Context, rev conan.Revision, latestOnly bool) 
 	return d.revisions(ctx, rev, latestOnly)
 }
 
-// Snapshot implements conan.Source. On a server that speaks v1 only, md5 sums are known, and the
+// Snapshot implements conan.Remote. On a server that speaks v1 only, md5 sums are known, and the
 // mutable revision has a snapshot although it may have no manifest.
 func (r *Remote) Snapshot(ctx context.Context, rev conan.Revision) (conan.Snapshot, error) {
 	d, err := r.pinned(ctx, rev)
@@ -185,10 +184,10 @@ func (r *Remote) Snapshot(ctx context.Context, rev conan.Revision) (conan.Snapsh
 	return list, r.about("files", rev, err)
 }
 
-// Open implements conan.Source. The body lives as long as ctx, continues by itself when the connection is
+// Open implements conan.Remote. The body lives as long as ctx, continues by itself when the connection is
 // cut, and holds one of the upstream's connections until its end or its Close. Size is -1 if upstream does not
 // tell it. Read errors are ErrUnavailable or those of ctx.
-func (r *Remote) Open(ctx context.Context, rev conan.Revision, name string) (*conan.File, error) {
+func (r *Remote) Open(ctx context.Context, rev conan.Revision, name string) (*conan.Download, error) {
 	d, err := r.pinned(ctx, rev)
 	if err != nil {
 		return nil, r.about(name, rev, err)
@@ -197,18 +196,7 @@ func (r *Remote) Open(ctx context.Context, rev conan.Revision, name string) (*co
 	return file, r.about(name, rev, err)
 }
 
-// Stat tells size and digests of a file of a pinned revision as far as upstream tells them without its
-// bytes: by HEAD on v2, from the snapshot on v1. An upstream that does not answer HEAD is errors.ErrUnsupported.
-func (r *Remote) Stat(ctx context.Context, rev conan.Revision, name string) (conan.FileInfo, error) {
-	d, err := r.pinned(ctx, rev)
-	if err != nil {
-		return conan.FileInfo{}, r.about(name, rev, err)
-	}
-	info, err := d.stat(ctx, rev, name)
-	return info, r.about(name, rev, err)
-}
-
-// Packages implements conan.Source.
+// Packages implements conan.Remote.
 func (r *Remote) Packages(ctx context.Context, recipe conan.Revision, idsOnly bool) ([]conan.Package, error) {
 	d, err := r.pinned(ctx, recipe.Recipe())
 	if err != nil {
@@ -218,7 +206,7 @@ func (r *Remote) Packages(ctx context.Context, recipe conan.Revision, idsOnly bo
 	return list, r.about("packages", recipe, err)
 }
 
-// Search implements conan.Source. References that are invalid are left out and counted.
+// Search implements conan.Remote. References that are invalid are left out and counted.
 func (r *Remote) Search(ctx context.Context, p conan.Pattern) ([]conan.Ref, error) {
 	d, err := r.speak(ctx)
 	if err != nil {

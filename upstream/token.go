@@ -24,7 +24,7 @@ type tokens struct {
 	login          func(ctx context.Context, basic string) (authorization string, err error)
 	deadline       time.Duration // of a login, which outlives the caller that began it
 	now            func() time.Time
-	logins         flight[string]
+	logins         shared[string]
 
 	mu      sync.Mutex
 	value   string
@@ -116,7 +116,7 @@ func (r *Remote) authenticate(ctx context.Context, path, basic string) (string, 
 	if resp.StatusCode == http.StatusMethodNotAllowed {
 		return "", errNotThere
 	}
-	if f := judge(resp, expectToken, "", r.now()); f != nil {
+	if f := classify(resp, expectToken, "", r.now()); f != nil {
 		if f.kind == kindDenied {
 			f.reason = "it refuses the configured user name or password"
 		}
@@ -125,7 +125,7 @@ func (r *Remote) authenticate(ctx context.Context, path, basic string) (string, 
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxToken+1))
 	if err != nil {
-		return "", judgeTransport(ctx, err, r.timeout)
+		return "", classifyTransport(ctx, err, r.timeout)
 	}
 	r.metrics.answered(r.name, kindOK)
 	token := strings.TrimSpace(string(body))

@@ -45,11 +45,6 @@ func (v v1) snapshot(ctx context.Context, rev conan.Revision) (conan.Snapshot, e
 	return c.files, err
 }
 
-func (v v1) stat(ctx context.Context, rev conan.Revision, name string) (conan.FileInfo, error) {
-	_, info, err := v.find(ctx, rev, name)
-	return info, err
-}
-
 // find is a file of a pinned revision, by what is remembered if that is possible.
 func (v v1) find(ctx context.Context, rev conan.Revision, name string) (content, conan.FileInfo, error) {
 	if !rev.Ref.ValidV1() {
@@ -72,14 +67,14 @@ func (v v1) find(ctx context.Context, rev conan.Revision, name string) (content,
 	return c, info, nil
 }
 
-func (v v1) open(ctx context.Context, rev conan.Revision, name string) (*conan.File, error) {
+func (v v1) open(ctx context.Context, rev conan.Revision, name string) (*conan.Download, error) {
 	c, info, err := v.find(ctx, rev, name)
 	if err != nil {
 		return nil, err
 	}
 	if name == conan.ManifestFile && c.manifest != nil {
 		info.Size = int64(len(c.manifest))
-		return &conan.File{FileInfo: info, ReadCloser: io.NopCloser(bytes.NewReader(c.manifest)), Wait: unverified}, nil
+		return &conan.Download{FileInfo: info, ReadCloser: io.NopCloser(bytes.NewReader(c.manifest))}, nil
 	}
 	b, err := v.transfer(ctx, name, v.place(folderOf(rev), name))
 	if isNotFound(err) {
@@ -92,7 +87,7 @@ func (v v1) open(ctx context.Context, rev conan.Revision, name string) (*conan.F
 	info.MD5 = firstOf(info.MD5, b.digests.MD5)
 	info.SHA1, info.SHA256 = b.digests.SHA1, b.digests.SHA256
 	pinned := &pinnedBody{body: b, v: v, ctx: ctx, rev: rev, sum: md5.New(), md5: info.MD5}
-	return &conan.File{FileInfo: info, ReadCloser: pinned, Wait: unverified}, nil
+	return &conan.Download{FileInfo: info, ReadCloser: pinned, Validator: firstOf(b.etag, b.lastMod)}, nil
 }
 
 // vanished says why a listed file is not served: its revision was replaced, or the server is inconsistent.

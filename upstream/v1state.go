@@ -68,7 +68,7 @@ type hints struct {
 type folders struct {
 	contents *lru.Cache[folder, content]
 	hints    *lru.Cache[folder, hints]
-	asking   flight[hints]
+	asking   shared[hints]
 }
 
 func newFolders() (*folders, error) {
@@ -298,7 +298,7 @@ func (v v1) askHints(ctx context.Context, f folder) (hints, error) {
 	since := v.now()
 	return v.known.asking.do(ctx, f.path(), v.patience(), func(ctx context.Context) (hints, error) {
 		if h, ok := v.known.hints.Get(f); ok && h.askedAt.After(since) {
-			return h, nil // another flight has ended meanwhile
+			return h, nil // another call has ended meanwhile
 		}
 		return v.fetchHints(ctx, f)
 	})

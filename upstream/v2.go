@@ -3,7 +3,6 @@ package upstream
 import (
 	"context"
 	"encoding/json"
-	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -165,7 +164,7 @@ func (v v2) fileURL(rev conan.Revision, name string) (*url.URL, error) {
 	return u, nil
 }
 
-func (v v2) open(ctx context.Context, rev conan.Revision, name string) (*conan.File, error) {
+func (v v2) open(ctx context.Context, rev conan.Revision, name string) (*conan.Download, error) {
 	u, err := v.fileURL(rev, name)
 	if err != nil {
 		return nil, err
@@ -179,39 +178,7 @@ func (v v2) open(ctx context.Context, rev conan.Revision, name string) (*conan.F
 	if err != nil {
 		return nil, err
 	}
-	return &conan.File{FileInfo: b.digests, ReadCloser: b, Wait: unverified}, nil
-}
-
-func (v v2) stat(ctx context.Context, rev conan.Revision, name string) (info conan.FileInfo, err error) {
-	u, err := v.fileURL(rev, name)
-	if err != nil {
-		return info, err
-	}
-	release, err := v.connection(ctx, documentLane)
-	if err != nil {
-		return info, err
-	}
-	defer release()
-	err = v.try(ctx, func(ctx context.Context) error {
-		info, err = v.head(ctx, u, name)
-		v.count(err)
-		return err
-	})
-	return info, err
-}
-
-func (v v2) head(ctx context.Context, u *url.URL, name string) (conan.FileInfo, error) {
-	resp, err := v.send(ctx, request{method: http.MethodHead, url: u, header: http.Header{"Accept-Encoding": {"identity"}}})
-	if err != nil {
-		return conan.FileInfo{}, err
-	}
-	defer discard(resp.Body)
-	if f := judge(resp, expectHead, name, v.now()); f != nil {
-		return conan.FileInfo{}, f
-	}
-	info := checksums(name, resp.Header)
-	info.Size = resp.ContentLength
-	return info, nil
+	return &conan.Download{FileInfo: b.digests, ReadCloser: b, Validator: firstOf(b.etag, b.lastMod)}, nil
 }
 
 func (v v2) packages(ctx context.Context, recipe conan.Revision, idsOnly bool) ([]conan.Package, error) {

@@ -25,15 +25,14 @@ const (
 	expectObject expect = iota // a JSON object
 	expectFile                 // a whole file
 	expectRest                 // the rest of a file: 206, or 200 from its beginning
-	expectHead                 // the header of a file
 	expectToken                // text/plain with a token
 )
 
-// judge is the one place that says what an answer is worth: its status, its content type
+// classify is the one place that says what an answer is worth: its status, its content type
 // and its coding. It returns nil if the body may be used as what was expected, else why not.
 // What the body holds is looked at by checkObject and checkStart.
-func judge(resp *http.Response, want expect, name string, now time.Time) *failure {
-	if f := judgeStatus(resp, want, now); f != nil {
+func classify(resp *http.Response, want expect, name string, now time.Time) *failure {
+	if f := classifyStatus(resp, want, now); f != nil {
 		return f
 	}
 	media, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
@@ -53,7 +52,7 @@ func judge(resp *http.Response, want expect, name string, now time.Time) *failur
 		if isHTML(media) {
 			return bad("answered the login with a web page")
 		}
-	case expectFile, expectRest, expectHead:
+	case expectFile, expectRest:
 		if isHTML(media) && !isPage(name) {
 			return bad("answered with a web page instead of the file")
 		}
@@ -64,7 +63,7 @@ func judge(resp *http.Response, want expect, name string, now time.Time) *failur
 	return nil
 }
 
-func judgeStatus(resp *http.Response, want expect, now time.Time) *failure {
+func classifyStatus(resp *http.Response, want expect, now time.Time) *failure {
 	status := resp.StatusCode
 	after := retryAfter(resp.Header, now)
 	switch {
@@ -76,8 +75,6 @@ func judgeStatus(resp *http.Response, want expect, now time.Time) *failure {
 		return errNotThere
 	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable && after > 0:
 		return &failure{kind: kindThrottled, reason: fmt.Sprintf("asks for a pause (%d)", status), retryAfter: after, transient: after > 0}
-	case want == expectHead && (status != http.StatusUnauthorized && status < 500 || status == http.StatusNotImplemented):
-		return &failure{kind: kindBadAnswer, reason: fmt.Sprintf("answered HEAD with %d", status), harmless: true, err: errors.ErrUnsupported}
 	case status == http.StatusUnauthorized:
 		return &failure{kind: kindDenied, reason: "asks for a login, or refuses the configured one (401)"}
 	case status == http.StatusForbidden:
@@ -97,8 +94,8 @@ func cures(status int) bool {
 	return false
 }
 
-// judgeTransport says why there is no answer at all. The caller's own end is passed on.
-func judgeTransport(ctx context.Context, err error, silence time.Duration) error {
+// classifyTransport says why there is no answer at all. The caller's own end is passed on.
+func classifyTransport(ctx context.Context, err error, silence time.Duration) error {
 	var f *failure
 	if errors.As(err, &f) {
 		return f

@@ -14,7 +14,7 @@ import (
 	"conanproxy/internal/conan"
 )
 
-func TestJudgeDocuments(t *testing.T) {
+func TestClassifyDocuments(t *testing.T) {
 	const page = "<!DOCTYPE html>\n<html><body>Please log in</body></html>"
 	tests := map[string]struct {
 		status   int
@@ -74,7 +74,7 @@ func TestJudgeDocuments(t *testing.T) {
 	}
 }
 
-func TestJudgeFiles(t *testing.T) {
+func TestClassifyFiles(t *testing.T) {
 	const page = "<!DOCTYPE html>\n<html><body>Please log in</body></html>"
 	gz := "\x1f\x8b\x08\x00rest of the archive"
 	tests := map[string]struct {
