@@ -85,6 +85,17 @@ func (g Glob) match(text, user string) bool {
 	return strings.HasSuffix(rest, part(last))
 }
 
+// MayMeet tells whether some reference could match both g and a search; it errs on the side of true.
+func (g Glob) MayMeet(p Pattern) bool {
+	mine, _, _ := strings.Cut(g.text, "*")
+	mine, _, _ = strings.Cut(mine, userWord)
+	theirs := p.Prefix()
+	if p.IgnoreCase() {
+		mine = strings.ToLower(mine)
+	}
+	return strings.HasPrefix(mine, theirs) || strings.HasPrefix(theirs, mine)
+}
+
 // MatchSearch tells whether a recipe search is for what g covers, so that an upstream must
 // not see its text: it would tell a covered name and find nothing else. It is meant for
 // patterns without {user}; with one it is false.
