@@ -6,9 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // lockDataDir makes the data directory and takes its lock, which the process holds until it ends.
@@ -21,7 +20,7 @@ func lockDataDir(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the lock of data_dir: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := lockFile(f); err != nil {
 		return nil, errors.Join(fmt.Errorf("data_dir %s is in use by another conanproxy process", dir), f.Close())
 	}
 	return f, nil
@@ -68,7 +67,11 @@ func writeSecret(dir, path string, b []byte) error {
 	return nil
 }
 
+// checkPrivate refuses a file that others can read. On Windows a file's mode does not tell that.
 func checkPrivate(path string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
 	info, err := os.Stat(path)
 	if err != nil {
 		return fmt.Errorf("read secret: %w", err)
