@@ -13,12 +13,12 @@ import (
 type writeQueue struct {
 	mu      sync.Mutex
 	waiting []*write
-	busy    bool // somebody is committing, and will take what waits
+	busy    bool // a goroutine is committing, and will take what waits
 
-	unsynced bool // the connection commits without a sync; only for who is committing
+	unsynced bool // the connection commits without a sync; used by the committing goroutine only
 }
 
-// write is one caller's work; it sees the work of those before it in the same transaction, and is undone alone if it fails.
+// write is one caller's work; it sees the work of those before it in the same transaction. If it fails, only it is undone.
 type write struct {
 	ctx     context.Context
 	fn      func(context.Context, *transaction) error
@@ -26,7 +26,7 @@ type write struct {
 	done    chan error
 }
 
-// update runs fn alone or with other writes in one transaction and returns when that is durable. If fn fails its own
+// update runs fn in a transaction, which it may share with other writes, and returns when that is durable. If fn fails its own
 // changes are undone and its error is returned. fn gets a context that does not end, since SQLite undoes a whole
 // transaction when a statement in it is interrupted; a ctx that ended before its turn is an error.
 func (db *DB) update(ctx context.Context, fn func(context.Context, *transaction) error) error {
@@ -123,7 +123,7 @@ func (db *DB) syncCommits(on bool) error {
 	return nil
 }
 
-// run makes one write inside the transaction, so that it can be undone alone.
+// run makes one write inside the transaction, so that only this one is undone if it fails.
 func (w *write) run(tx *transaction) (err error) {
 	if err := w.ctx.Err(); err != nil {
 		return err
