@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"reflect"
+
+	"conanproxy/internal/conan"
+	"conanproxy/internal/config"
+	"conanproxy/internal/identity"
+	"conanproxy/proxy"
+	"conanproxy/proxy/auth"
+	"conanproxy/proxy/resolver"
+)
+
+// settings is everything that is made of one configuration. It is built whole, never changes, and replaces its
+// predecessor in one step: whoever began with one goes on with it.
+type settings struct {
+	config      *config.Config
+	upstreams   *upstreams
+	adoptFrom   conan.Source // all upstreams
+	directory   *identity.Directory
+	certificate *tls.Certificate // nil: plain HTTP
+	http        *proxy.Settings
+}
+
+// newSettings builds the settings of a configuration, or fails and leaves nothing behind. Upstreams of old that are
+// configured as before are shared with it; old may be nil.
+func (s *server) newSettings(ctx context.Context, cfg *config.Config, old *settings) (_ *settings, err error) {
+	var before *upstreams
+	if old != nil {
+		before = old.upstreams
+	}
+	next := &settings{config: cfg}
+	if next.certificate, err = loadCertificate(cfg.TLS); err != nil {
+		return nil, usageError{err}
+	}
+	if next.certificate == nil && old != nil {
+		next.certificate = old.certificate // the listener speaks TLS until a restart
+	}
+	guard, err := s.newGuard(cfg.Auth)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	next.directory = guard.Directory
+	if next.upstreams, err = s.openUpstreams(ctx, cfg, before); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			next.upstreams.closeExcept(before)
+		}
+	}()
+	if next.adoptFrom, err = s.adoptFrom(next.upstreams); err != nil {
+		return nil, usageError{err}
+	}
+	views, err := s.views(next.upstreams)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	next.http, err = proxy.NewSettings(proxy.SettingsOptions{
+		Views: views, Guard: guard, PublicURL: cfg.PublicURL, BasePath: cfg.BasePath, TrustedProxies: cfg.TrustedProxies,
+		LogProbes: cfg.Log.Probes,
+	})
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return next, nil
+}
+
+// newGuard has the users and rules of a configuration.
+func (s *server) newGuard(c config.Auth) (*auth.Guard, error) {
+	directory, err := identity.New(identity.Options{
+		HtpasswdFile: c.HtpasswdFile, Secret: s.secret, TokenLifetime: c.TokenLifetime, Log: s.log.Named("identity"),
+		Metrics: s.identityMetrics,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := directory.Problem(); err != nil {
+		return nil, fmt.Errorf("auth.htpasswd_file: %w", err)
+	}
+	return auth.New(auth.Options{
+		Directory: directory, SignatureLifetime: c.SignatureLifetime, Read: rules(c.Read), Write: rules(c.Write),
+	})
+}
+
+func rules(in []config.Rule) []auth.Rule {
+	out := make([]auth.Rule, len(in))
+	for i, r := range in {
+		out[i] = auth.Rule{Pattern: r.Pattern, Users: r.Users}
+	}
+	return out
+}
+
+// adoptFrom is the Source over all upstreams.
+func (s *server) adoptFrom(u *upstreams) (conan.Source, error) {
+	r, err := resolver.New(resolver.Options{
+		Owns: u.owns, Upstreams: u.resolverMembers(), Memory: s.memory, Scope: "adoption", Log: s.log.Named("resolver"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r.For(conan.AnyGeneration), nil
+}
+
+// views mounts the members: all of them at the root, the store alone, and each upstream alone.
+func (s *server) views(u *upstreams) ([]proxy.View, error) {
+	ups := u.resolverMembers()
+	log := s.log.Named("resolver")
+	all := resolver.Options{Store: s.store, StoreName: storeName, Owns: u.owns, Upstreams: ups, Memory: s.memory, Scope: "all", Log: log}
+	storeOnly := all
+	storeOnly.Upstreams, storeOnly.Scope = nil, storeName
+
+	var views []proxy.View
+	mount := func(v proxy.View, o resolver.Options) error {
+		r, err := resolver.New(o)
+		if err != nil {
+			return err
+		}
+		v.Resolver = r
+		views = append(views, v)
+		return nil
+	}
+	if err := mount(proxy.View{Name: "all", Store: storeName}, all); err != nil {
+		return nil, err
+	}
+	if err := mount(proxy.View{Name: storeName, Path: "/" + storeName, Store: storeName}, storeOnly); err != nil {
+		return nil, err
+	}
+	for _, up := range ups {
+		one := resolver.Options{Owns: u.owns, Upstreams: []resolver.Member{up}, Memory: s.memory, Scope: "upstream/" + up.Name, Log: log}
+		if err := mount(proxy.View{Name: up.Name, Path: "/upstream/" + up.Name}, one); err != nil {
+			return nil, err
+		}
+	}
+	return views, nil
+}
+
+// loadCertificate reads the certificate of the server; nil if there is none.
+func loadCertificate(t config.TLS) (*tls.Certificate, error) {
+	if t.CertFile == "" {
+		return nil, nil
+	}
+	cert, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("tls: %w", err)
+	}
+	return &cert, nil
+}
+
+// needRestart lists the keys whose new values a running server does not apply.
+func needRestart(running, next *config.Config) []string {
+	var keys []string
+	for _, setting := range []struct {
+		key           string
+		running, next any
+	}{
+		{"listen", running.Listen, next.Listen},
+		{"data_dir", running.DataDir, next.DataDir},
+		{"tls", running.TLS.CertFile != "", next.TLS.CertFile != ""},
+		{"cache", running.Cache, next.Cache},
+		{"log.format", running.Log.Format, next.Log.Format},
+		{"log.access", running.Log.Access, next.Log.Access},
+	} {
+		if !reflect.DeepEqual(setting.running, setting.next) {
+			keys = append(keys, setting.key)
+		}
+	}
+	return keys
+}
