@@ -13,6 +13,7 @@ import (
 func TestOrphanedBlobIsTakenBackUnlessItIsDamaged(t *testing.T) {
 	dir := t.TempDir()
 	s := newDisk(t, dir, blob.DiskOptions{})
+	wantEmpty(t, s, true)
 	good, bad := blobtest.Put(t, s, []byte("good")), blobtest.Put(t, s, []byte("bad"))
 	for _, d := range []blob.Digest{good.SHA256, bad.SHA256} {
 		if err := s.SetAside(t.Context(), d, blob.Orphaned); err != nil {
@@ -22,6 +23,7 @@ func TestOrphanedBlobIsTakenBackUnlessItIsDamaged(t *testing.T) {
 			t.Errorf("a blob that was set aside is in its place: %v", err)
 		}
 	}
+	wantEmpty(t, s, true)
 	aside, err := filepath.Glob(filepath.Join(dir, "orphaned", string(bad.SHA256)+"-*"))
 	if err != nil || len(aside) != 1 {
 		t.Fatalf("set aside: %v, %v", aside, err)
@@ -41,7 +43,15 @@ func TestOrphanedBlobIsTakenBackUnlessItIsDamaged(t *testing.T) {
 			t.Errorf("after TakeBack(%.8s): %v", d, err)
 		}
 	}
+	wantEmpty(t, s, false)
 	if back, err := s.TakeBack(t.Context(), good.SHA256); err != nil || !back {
 		t.Errorf("TakeBack of a blob in its place = %v, %v", back, err)
+	}
+}
+
+func wantEmpty(t *testing.T, s *blob.Disk, want bool) {
+	t.Helper()
+	if got, err := s.Empty(t.Context()); err != nil || got != want {
+		t.Errorf("Empty = %v, %v; want %v", got, err, want)
 	}
 }

@@ -199,6 +199,16 @@ func (d *Disk) Walk(ctx context.Context, fn func(digest Digest, size int64) erro
 	return nil
 }
 
+// Empty tells whether no blob is stored.
+func (d *Disk) Empty(ctx context.Context) (bool, error) {
+	found := errors.New("found")
+	err := d.Walk(ctx, func(Digest, int64) error { return found })
+	if errors.Is(err, found) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 func (d *Disk) walkDir(ctx context.Context, prefix string, fn func(Digest, int64) error) error {
 	entries, err := os.ReadDir(filepath.Join(d.root(), prefix))
 	if errors.Is(err, fs.ErrNotExist) {

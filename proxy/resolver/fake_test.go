@@ -366,26 +366,28 @@ const localName = "local"
 // newReader makes a Reader over a store, which may be nil, and upstreams without rules.
 func newReader(t *testing.T, local *fakeMember, upstreams ...*fakeMember) plainReader {
 	t.Helper()
-	o := Options{StoreName: localName}
+	var o Options
 	if local != nil {
-		o.Store = local
+		o.Members = append(o.Members, store(local))
 	}
 	for _, u := range upstreams {
-		o.Upstreams = append(o.Upstreams, Member{Name: u.name, Source: u})
+		o.Members = append(o.Members, Member{Name: u.name, Source: u})
 	}
 	return plainReader{mustResolver(t, o).For(conan.AnyGeneration)}
 }
 
 func mustResolver(t *testing.T, o Options) *Resolver {
 	t.Helper()
-	if o.Store != nil && o.StoreName == "" {
-		o.StoreName = localName
-	}
 	r, err := New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return r
+}
+
+// store is a member that is a store and owns what the patterns match.
+func store(f *fakeMember, owns ...conan.Glob) Member {
+	return Member{Name: f.name, Store: f, Owns: owns}
 }
 
 // ruled is an upstream behind rules.

@@ -157,7 +157,7 @@ func TestOpenAsksOnce(t *testing.T) {
 
 func TestHintOfAnotherGeneration(t *testing.T) {
 	a, b := newFake(t, "a", "zlib/1.3#r1@1"), newFake(t, "b", "zlib/1.3#r1@1")
-	r := mustResolver(t, Options{Upstreams: []Member{
+	r := mustResolver(t, Options{Members: []Member{
 		{Name: "a", Source: a, Clients: conan.Conan1},
 		{Name: "b", Source: b, Clients: conan.Conan2},
 	}})

@@ -83,8 +83,7 @@ func TestRulesOnEveryQuestion(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			up := newFake(t, "up", fullReference(tt.ref)...)
 			o := Options{
-				Store: newFake(t, localName), Owns: globs(t, tt.owns...),
-				Upstreams: []Member{ruled(t, up, "up", tt.clients, tt.include, tt.exclude)},
+				Members: []Member{store(newFake(t, localName), globs(t, tt.owns...)...), ruled(t, up, "up", tt.clients, tt.include, tt.exclude)},
 			}
 			got := everyQuestion(t, plainReader{mustResolver(t, o).For(tt.gen)}, tt.ref)
 			if tt.wantAsked {
@@ -115,7 +114,7 @@ func TestLocalOnEveryQuestion(t *testing.T) {
 			local := newFake(t, localName, ref+"#r1@1"+adopted, ref+"#r1:p1#x@2")
 			up := newFake(t, "up")
 			up.set(down("up"))
-			o := Options{Store: local, Owns: globs(t, "acme/*"), Upstreams: []Member{{Name: "up", Source: up}}}
+			o := Options{Members: []Member{store(local, globs(t, "acme/*")...), {Name: "up", Source: up}}}
 			got := everyQuestion(t, plainReader{mustResolver(t, o).For(conan.Conan2)}, ref)
 			if diff := cmp.Diff(map[string]string{"UpstreamsWith": "not found"}, got); diff != "" {
 				t.Errorf("%s%s: failures (-want +got):\n%s", ref, adopted, diff)
@@ -149,14 +148,14 @@ func TestDownIsNeverNotFound(t *testing.T) {
 
 func TestViews(t *testing.T) {
 	local, up := newFake(t, localName, fullReference("mine/1.0")...), newFake(t, "up", fullReference("zlib/1.3")...)
-	onlyLocal := plainReader{mustResolver(t, Options{Store: local}).For(conan.Conan2)}
+	onlyLocal := plainReader{mustResolver(t, Options{Members: []Member{store(local)}}).For(conan.Conan2)}
 	if got := everyQuestion(t, onlyLocal, "mine/1.0"); len(got) != 1 || got["UpstreamsWith"] == "" {
 		t.Errorf("local view: failures %v", got)
 	}
 	if _, err := onlyLocal.Latest(t.Context(), mustRevision(t, "zlib/1.3")); word(err) != "not found" {
 		t.Errorf("local view, a name that only an upstream has: error %v, want not found", err)
 	}
-	onlyUp := plainReader{mustResolver(t, Options{Owns: globs(t, "mine/*"), Upstreams: []Member{{Name: "up", Source: up}}}).For(conan.Conan2)}
+	onlyUp := plainReader{mustResolver(t, Options{Members: []Member{ruled(t, up, "up", "", nil, []string{"mine/*"})}}).For(conan.Conan2)}
 	if diff := cmp.Diff(map[string]string{}, everyQuestion(t, onlyUp, "zlib/1.3")); diff != "" {
 		t.Errorf("upstream view: failures (-want +got):\n%s", diff)
 	}
@@ -190,10 +189,10 @@ func TestNewResolverErrors(t *testing.T) {
 		name string
 		o    Options
 	}{
-		{"no name", Options{Upstreams: []Member{{Source: src}}}},
-		{"no source", Options{Upstreams: []Member{{Name: "a"}}}},
-		{"the store's name", Options{StoreName: localName, Upstreams: []Member{{Name: localName, Source: src}}}},
-		{"twice", Options{Upstreams: []Member{{Name: "a", Source: src}, {Name: "a", Source: src}}}},
+		{"no name", Options{Members: []Member{{Source: src}}}},
+		{"no source", Options{Members: []Member{{Name: "a"}}}},
+		{"the store's name", Options{Members: []Member{store(newFake(t, localName)), {Name: localName, Source: src}}}},
+		{"twice", Options{Members: []Member{{Name: "a", Source: src}, {Name: "a", Source: src}}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

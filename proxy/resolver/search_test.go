@@ -101,9 +101,7 @@ func TestSearchRules(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			a := newFake(t, "a", everything...)
 			r := mustResolver(t, Options{
-				Store:     newFake(t, localName),
-				Owns:      globs(t, tt.owns...),
-				Upstreams: []Member{ruled(t, a, "a", "", tt.include, tt.exclude)},
+				Members: []Member{store(newFake(t, localName), globs(t, tt.owns...)...), ruled(t, a, "a", "", tt.include, tt.exclude)},
 			})
 			got, err := plainReader{r.For(conan.Conan2)}.Search(t.Context(), mustPattern(t, tt.text))
 			if err != nil {
@@ -123,9 +121,7 @@ func TestSearchRules(t *testing.T) {
 func TestSearchFiltersAnswers(t *testing.T) {
 	local := newFake(t, localName, "secret/1.0#r1@1")
 	r := mustResolver(t, Options{
-		Store:     local,
-		Owns:      globs(t, "secret/*"),
-		Upstreams: []Member{ruled(t, sloppySource{newFake(t, "a", "zlib/1.3#r1@1", "zlib-ng/2#r1@1")}, "a", "", nil, []string{"secret/*"})},
+		Members: []Member{store(local, globs(t, "secret/*")...), ruled(t, sloppySource{newFake(t, "a", "zlib/1.3#r1@1", "zlib-ng/2#r1@1")}, "a", "", nil, []string{"secret/*"})},
 	})
 	got, err := plainReader{r.For(conan.Conan2)}.Search(t.Context(), mustPattern(t, "zlib"))
 	if err != nil {
@@ -141,7 +137,7 @@ func TestSearchFiltersAnswers(t *testing.T) {
 }
 
 func TestSearchWithoutMembers(t *testing.T) {
-	r := mustResolver(t, Options{Upstreams: []Member{{Name: "a", Source: newFake(t, "a", "zlib/1.3#r1@1"), Clients: conan.Conan1}}})
+	r := mustResolver(t, Options{Members: []Member{{Name: "a", Source: newFake(t, "a", "zlib/1.3#r1@1"), Clients: conan.Conan1}}})
 	got, err := plainReader{r.For(conan.Conan2)}.Search(t.Context(), conan.Pattern{})
 	if err != nil || got == nil || len(got) != 0 {
 		t.Errorf("got %v, %v; want an empty list", got, err)
