@@ -97,7 +97,7 @@ func rules(in []config.Rule) []auth.Rule {
 // adoptFrom is the Source over all upstreams.
 func (s *server) adoptFrom(u *upstreams) (conan.Source, error) {
 	r, err := resolver.New(resolver.Options{
-		Owns: u.owns, Upstreams: u.resolverMembers(), Memory: s.memory, Scope: "adoption", Log: s.log.Named("resolver"),
+		Owns: u.owns, Members: u.resolverMembers(), Memory: s.memory, Scope: "adoption", Log: s.log.Named("resolver"),
 	})
 	if err != nil {
 		return nil, err
@@ -109,9 +109,9 @@ func (s *server) adoptFrom(u *upstreams) (conan.Source, error) {
 func (s *server) views(u *upstreams) ([]proxy.View, error) {
 	ups := u.resolverMembers()
 	log := s.log.Named("resolver")
-	all := resolver.Options{Store: s.store, StoreName: storeName, Owns: u.owns, Upstreams: ups, Memory: s.memory, Scope: "all", Log: log}
-	storeOnly := all
-	storeOnly.Upstreams, storeOnly.Scope = nil, storeName
+	store := resolver.Member{Name: storeName, Store: s.store, Owns: u.owns}
+	all := resolver.Options{Members: append([]resolver.Member{store}, ups...), Memory: s.memory, Scope: "all", Log: log}
+	storeOnly := resolver.Options{Members: []resolver.Member{store}, Memory: s.memory, Scope: storeName, Log: log}
 
 	var views []proxy.View
 	mount := func(v proxy.View, o resolver.Options) error {
@@ -130,7 +130,7 @@ func (s *server) views(u *upstreams) ([]proxy.View, error) {
 		return nil, err
 	}
 	for _, up := range ups {
-		one := resolver.Options{Owns: u.owns, Upstreams: []resolver.Member{up}, Memory: s.memory, Scope: "upstream/" + up.Name, Log: log}
+		one := resolver.Options{Owns: u.owns, Members: []resolver.Member{up}, Memory: s.memory, Scope: "upstream/" + up.Name, Log: log}
 		if err := mount(proxy.View{Name: up.Name, Path: "/upstream/" + up.Name}, one); err != nil {
 			return nil, err
 		}
