@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"go.uber.org/zap"
@@ -38,6 +39,7 @@ type Store interface {
 // Options are what a Resolver needs.
 type Options struct {
 	Members []Member        // in the order in which they answer
+	Owns    policy.Globs    // what stores that are no members own: no upstream is asked about it
 	Memory  *memory.Answers // where it is remembered in which member a revision was found; nil: 1 MiB of its own
 	Scope   string          // tells the hints of one resolver in Memory from those of others
 	Log     *zap.Logger     // nil is no log
@@ -87,7 +89,7 @@ type member struct {
 // New checks the options and makes a Resolver. A member without a name or a source and two of one name are
 // conan.ErrInvalid.
 func New(o Options) (*Resolver, error) {
-	r := &Resolver{memory: o.Memory, scope: o.Scope, log: o.Log}
+	r := &Resolver{owns: slices.Clone(o.Owns), memory: o.Memory, scope: o.Scope, log: o.Log}
 	if r.log == nil {
 		r.log = zap.NewNop()
 	}
