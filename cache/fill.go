@@ -428,7 +428,7 @@ func (f *fill) commit(ctx context.Context, w blob.Writer, facts facts) error {
 	}
 	if conan.IsMetadata(name) {
 		store(ctx, c, bytesQuestion(rev, name), document[string]{Value: info.SHA256, Fetched: c.o.Now().UTC()}, func() {})
-		c.o.Budget.DeleteGarbage(ctx) // what these bytes replaced
+		c.o.Budget.DeleteUnused(ctx) // what these bytes replaced
 	}
 	return nil
 }
