@@ -181,7 +181,7 @@ func contentOf(f folder, manifest []byte) content {
 	if err != nil {
 		return c
 	}
-	c.id, c.direct = m.Summary(), m.Files[f.direct()]
+	c.id, c.direct = m.Summary(), m.MD5(f.direct())
 	if t := time.Unix(m.Time, 0).UTC(); usable(t) {
 		c.time = t
 	}
