@@ -14,7 +14,8 @@ type Digest string
 
 // Valid tells whether d has the shape of a digest; a store never holds any other.
 func (d Digest) Valid() bool {
-	if len(d) != 64 {
+	const length = 64
+	if len(d) != length {
 		return false
 	}
 	for i := 0; i < len(d); i++ {
@@ -36,7 +37,7 @@ type Sums struct {
 // ErrNotFound is returned for a digest that the store does not hold.
 var ErrNotFound = errors.New("blob not found")
 
-// ErrNoSpace is returned, by Create, Write and Commit, when the medium is full or a disk quota is used up.
+// ErrNoSpace is returned, by Create, Write and Commit, when the disk is full or a disk quota is used up.
 // The writer is of no use afterwards; Abort gives its bytes back.
 var ErrNoSpace = errors.New("no space left for blobs")
 
@@ -91,7 +92,7 @@ type Store interface {
 	Delete(ctx context.Context, d Digest, named func() (bool, error)) (int64, error)
 	// Walk calls fn for every blob in no particular order until fn fails.
 	Walk(ctx context.Context, fn func(d Digest, size int64) error) error
-	// Free returns the bytes that can still be written to the medium.
+	// Free returns the bytes that can still be written to the disk.
 	Free(ctx context.Context) (int64, error)
 }
 

@@ -16,6 +16,8 @@ import (
 //
 //	dir/sha256/ab/cdef…   a blob: complete, durable, read-only; ab are the first two characters of its digest
 //	dir/tmp/              being written; emptied by NewDisk
+//	dir/damaged/          set aside because their bytes do not have their digest
+//	dir/orphaned/         set aside because the index did not know them
 //
 // One process owns the directory.
 type Disk struct {
@@ -107,7 +109,7 @@ func (d *Disk) Open(ctx context.Context, digest Digest) (Reader, error) {
 	}
 	f.Close()
 	if err == nil {
-		if err = d.SetAside(ctx, digest); err == nil || errors.Is(err, ErrNotFound) {
+		if err = d.SetAside(ctx, digest, Damaged); err == nil || errors.Is(err, ErrNotFound) {
 			err = fmt.Errorf("the bytes were damaged: %w", ErrNotFound)
 		}
 	}
@@ -197,6 +199,16 @@ func (d *Disk) Walk(ctx context.Context, fn func(digest Digest, size int64) erro
 	return nil
 }
 
+// Empty tells whether no blob is stored.
+func (d *Disk) Empty(ctx context.Context) (bool, error) {
+	found := errors.New("found")
+	err := d.Walk(ctx, func(Digest, int64) error { return found })
+	if errors.Is(err, found) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 func (d *Disk) walkDir(ctx context.Context, prefix string, fn func(Digest, int64) error) error {
 	entries, err := os.ReadDir(filepath.Join(d.root(), prefix))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -253,7 +265,7 @@ func notFoundError(err error) error {
 	return err
 }
 
-// spaceError makes a full medium or quota match ErrNoSpace.
+// spaceError makes a full disk or quota match ErrNoSpace.
 func spaceError(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return fmt.Errorf("%w: %w", ErrNoSpace, err)

@@ -17,7 +17,7 @@ type diskWriter struct {
 	disk *Disk
 	hash *hasher
 	size int64
-	sent int64 // bytes whose writing to the medium was begun
+	sent int64 // bytes whose writing to the disk was begun
 	err  error // the first failure; the bytes and the sums may differ after it
 	done bool
 
@@ -112,8 +112,8 @@ func (w *diskWriter) Commit(ctx context.Context, record func(Sums) error) error 
 	return record(sums)
 }
 
-// held makes the bytes durable under their digest and returns a lock that is shared: the same bytes may be recorded under
-// many names at a time, and who finds them there shares it from the start.
+// held makes the bytes durable under their digest and returns a shared lock: the same bytes may be recorded under
+// many names at a time. The lock is exclusive only while bytes are stored that were not there.
 func (w *diskWriter) held(ctx context.Context, sums Sums) (*hold, error) {
 	lock, err := w.disk.locks.shared(ctx, sums.SHA256)
 	if err != nil {
@@ -155,7 +155,7 @@ func (w *diskWriter) found(sums Sums) (bool, error) {
 	return false, nil
 }
 
-// store makes the bytes durable under their digest, which nobody else has locked.
+// store makes the bytes durable under their digest, whose lock is exclusive.
 func (w *diskWriter) store(sums Sums) error {
 	d := w.disk
 	path := d.path(sums.SHA256)

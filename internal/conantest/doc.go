@@ -28,4 +28,8 @@
 //
 // [NewRelay] stands between a client and a server and breaks what is below HTTP: resets,
 // stalls, slow lines.
+//
+// # Contract suites
+//
+// [TestSource] and [TestPublisher] are what every conan.Source and conan.Publisher keeps.
 package conantest

@@ -79,13 +79,13 @@ func fill(b *testing.B, db *DB, refs, packages int) {
 		for r := range refs {
 			rev := conan.Revision{Ref: conan.Ref{Name: "lib", Version: fmt.Sprint(r)}, RRev: "r1"}
 			o := PutOptions{Time: time.Unix(int64(r), 0), Files: []conan.FileInfo{file("conanfile.py"), file("conanmanifest.txt")}}
-			if err := putRevision(ctx, tx, center, rev, o); err != nil {
+			if err := putRevision(ctx, tx, center, rev, o, time.Now()); err != nil {
 				return err
 			}
 			for p := range packages {
 				rev.PackageID, rev.PRev = fmt.Sprint("p", p), "v1"
 				o := PutOptions{Time: time.Unix(int64(p), 0), Info: &info, Files: []conan.FileInfo{file("conaninfo.txt"), file("conanmanifest.txt"), file("conan_package.tgz")}}
-				if err := putRevision(ctx, tx, center, rev, o); err != nil {
+				if err := putRevision(ctx, tx, center, rev, o, time.Now()); err != nil {
 					return err
 				}
 			}

@@ -86,16 +86,10 @@ func (db *DB) ForgetBlob(ctx context.Context, sha256 string) (named bool, err er
 func (db *DB) DropCachedFiles(ctx context.Context, sha256 string) error {
 	return db.update(ctx, func(ctx context.Context, tx *transaction) error {
 		const cached = `EXISTS (SELECT 1 FROM revision_kinds k WHERE k.revision_id = files.revision_id AND k.kind = 'upstream')`
-		refs, err := collect(ctx, tx, "drop cached files of blob "+sha256, func(r scanner) (Stored, error) { return scanStored(r) },
-			`SELECT `+storedColumns+` FROM files JOIN revisions r ON r.id = files.revision_id JOIN refs f ON f.id = r.ref_id
-			WHERE files.sha256 = $1 AND `+cached, sha256)
-		if err != nil {
+		if err := tx.changedRows(ctx, `JOIN files ON files.revision_id = r.id WHERE files.sha256 = $1 AND `+cached, sha256); err != nil {
 			return err
 		}
-		for _, s := range refs {
-			tx.changed(s.Revision)
-		}
-		_, err = tx.ExecContext(ctx, `DELETE FROM files WHERE sha256 = $1 AND `+cached, sha256)
+		_, err := tx.ExecContext(ctx, `DELETE FROM files WHERE sha256 = $1 AND `+cached, sha256)
 		if err == nil {
 			_, err = tx.ExecContext(ctx, `INSERT INTO garbage (sha256) VALUES ($1) ON CONFLICT DO NOTHING`, sha256)
 		}

@@ -67,7 +67,7 @@ func (db *DB) Frees(ctx context.Context, ids []int64) (bytes int64, err error) {
 	list, err := json.Marshal(ids)
 	if err == nil {
 		err = db.read.QueryRowContext(ctx, `SELECT COALESCE(SUM(size), 0) FROM (SELECT b.size FROM files x JOIN blobs b ON b.sha256 = x.sha256
-			WHERE x.revision_id IN (SELECT value FROM json_each($1)) AND b.kept = 0 GROUP BY b.sha256 HAVING COUNT(*) = b.cached)`, string(list)).Scan(&bytes)
+			WHERE x.revision_id IN `+listed+` AND b.kept = 0 GROUP BY b.sha256 HAVING COUNT(*) = b.cached)`, string(list)).Scan(&bytes)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("count what revisions free: %w", err)

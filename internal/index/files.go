@@ -13,7 +13,8 @@ import (
 // Held is a revision that a member has, with its files.
 type Held struct {
 	Stored
-	Files conan.Snapshot // sorted, every Size and digest known
+	Files    conan.Snapshot       // sorted, every Size and digest known
+	Replaced map[string]time.Time // when other bytes replaced those of a file; of those files only
 }
 
 // FileInfo describes stored bytes under a file name.
@@ -37,18 +38,25 @@ func scanFile(r scanner) (f conan.FileInfo, err error) {
 
 // Held returns the row of a pinned revision with its files, or conan.ErrNotFound.
 func (db *DB) Held(ctx context.Context, member MemberID, rev conan.Revision) (Held, error) {
+	return held(ctx, db.read, member, rev)
+}
+
+func held(ctx context.Context, q queryer, member MemberID, rev conan.Revision) (Held, error) {
 	h := Held{Stored: Stored{Revision: rev}}
-	rows, err := collect(ctx, db.read, "read "+rev.String(), func(r scanner) (_ struct{}, err error) {
+	rows, err := collect(ctx, q, "read "+rev.String(), func(r scanner) (_ struct{}, err error) {
 		var micros int64
 		var name, md5, sha1, sha256 sql.NullString
-		var size sql.NullInt64
-		err = r.Scan(&h.RowID, &micros, &h.Adopted, &name, &size, &md5, &sha1, &sha256)
+		var size, replaced sql.NullInt64
+		err = r.Scan(&h.RowID, &micros, &h.Adopted, &name, &size, &md5, &sha1, &sha256, &replaced)
 		h.Time = time.UnixMicro(micros).UTC()
 		if name.Valid {
 			h.Files = append(h.Files, conan.FileInfo{Name: name.String, Size: size.Int64, MD5: md5.String, SHA1: sha1.String, SHA256: sha256.String})
 		}
+		if replaced.Int64 != 0 {
+			h.setReplaced(name.String, time.UnixMicro(replaced.Int64).UTC())
+		}
 		return struct{}{}, err
-	}, `SELECT r.id, r.time, r.adopted, `+fileColumns+`
+	}, `SELECT r.id, r.time, r.adopted, `+fileColumns+`, x.replaced
 		FROM refs f JOIN revisions r ON r.ref_id = f.id LEFT JOIN files x ON x.revision_id = r.id LEFT JOIN blobs b ON b.sha256 = x.sha256
 		WHERE f.member_id = $1 AND f.name = $2 AND f.version = $3 AND f.usr = $4 AND f.channel = $5
 		AND r.rrev = $6 AND `+samePackage+` AND r.prev = $8 ORDER BY x.name`, revisionArgs(member, rev)...)
@@ -61,18 +69,44 @@ func (db *DB) Held(ctx context.Context, member MemberID, rev conan.Revision) (He
 	return h, nil
 }
 
-// putFile names a blob in a revision; the blob it replaces becomes garbage.
-func putFile(ctx context.Context, tx *transaction, revisionID int64, f conan.FileInfo) error {
+func (h *Held) setReplaced(name string, t time.Time) {
+	if h.Replaced == nil {
+		h.Replaced = make(map[string]time.Time)
+	}
+	h.Replaced[name] = t
+}
+
+// filesOf lists the files of a revision by its row id.
+func filesOf(ctx context.Context, q queryer, revisionID int64) (conan.Snapshot, error) {
+	return collect(ctx, q, "read files", scanFile, `SELECT `+fileColumns+`
+		FROM files x JOIN blobs b ON b.sha256 = x.sha256 WHERE x.revision_id = $1 ORDER BY x.name`, revisionID)
+}
+
+// fileWrite is where files are recorded.
+type fileWrite struct {
+	revisionID int64
+	now        time.Time
+	replaces   bool // files under new names replace others
+}
+
+// put names a blob in a revision; the blob it replaces becomes garbage.
+func (w fileWrite) put(ctx context.Context, tx *transaction, f conan.FileInfo) error {
 	if err := putBlob(ctx, tx, f); err != nil {
 		return err
 	}
 	_, err := tx.ExecContext(ctx, `INSERT INTO garbage (sha256) SELECT sha256 FROM files
-		WHERE revision_id = $1 AND name = $2 AND sha256 <> $3 ON CONFLICT DO NOTHING`, revisionID, f.Name, f.SHA256)
+		WHERE revision_id = $1 AND name = $2 AND sha256 <> $3 ON CONFLICT DO NOTHING`, w.revisionID, f.Name, f.SHA256)
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, `INSERT INTO files (revision_id, name, sha256) VALUES ($1, $2, $3)
-		ON CONFLICT (revision_id, name) DO UPDATE SET sha256 = excluded.sha256`, revisionID, f.Name, f.SHA256)
+	var replaced int64
+	if w.replaces {
+		replaced = w.now.UnixMicro()
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO files (revision_id, name, sha256, replaced) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (revision_id, name) DO UPDATE SET sha256 = excluded.sha256,
+		replaced = CASE WHEN files.sha256 = excluded.sha256 THEN files.replaced ELSE $5 END`,
+		w.revisionID, f.Name, f.SHA256, replaced, w.now.UnixMicro())
 	return err
 }
 

@@ -91,6 +91,119 @@ func TestOpenFails(t *testing.T) {
 	}
 }
 
+func TestOpenExisting(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "index.db")
+	_, err := OpenExisting(t.Context(), path)
+	failsWith(t, "no file", err, ErrNoIndex)
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a file was made: %v", err)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = OpenExisting(t.Context(), path)
+	failsWith(t, "an empty file", err, ErrNoIndex)
+	for _, open := range []func(context.Context, string) (*DB, error){Open, OpenExisting} {
+		db, err := open(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestOpenRefusesALaterSchema(t *testing.T) {
+	dir := t.TempDir()
+	db := openForTest(t, dir)
+	if _, err := db.write.db.Exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, 1)`); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Open(t.Context(), filepath.Join(dir, "index.db"))
+	failsWith(t, "open", err, ErrNewerSchema)
+}
+
+// Names and answers that rules hide are not for other users of the machine.
+func TestIndexIsPrivate(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "index.db")
+	if err := os.WriteFile(path, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	db := openForTest(t, dir)
+	put(t, db, store, testRevision(1), 1)
+	copied := filepath.Join(dir, "copy.db")
+	failsWith(t, "snapshot", Snapshot(t.Context(), path, copied), nil)
+	for _, name := range []string{path, path + "-wal", path + "-shm", copied} {
+		info, err := os.Stat(name)
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", name, info.Mode(), err)
+		}
+	}
+}
+
+// A snapshot is taken beside a server that writes.
+func TestSnapshot(t *testing.T) {
+	dir := t.TempDir()
+	db := openForTest(t, dir)
+	path := filepath.Join(dir, "index.db")
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	wg.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+				rev := testRevision(i)
+				o := PutOptions{Files: []conan.FileInfo{testFile("conanfile.py", 2*i, 1), testFile("conanmanifest.txt", 2*i+1, 1)}}
+				if err := db.PutRevision(t.Context(), store, rev, o); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		}
+	})
+	put(t, db, center, testRevision(1000), 1, testFile("conanfile.py", 1, 1))
+	failsWith(t, "snapshot", Snapshot(t.Context(), path, filepath.Join(dir, "copy.db")), nil)
+	close(stop)
+	wg.Wait()
+	copied, err := OpenExisting(t.Context(), filepath.Join(dir, "copy.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer copied.Close()
+	find(t, copied, center, testRevision(1000))
+	refs, err := copied.Refs(t.Context(), store)
+	failsWith(t, "references", err, nil)
+	for i := range refs {
+		if n := len(mustFiles(t, copied, store, testRevision(i))); n != 2 {
+			t.Errorf("revision %d has %d files in the copy", i, n)
+		}
+	}
+	failsWith(t, "snapshot of nothing", Snapshot(t.Context(), filepath.Join(dir, "no.db"), filepath.Join(dir, "copy2.db")), ErrNoIndex)
+	if size, err := db.Size(); err != nil || size < 4096 {
+		t.Errorf("Size = %d, %v", size, err)
+	}
+}
+
+func TestUsage(t *testing.T) {
+	db := openForTest(t, t.TempDir())
+	shared := testFile("conanfile.py", 1, 10)
+	put(t, db, store, recipeOf("aa/1", "r"), 1, shared)
+	put(t, db, store, recipeOf("aa/1", "s"), 2, shared, testFile("conanmanifest.txt", 2, 300))
+	put(t, db, store, packageOf("aa/1", "s", "p", "v"), 3)
+	put(t, db, center, recipeOf("bb/1", "r"), 4, shared)
+	got, err := db.Usage(t.Context())
+	failsWith(t, "usage", err, nil)
+	same(t, "usage", got, []Usage{
+		{Member: Member{center, "center", KindUpstream}, References: 1, Recipes: 1, Bytes: 10},
+		{Member: Member{store, "local", KindStore}, References: 1, Recipes: 2, Packages: 1, Bytes: 310},
+		{Member: Member{other, "other", KindUpstream}},
+	})
+}
+
 func TestClosed(t *testing.T) {
 	db, err := Open(t.Context(), filepath.Join(t.TempDir(), "index.db"))
 	if err != nil {

@@ -62,10 +62,15 @@ func (db *DB) Members(ctx context.Context) ([]Member, error) {
 	}, `SELECT id, name, kind FROM members ORDER BY name`)
 }
 
-// memberKind is the kind of a member in a transaction.
-func memberKind(ctx context.Context, q rowQueryer, id MemberID) (kind Kind, err error) {
-	if err := q.QueryRowContext(ctx, `SELECT kind FROM members WHERE id = $1`, id).Scan(&kind); err != nil {
-		return "", fmt.Errorf("find member %d: %w", id, err)
+// member returns the member with an id.
+func (db *DB) member(ctx context.Context, q rowQueryer, id MemberID) (Member, error) {
+	if m, ok := db.members.Load(id); ok {
+		return m.(Member), nil
 	}
-	return kind, nil
+	m := Member{ID: id}
+	if err := q.QueryRowContext(ctx, `SELECT name, kind FROM members WHERE id = $1`, id).Scan(&m.Name, &m.Kind); err != nil {
+		return Member{}, fmt.Errorf("find member %d: %w", id, err)
+	}
+	db.members.Store(id, m)
+	return m, nil
 }

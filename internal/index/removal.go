@@ -44,18 +44,26 @@ func (db *DB) RemoveFiles(ctx context.Context, member MemberID, rev conan.Revisi
 		if err != nil {
 			return err
 		}
-		tx.changed(rev)
-		for _, name := range names {
-			if _, err := tx.ExecContext(ctx, `INSERT INTO garbage (sha256) SELECT sha256 FROM files
-				WHERE revision_id = $1 AND name = $2 ON CONFLICT DO NOTHING`, id, name); err != nil {
-				return fmt.Errorf("remove %s of %s: %w", name, rev, err)
-			}
-			if _, err := tx.ExecContext(ctx, `DELETE FROM files WHERE revision_id = $1 AND name = $2`, id, name); err != nil {
-				return fmt.Errorf("remove %s of %s: %w", name, rev, err)
-			}
+		tx.changed(member, rev)
+		if err := removeFiles(ctx, tx, id, names); err != nil {
+			return fmt.Errorf("remove files of %s: %w", rev, err)
 		}
 		return writeAudit(ctx, tx, audit, now)
 	})
+}
+
+// removeFiles takes files out of a revision; their blobs become garbage.
+func removeFiles(ctx context.Context, tx *transaction, revisionID int64, names []string) error {
+	for _, name := range names {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO garbage (sha256) SELECT sha256 FROM files
+			WHERE revision_id = $1 AND name = $2 ON CONFLICT DO NOTHING`, revisionID, name); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `DELETE FROM files WHERE revision_id = $1 AND name = $2`, revisionID, name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // nodes are the revisions of one reference.

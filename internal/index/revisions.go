@@ -27,6 +27,7 @@ type PutOptions struct {
 	Adopted bool
 	Info    *string          // conaninfo.txt of a package; nil if not known
 	Files   []conan.FileInfo // all with known Size and digests; replaces files of the same name
+	Remove  []string         // names of files that Files replace under new names
 }
 
 const storedColumns = `r.id, f.name, f.version, f.usr, f.channel, r.rrev, r.package_id, r.prev, r.time, r.adopted`
@@ -125,19 +126,21 @@ func (db *DB) refs(ctx context.Context, query string, args ...any) ([]conan.Ref,
 // names and gets the given time; the blobs must be durable. A power failure can take back what was recorded for an
 // upstream, which is fetched again then, but not what was recorded for a store.
 func (db *DB) PutRevision(ctx context.Context, member MemberID, rev conan.Revision, o PutOptions) error {
-	kind, err := memberKind(ctx, db.read, member)
+	m, err := db.member(ctx, db.read, member)
 	if err != nil {
 		return err
 	}
 	write := db.remember
-	if kind == KindStore {
+	if m.Kind == KindStore {
 		write = db.update
 	}
-	return write(ctx, func(ctx context.Context, tx *transaction) error { return putRevision(ctx, tx, member, rev, o) })
+	return write(ctx, func(ctx context.Context, tx *transaction) error {
+		return putRevision(ctx, tx, member, rev, o, time.Now())
+	})
 }
 
-func putRevision(ctx context.Context, tx *transaction, member MemberID, rev conan.Revision, o PutOptions) error {
-	tx.changed(rev)
+func putRevision(ctx context.Context, tx *transaction, member MemberID, rev conan.Revision, o PutOptions, now time.Time) error {
+	tx.changed(member, rev)
 	if _, err := tx.ExecContext(ctx, `INSERT INTO refs (member_id, name, version, usr, channel) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT DO NOTHING`, refArgs(member, rev.Ref)...); err != nil {
 		return fmt.Errorf("record %s: %w", rev, err)
@@ -149,12 +152,16 @@ func putRevision(ctx context.Context, tx *transaction, member MemberID, rev cona
 		ON CONFLICT (ref_id, rrev, package_id, prev) DO UPDATE SET time = excluded.time, used = excluded.used,
 		adopted = excluded.adopted, info = COALESCE(excluded.info, revisions.info)
 		RETURNING id`, append(revisionArgs(member, rev),
-		o.Time.UnixMicro(), int64(neverCold), time.Now().UnixMicro(), o.Adopted, o.Info)...).Scan(&id)
+		o.Time.UnixMicro(), int64(neverCold), now.UnixMicro(), o.Adopted, o.Info)...).Scan(&id)
 	if err != nil {
 		return fmt.Errorf("record %s: %w", rev, err)
 	}
+	if err := removeFiles(ctx, tx, id, o.Remove); err != nil {
+		return fmt.Errorf("replace files of %s: %w", rev, err)
+	}
+	w := fileWrite{revisionID: id, now: now, replaces: len(o.Remove) > 0}
 	for _, f := range o.Files {
-		if err := putFile(ctx, tx, id, f); err != nil {
+		if err := w.put(ctx, tx, f); err != nil {
 			return fmt.Errorf("record %s of %s: %w", f.Name, rev, err)
 		}
 	}
@@ -200,14 +207,9 @@ func removeRevisions(ctx context.Context, tx *transaction, ids []int64) error {
 	if err != nil {
 		return fmt.Errorf("remove revisions: %w", err)
 	}
-	const these = ` IN (SELECT value FROM json_each($1))`
-	removed, err := collect(ctx, tx, "remove revisions", func(r scanner) (Stored, error) { return scanStored(r) },
-		`SELECT `+storedColumns+` FROM revisions r JOIN refs f ON f.id = r.ref_id WHERE r.id`+these, string(list))
-	if err != nil {
+	const these = ` IN ` + listed
+	if err := tx.changedRows(ctx, `WHERE r.id`+these, string(list)); err != nil {
 		return err
-	}
-	for _, s := range removed {
-		tx.changed(s.Revision)
 	}
 	for _, q := range []string{
 		`INSERT INTO garbage (sha256) SELECT DISTINCT sha256 FROM files WHERE revision_id` + these + ` ON CONFLICT DO NOTHING`,

@@ -360,7 +360,7 @@ func TestRemoveManyRevisions(t *testing.T) {
 	err := db.update(t.Context(), func(_ context.Context, tx *transaction) error {
 		for i := range n {
 			rev := packageOf("aa/1", "r", fmt.Sprint("p", i), "v")
-			if err := putRevision(t.Context(), tx, center, rev, PutOptions{Files: []conan.FileInfo{testFile("conaninfo.txt", i, 1)}}); err != nil {
+			if err := putRevision(t.Context(), tx, center, rev, PutOptions{Files: []conan.FileInfo{testFile("conaninfo.txt", i, 1)}}, time.Now()); err != nil {
 				return err
 			}
 		}

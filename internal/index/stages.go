@@ -139,8 +139,8 @@ func (db *DB) PutStaged(ctx context.Context, s Stage, f StagedFile) (names []str
 		if conan.IsMetadata(f.Name) && s.Pinned() {
 			id, err := revisionID(ctx, tx, s.Member, s.Revision)
 			if err == nil {
-				tx.changed(s.Revision)
-				return putFile(ctx, tx, id, f.FileInfo)
+				tx.changed(s.Member, s.Revision)
+				return fileWrite{revisionID: id, now: s.Touched}.put(ctx, tx, f.FileInfo)
 			}
 			if !errors.Is(err, conan.ErrNotFound) {
 				return err

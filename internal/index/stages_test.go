@@ -3,6 +3,7 @@ package index
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -184,6 +185,71 @@ func TestPublicationTimes(t *testing.T) {
 	for _, step := range steps {
 		same(t, step.what, publishAt(t, db, step.rev, step.now), step.want)
 	}
+}
+
+func TestPublicationWithinKeepTimeKeepsItsTime(t *testing.T) {
+	db := openForTest(t, t.TempDir())
+	a, b := recipeOf("aa/1", "a"), recipeOf("aa/1", "b")
+	put(t, db, store, a, noon.Unix())
+	put(t, db, store, b, noon.Unix()+1)
+	again := func(now time.Time) (time.Time, bool) {
+		s := Stage{Member: store, ID: "set-1", Revision: a, Touched: now}
+		failsWith(t, "stage", db.CreateStage(t.Context(), s), nil)
+		changed, err := db.Publish(t.Context(), Publication{Member: store, StageID: s.ID, Revision: a, Now: now, KeepTime: time.Minute})
+		failsWith(t, "publish", err, nil)
+		return find(t, db, store, a).Time, changed
+	}
+	for _, step := range []struct {
+		after   time.Duration
+		want    time.Duration
+		changed bool
+	}{
+		{59 * time.Second, 0, false},
+		{time.Minute, time.Minute, true},
+		{time.Hour, time.Minute, false}, // the newest already
+	} {
+		got, changed := again(noon.Add(step.after))
+		same(t, step.after.String(), []any{got, changed}, []any{noon.Add(step.want), step.changed})
+	}
+}
+
+func TestPublishReplacesFiles(t *testing.T) {
+	db := openForTest(t, t.TempDir())
+	rev := packageOf("aa/1", "r", "p", "v")
+	put(t, db, store, rev.Recipe(), 1)
+	manifest, tgz, info := testFile("conanmanifest.txt", 1, 1), testFile("conan_package.tgz", 2, 1), testFile("conaninfo.txt", 3, 1)
+	put(t, db, store, rev, noon.Unix(), manifest, tgz, info)
+	h, err := db.Held(t.Context(), store, rev)
+	failsWith(t, "held", err, nil)
+	same(t, "replaced before", h.Replaced, map[string]time.Time(nil))
+
+	txz, info2 := testFile("conan_package.txz", 4, 1), testFile("conaninfo.txt", 5, 1)
+	s := Stage{Member: store, ID: "set-1", Revision: rev, Touched: noon}
+	p := Publication{
+		Member: store, StageID: s.ID, Revision: rev, Now: noon.Add(time.Hour),
+		Files: []conan.FileInfo{manifest, txz, info2}, Remove: []string{tgz.Name}, Audit: []Audit{{"ann", "replace", "a -> b"}},
+		Staged: map[string]string{}, Existing: map[string]string{},
+	}
+	for _, f := range p.Files {
+		_, err := db.PutStaged(t.Context(), s, StagedFile{FileInfo: f})
+		failsWith(t, "stage", err, nil)
+		p.Staged[f.Name] = f.SHA256
+	}
+	failsWith(t, "others there", tryPublish(t, db, p), ErrStageChanged)
+	for _, f := range []conan.FileInfo{manifest, tgz, info} {
+		p.Existing[f.Name] = f.SHA256
+	}
+	failsWith(t, "publish", tryPublish(t, db, p), nil)
+	h, err = db.Held(t.Context(), store, rev)
+	failsWith(t, "held", err, nil)
+	same(t, "files", h.Files, conan.Snapshot{txz, info2, manifest})
+	at := noon.Add(time.Hour)
+	same(t, "replaced", h.Replaced, map[string]time.Time{txz.Name: at, info2.Name: at})
+	same(t, "time", h.Time, noon)
+	audit, err := column[string](t.Context(), db.read, "audit", `SELECT usr || ' ' || action || ' ' || target FROM audit`)
+	failsWith(t, "audit", err, nil)
+	same(t, "audit", audit, []string{"ann replace a -> b"})
+	same(t, "garbage has the replaced bytes", slices.Contains(garbage(t, db), tgz.SHA256) && slices.Contains(garbage(t, db), info.SHA256), true)
 }
 
 func TestPublishNeedsRecipe(t *testing.T) {

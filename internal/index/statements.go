@@ -5,9 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"sync"
-
-	"conanproxy/internal/conan"
-	"conanproxy/internal/memory"
 )
 
 // statements are the prepared statements of a pool. Each text is prepared once and kept, since SQLite takes longer to
@@ -87,25 +84,7 @@ type transaction struct {
 	tx         *sql.Tx
 	statements *statements
 	missing    []string
-	revisions  map[conan.Revision]bool // that were changed, without package ids
-}
-
-// changed notes that rows of a revision were or will be changed.
-func (t *transaction) changed(rev conan.Revision) {
-	if t.revisions == nil {
-		t.revisions = make(map[conan.Revision]bool)
-	}
-	t.revisions[conan.Revision{Ref: rev.Ref, PackageID: rev.PackageID}] = true
-}
-
-// publish raises the counters of what was changed. An undone write raises them too, which costs a look only.
-func (t *transaction) publish(changes *memory.Changes) {
-	for rev := range t.revisions {
-		changes.ChangedRef(rev.Ref)
-		if !rev.IsPackage() {
-			changes.ChangedNames(rev.Ref)
-		}
-	}
+	changes    []change // of the write that runs, each once
 }
 
 func (t *transaction) statement(ctx context.Context, query string) *sql.Stmt {

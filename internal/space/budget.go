@@ -1,5 +1,8 @@
-// Package space bounds what is stored. Space is leased before bytes are written, so that many writers at once
-// cannot exceed a bound; the coldest cached revisions make way.
+// Package space bounds what is kept on the disk. A [Budget] leases space before bytes are written,
+// evicts the cached revisions that were unused longest when space is needed, and deletes the blobs
+// that no index entry refers to any more. Published content is never evicted.
+//
+// Caches learn of evictions from the index's counters of changes, like of any other change.
 package space
 
 import (
@@ -21,28 +24,29 @@ type Options struct {
 	Index *index.DB  // required
 	Blobs blob.Store // required
 
-	MaxSize   int64        // bytes of blobs that only upstreams name, plus temporary ones; 0: unbounded
+	MaxSize   int64        // bytes of cached blobs and of all temporary files; 0: unbounded
 	MinFree   int64        // bytes that stay free on the disk
-	Block     int64        // bytes that the disk gives a file at a time; 0: not known
-	TempBytes func() int64 // bytes of all unfinished blobs, of uploads too; nil: those of leases only are known
+	Block     int64        // bytes that the disk allocates at a time; 0: not known
+	TempBytes func() int64 // bytes of all unfinished blobs; nil: only what leases say was used is known
 
-	SweepEvery time.Duration // how often Run looks; 0 means a minute
-	Log        *zap.Logger
-	Metrics    *Metrics
+	SweepEvery time.Duration    // how often Run looks; 0 means a minute
+	Log        *zap.Logger      // nil: none
+	Metrics    *Metrics         // nil: none are counted
 	Now        func() time.Time // nil: time.Now
 }
 
-// Budget is the space of one blob store, shared by everything that stores there. It is safe for concurrent use.
+// Budget bounds what all caches and stores over one blob store write. It is safe for concurrent
+// use.
 type Budget struct {
 	o        Options
 	kick     chan struct{} // asks Run to look at once
-	evicting chan struct{} // holds one value while revisions are removed or blobs deleted
-	users    users
+	removing chan struct{} // holds one value while revisions are removed or blobs deleted
+	uses     uses
 
-	mu      sync.Mutex
-	leaving int64               // bytes of blobs whose rows are removed and which are about to be deleted
-	leased  leased              // by all leases together
-	used    map[int64]time.Time // last uses by row id, not in the index yet
+	mu       sync.Mutex
+	leased   leased
+	deleting int64               // bytes of blobs that lost their rows and are about to be deleted
+	touched  map[int64]time.Time // last uses by row id, not in the index yet
 }
 
 // New makes a budget. Run it to have it swept.
@@ -62,54 +66,33 @@ func New(o Options) *Budget {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	o.Metrics.maxSize.Set(float64(o.MaxSize))
+	o.Metrics.minFree.Set(float64(o.MinFree))
 	return &Budget{
 		o:        o,
 		kick:     make(chan struct{}, 1),
-		evicting: make(chan struct{}, 1),
-		users:    newUsers(),
-		used:     make(map[int64]time.Time),
+		removing: make(chan struct{}, 1),
+		uses:     newUses(),
+		touched:  make(map[int64]time.Time),
 	}
 }
 
-// Touch notes the use of a cached revision by its row id. It reaches the index with the next sweep.
-func (b *Budget) Touch(rowID int64, now time.Time) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.used[rowID] = now
-}
-
-// Check tells whether n more bytes of an upload leave MinFree: nil or conan.ErrNoSpace. Cached content makes way for it.
+// Check tells whether n bytes of published content would leave MinFree: nil or conan.ErrNoSpace.
+// Cached content makes way for them.
 func (b *Budget) Check(ctx context.Context, n int64) error {
-	lacking := func(u usage) int64 { return b.o.MinFree - (u.free - max(n, 0)) }
-	for {
-		u, err := b.usage(ctx)
-		if err != nil {
-			return err
-		}
-		over := lacking(u)
-		if over <= 0 {
-			return nil
-		}
-		full := fmt.Errorf("%w: %d bytes are free, of which %d have to stay so", conan.ErrNoSpace, max(u.free, 0), b.o.MinFree)
-		if over > u.cached {
-			return full
-		}
-		if ok, err := b.evict(ctx, lacking); err != nil || !ok {
-			return errors.Join(err, full)
-		}
-	}
+	return b.makeSpace(ctx, func(u usage) int64 { return b.o.MinFree - (u.free - max(n, 0)) })
 }
 
-// usage is how full everything is.
+// usage is how full the disk is, in bytes.
 type usage struct {
-	cached int64 // bytes of blobs that only upstreams name, or named until now
-	size   int64 // what MaxSize bounds: those, what is leased, and temporary files besides
-	free   int64 // bytes on the disk that are free and not leased
+	cached int64 // blobs that only caches refer to, or referred to until now
+	size   int64 // what MaxSize bounds: those, what is leased, and other temporary files
+	free   int64 // free on the disk and not leased
 }
 
 func (b *Budget) usage(ctx context.Context) (usage, error) {
-	// What is leased is read before, and what leaves after the rows: a file that goes from one to the next meanwhile
-	// is then counted twice, not never.
+	// Leases are read before the rows, and what is being deleted after them: a file that goes from
+	// one to the next meanwhile is then counted twice, not never.
 	b.mu.Lock()
 	l := b.leased
 	b.mu.Unlock()
@@ -119,7 +102,7 @@ func (b *Budget) usage(ctx context.Context) (usage, error) {
 		return usage{}, err
 	}
 	b.mu.Lock()
-	cached += b.leaving
+	cached += b.deleting
 	b.mu.Unlock()
 	free, err := b.o.Blobs.Free(ctx)
 	if err != nil {
@@ -129,45 +112,47 @@ func (b *Budget) usage(ctx context.Context) (usage, error) {
 	b.o.Metrics.free.Set(float64(free))
 	return usage{
 		cached: cached,
-		size:   cached + l.bytes + max(0, temp-l.written),
-		free:   free - l.unwritten(b.o.Block),
+		size:   cached + l.bytes + max(0, temp-l.used),
+		free:   free - l.unused(b.o.Block),
 	}, nil
 }
 
-// over is by how many bytes a bound is exceeded; 0 or less: not.
-func (b *Budget) over(u usage) int64 {
-	over := b.o.MinFree - u.free
+// overBounds is by how many bytes MinFree or MaxSize is exceeded; 0 or less: neither is.
+func (b *Budget) overBounds(u usage) int64 {
+	over := b.overFree(u)
 	if b.o.MaxSize > 0 {
 		over = max(over, u.size-b.o.MaxSize)
 	}
 	return over
 }
 
-// checkCache evicts until no bound is exceeded. It evicts nothing if that would not help.
-func (b *Budget) checkCache(ctx context.Context) error {
+// overFree is by how many bytes MinFree is exceeded; 0 or less: it is not.
+func (b *Budget) overFree(u usage) int64 { return b.o.MinFree - u.free }
+
+// makeSpace evicts until over is 0 or less: nil or conan.ErrNoSpace. It evicts nothing if that would
+// not help.
+func (b *Budget) makeSpace(ctx context.Context, over func(usage) int64) error {
 	for {
 		u, err := b.usage(ctx)
 		if err != nil {
-			b.log("the used space cannot be read", err)
 			return err
 		}
-		over := b.over(u)
-		if over <= 0 {
+		lacking := over(u)
+		if lacking <= 0 {
 			b.kickAbove(u)
 			return nil
 		}
-		full := fmt.Errorf("%w: the cache would exceed a bound by %d bytes", conan.ErrNoSpace, over)
-		if over > u.cached {
+		full := fmt.Errorf("%w: %d bytes are missing on the disk or within cache.max_size", conan.ErrNoSpace, lacking)
+		if lacking > u.cached {
 			return full
 		}
-		if ok, err := b.evict(ctx, b.over); err != nil || !ok {
-			b.log("eviction failed", err)
-			return errors.Join(err, full)
+		if ok, err := b.evict(ctx, over); err != nil || !ok {
+			return errors.Join(full, err)
 		}
 	}
 }
 
-// kickAbove has the sweeper evict before the next download needs it.
+// kickAbove has Run make room before the next download needs it.
 func (b *Budget) kickAbove(u usage) {
 	if b.o.MaxSize <= 0 || u.size < b.o.MaxSize/100*highWater {
 		return
@@ -178,8 +163,9 @@ func (b *Budget) kickAbove(u usage) {
 	}
 }
 
-func (b *Budget) log(message string, err error) {
-	if err != nil && !errors.Is(err, context.Canceled) {
-		b.o.Log.Error(message, zap.Error(err))
-	}
+// Touch notes the use of a cached revision, by row id. It reaches the index with the next sweep.
+func (b *Budget) Touch(rowID int64, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.touched[rowID] = now
 }

@@ -11,17 +11,18 @@ import (
 
 // Collected is what Collect removed, or would remove.
 type Collected struct {
-	Revisions int   // evicted
-	Blobs     int   // deleted; in a dry run only those that nothing names already
+	Revisions int   // cached ones, evicted
+	Blobs     int   // deleted; in a dry run only those that no index entry refers to already
 	Bytes     int64 // of blobs
-	Over      int64 // by how many bytes a bound is exceeded still, although all that may go is gone; 0: not
+	Over      int64 // by how many bytes a bound is exceeded although all that may go is gone; 0: none is
 }
 
-// Collect evicts the coldest revisions, whole, until MaxSize and MinFree are kept, and deletes the blobs that nothing
-// names. A dry run changes nothing. No server may run on the same store.
+// Collect evicts the revisions that were unused longest, whole, until MaxSize and MinFree are kept,
+// and deletes the blobs that no index entry refers to. A dry run changes nothing. No server may run
+// on the same store.
 func (b *Budget) Collect(ctx context.Context, dry bool) (Collected, error) {
 	var sum Collected
-	if err := b.collectGarbage(ctx, dry, &sum); err != nil {
+	if err := b.collectUnused(ctx, dry, &sum); err != nil {
 		return sum, err
 	}
 	for {
@@ -33,7 +34,7 @@ func (b *Budget) Collect(ctx context.Context, dry bool) (Collected, error) {
 		if dry {
 			freed = sum.Bytes
 		}
-		sum.Over = max(0, b.over(u)-freed)
+		sum.Over = max(0, b.overBounds(u)-freed)
 		if sum.Over == 0 {
 			return sum, nil
 		}
@@ -43,25 +44,23 @@ func (b *Budget) Collect(ctx context.Context, dry bool) (Collected, error) {
 		}
 		if dry {
 			frees, err := b.o.Index.Frees(ctx, rowIDs(cold))
-			if err != nil {
-				return sum, err
-			}
 			sum.Bytes += frees
-			sum.Revisions, sum.Over = len(cold), max(0, b.over(u)-sum.Bytes)
-			return sum, nil
+			sum.Revisions, sum.Over = len(cold), max(0, b.overBounds(u)-sum.Bytes)
+			return sum, err
 		}
 		if err := b.o.Index.RemoveRevisions(ctx, rowIDs(cold)); err != nil {
 			return sum, err
 		}
-		b.count(cold)
+		b.countEvicted(cold)
 		sum.Revisions += len(cold)
-		if err := b.collectGarbage(ctx, dry, &sum); err != nil {
+		if err := b.collectUnused(ctx, dry, &sum); err != nil {
 			return sum, err
 		}
 	}
 }
 
-// coldest lists as many cached revisions, the longest unused first, as free so many bytes together, or all.
+// coldest lists as many cached revisions, the longest unused first, as free so many bytes together,
+// or all.
 func (b *Budget) coldest(ctx context.Context, bytes int64) ([]index.Cold, error) {
 	for limit := 64; ; limit *= 2 {
 		cold, err := b.evictable(ctx, limit)
@@ -75,21 +74,30 @@ func (b *Budget) coldest(ctx context.Context, bytes int64) ([]index.Cold, error)
 	}
 }
 
-// collectGarbage deletes the blobs that no row names any more, or only counts them.
-func (b *Budget) collectGarbage(ctx context.Context, dry bool, sum *Collected) error {
-	limit := batch
+// collectUnused deletes the blobs that no index entry refers to, or only counts them.
+func (b *Budget) collectUnused(ctx context.Context, dry bool, sum *Collected) error {
+	limit := 500
 	for {
 		garbage, err := b.o.Index.Garbage(ctx, limit)
 		if err != nil {
 			return err
 		}
 		if dry && len(garbage) == limit {
-			limit *= 2 // nothing is forgotten in a dry run, so all of it has to be read at once
+			limit *= 2 // a dry run removes none from the list, so all of it has to be read at once
 			continue
 		}
 		for _, d := range garbage {
-			if err := b.collectOne(ctx, blob.Digest(d), dry, sum); err != nil {
+			remove := b.deleteBlob
+			if dry {
+				remove = b.sizeIfUnused
+			}
+			freed, err := remove(ctx, blob.Digest(d))
+			if err != nil {
 				return err
+			}
+			if freed > 0 {
+				sum.Blobs++
+				sum.Bytes += freed
 			}
 		}
 		if dry || len(garbage) == 0 {
@@ -98,30 +106,18 @@ func (b *Budget) collectGarbage(ctx context.Context, dry bool, sum *Collected) e
 	}
 }
 
-func (b *Budget) collectOne(ctx context.Context, d blob.Digest, dry bool, sum *Collected) error {
-	var freed int64
-	if dry {
-		named, err := b.o.Index.BlobNamed(ctx, string(d))
-		if err != nil || named {
-			return err
-		}
-		freed, err = b.o.Blobs.Stat(ctx, d)
-		if errors.Is(err, blob.ErrNotFound) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("count garbage: %w", err)
-		}
-	} else {
-		var err error
-		freed, err = b.o.Blobs.Delete(ctx, d, func() (bool, error) { return b.o.Index.ForgetBlob(ctx, string(d)) })
-		if err != nil {
-			return err
-		}
+// sizeIfUnused returns what deleteBlob would free.
+func (b *Budget) sizeIfUnused(ctx context.Context, d blob.Digest) (int64, error) {
+	named, err := b.o.Index.BlobNamed(ctx, string(d))
+	if err != nil || named {
+		return 0, err
 	}
-	if freed > 0 {
-		sum.Blobs++
-		sum.Bytes += freed
+	size, err := b.o.Blobs.Stat(ctx, d)
+	if errors.Is(err, blob.ErrNotFound) {
+		return 0, nil
 	}
-	return nil
+	if err != nil {
+		return 0, fmt.Errorf("count unused blobs: %w", err)
+	}
+	return size, nil
 }

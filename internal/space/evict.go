@@ -12,124 +12,117 @@ import (
 	"conanproxy/internal/index"
 )
 
-// evict removes the coldest revisions that are not in use, whole, until about as many bytes are free as need tells, or
-// a batch is gone. It returns false if there is nothing to evict.
-func (b *Budget) evict(ctx context.Context, need func(usage) int64) (some bool, err error) {
-	err = b.alone(ctx, func(ctx context.Context) error {
-		// Another eviction may have made room while this one waited.
+// evict removes the cached revisions that were unused longest and are not in use, whole, until over
+// says that enough bytes are free, or a batch is gone. It returns false if there is nothing to
+// evict.
+func (b *Budget) evict(ctx context.Context, over func(usage) int64) (some bool, err error) {
+	err = b.exclusively(ctx, func(ctx context.Context) error {
 		u, err := b.usage(ctx)
 		if err != nil {
 			return err
 		}
-		left := need(u)
-		if some = left <= 0; some {
-			return nil
+		lacking := over(u)
+		if some = lacking <= 0; some {
+			return nil // another eviction made room while this one waited
 		}
-		if err := b.flush(ctx); err != nil {
+		if err := b.writeTouched(ctx); err != nil {
 			return err
 		}
 		cold, err := b.evictable(ctx, 64)
 		if err != nil {
 			return err
 		}
-		if cold, err = b.enough(ctx, cold, left); err != nil {
+		if cold, err = b.enough(ctx, cold, lacking); err != nil {
 			return err
 		}
 		some = len(cold) > 0
-		cold, free := b.users.bar(cold)
-		defer free()
-		if err := b.remove(ctx, rowIDs(cold)); err != nil {
+		cold, unblock := b.uses.block(cold)
+		defer unblock()
+		if err := b.removeRows(ctx, rowIDs(cold)); err != nil {
 			return err
 		}
-		b.count(cold)
+		b.countEvicted(cold)
 		return nil
 	})
 	return some, err
 }
 
-// Evict removes the coldest revisions that are not in use until about so many bytes are free, or a batch is gone. It
-// returns false if there is nothing to evict.
-func (b *Budget) Evict(ctx context.Context, bytes int64) (some bool, err error) {
-	return b.evict(ctx, func(usage) int64 { return bytes })
-}
-
-// Remove deletes rows of cached revisions and the blobs that no row names any more.
+// Remove deletes cached revisions by row id, and the blobs that nothing else refers to.
 func (b *Budget) Remove(ctx context.Context, ids []int64) error {
-	return b.alone(ctx, func(ctx context.Context) error { return b.remove(ctx, ids) })
+	return b.exclusively(ctx, func(ctx context.Context) error { return b.removeRows(ctx, ids) })
 }
 
-// remove is called alone, and goes on when ctx ends: orphaned files count for nothing.
-func (b *Budget) remove(ctx context.Context, ids []int64) error {
-	ctx = context.WithoutCancel(ctx)
-	bytes, err := b.o.Index.Frees(ctx, ids)
-	if err != nil {
-		return err
-	}
-	b.leave(bytes)
-	defer b.leave(-bytes)
-	if err := b.o.Index.RemoveRevisions(ctx, ids); err != nil {
-		return err
-	}
-	return b.deleteGarbage(ctx)
+// DeleteUnused deletes the blobs that no index entry refers to any more. A failure is logged; the
+// next sweep tries again.
+func (b *Budget) DeleteUnused(ctx context.Context) {
+	b.log("unused blobs could not be deleted", b.exclusively(ctx, b.deleteUnused))
 }
 
-// leave adds to the bytes that no row names and that may be on the disk still.
-func (b *Budget) leave(bytes int64) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.leaving += bytes
-}
-
-// alone runs f while no other call removes revisions or deletes blobs.
-func (b *Budget) alone(ctx context.Context, f func(context.Context) error) error {
+// exclusively runs f while nothing else removes revisions or deletes blobs.
+func (b *Budget) exclusively(ctx context.Context, f func(context.Context) error) error {
 	select {
-	case b.evicting <- struct{}{}:
-		defer func() { <-b.evicting }()
+	case b.removing <- struct{}{}:
+		defer func() { <-b.removing }()
 		return f(ctx)
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 }
 
-func (b *Budget) count(cold []index.Cold) {
-	for _, r := range cold {
-		b.o.Metrics.evictedRevisions.WithLabelValues(r.Member.Name).Inc()
-		b.o.Metrics.evictedBytes.Add(float64(r.Frees))
-		b.o.Log.Debug("evicted", zap.String("member", r.Member.Name), zap.Stringer("revision", r.Revision), zap.Time("used", r.Used))
+// removeRows deletes rows and the blobs that nothing refers to then. It goes on when ctx ends: bytes
+// without rows count for nothing.
+func (b *Budget) removeRows(ctx context.Context, ids []int64) error {
+	ctx = context.WithoutCancel(ctx)
+	bytes, err := b.o.Index.Frees(ctx, ids)
+	if err != nil {
+		return err
 	}
+	b.addDeleting(bytes)
+	defer b.addDeleting(-bytes)
+	if err := b.o.Index.RemoveRevisions(ctx, ids); err != nil {
+		return err
+	}
+	return b.deleteUnused(ctx)
 }
 
-// DeleteGarbage deletes the blobs that no row names any more.
-func (b *Budget) DeleteGarbage(ctx context.Context) {
-	b.log("garbage could not be deleted", b.alone(ctx, b.deleteGarbage))
+func (b *Budget) addDeleting(bytes int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.deleting += bytes
 }
 
-func (b *Budget) deleteGarbage(ctx context.Context) error {
+func (b *Budget) deleteUnused(ctx context.Context) error {
+	const batch = 500
 	for {
 		garbage, err := b.o.Index.Garbage(ctx, batch)
 		if err != nil || len(garbage) == 0 {
 			return err
 		}
 		for _, d := range garbage {
-			freed, err := b.o.Blobs.Delete(ctx, blob.Digest(d), func() (bool, error) { return b.o.Index.ForgetBlob(ctx, d) })
-			if err != nil {
+			if _, err := b.deleteBlob(ctx, blob.Digest(d)); err != nil {
 				return err
 			}
-			b.o.Metrics.deletedBytes.Add(float64(freed))
 		}
 	}
 }
 
+// deleteBlob deletes a blob unless a row refers to it, and returns the bytes that this freed.
+func (b *Budget) deleteBlob(ctx context.Context, d blob.Digest) (freed int64, err error) {
+	freed, err = b.o.Blobs.Delete(ctx, d, func() (bool, error) { return b.o.Index.ForgetBlob(ctx, string(d)) })
+	b.o.Metrics.deletedBytes.Add(float64(freed))
+	return freed, err
+}
+
 // evictable lists up to limit cached revisions that are not in use, the longest unused first.
 func (b *Budget) evictable(ctx context.Context, limit int) ([]index.Cold, error) {
-	inUse := b.users.all()
-	cold, err := b.o.Index.Coldest(ctx, limit+len(inUse))
-	cold = slices.DeleteFunc(cold, func(r index.Cold) bool { return inUse[usedRevision{r.Member.ID, r.Revision}] })
+	used := b.uses.all()
+	cold, err := b.o.Index.Coldest(ctx, limit+len(used))
+	cold = slices.DeleteFunc(cold, func(c index.Cold) bool { return used[memberRevision{c.Member.ID, c.Revision}] })
 	return cold[:min(limit, len(cold))], err
 }
 
-// enough is the shortest beginning of cold that frees so many bytes, or all of it. What several revisions share is free
-// when the last of them goes.
+// enough is the shortest beginning of cold that frees so many bytes, or all of it. What several
+// revisions share is freed when the last of them goes.
 func (b *Budget) enough(ctx context.Context, cold []index.Cold, bytes int64) ([]index.Cold, error) {
 	if len(cold) > 0 && cold[0].Frees >= bytes {
 		return cold[:1], nil
@@ -150,4 +143,12 @@ func rowIDs(cold []index.Cold) []int64 {
 		ids[i] = c.RowID
 	}
 	return ids
+}
+
+func (b *Budget) countEvicted(cold []index.Cold) {
+	for _, c := range cold {
+		b.o.Metrics.evictedRevisions.WithLabelValues(c.Member.Name).Inc()
+		b.o.Metrics.evictedBytes.Add(float64(c.Frees))
+		b.o.Log.Debug("evicted", zap.String("member", c.Member.Name), zap.Stringer("revision", c.Revision), zap.Time("used", c.Used))
+	}
 }

@@ -5,40 +5,39 @@ import (
 	"sync"
 )
 
-// Lease is space for one file that is about to be written: no other writer gets it until Release. It belongs to one
-// goroutine.
+// Lease is space for one file that is being written: no other lease gets it until Release. One
+// goroutine uses it.
 type Lease struct {
-	budget     *Budget
-	check      func(context.Context) error // whether all leases together are within the bounds
-	size, used int64
-	once       sync.Once
+	b           *Budget
+	over        func(usage) int64 // the bounds that it keeps
+	bytes, used int64
+	once        sync.Once
 }
 
-// leased is the space of files that are being written.
+// leased is the sum of all leases.
 type leased struct {
-	files   int64
-	bytes   int64
-	written int64 // of those bytes, what is on the disk already
+	files int64
+	bytes int64
+	used  int64 // of those bytes, the ones that are on the disk already
 }
 
-// unwritten is what the disk has to give yet: the bytes, and the rest of the last block of each file.
-func (l leased) unwritten(block int64) int64 { return max(0, l.bytes-l.written) + l.files*block }
+// unused is what the disk has to give yet: the bytes, and the rest of the last block of each file.
+func (l leased) unused(block int64) int64 { return max(0, l.bytes-l.used) + l.files*block }
 
-// LeaseUpload leases n bytes for a file that will not be evicted: MinFree stays free. Cached content makes way. It is
-// conan.ErrNoSpace if there is no room.
+// LeaseUpload leases n bytes for published content, which keeps MinFree; cached content makes way for it.
+// It fails with conan.ErrNoSpace if there is no space.
 func (b *Budget) LeaseUpload(ctx context.Context, n int64) (*Lease, error) {
-	return b.lease(ctx, n, func(ctx context.Context) error { return b.Check(ctx, 0) })
+	return b.lease(ctx, n, b.overFree)
 }
 
-// LeaseCache leases n bytes for a file that will be cached: MinFree and MaxSize hold. The coldest cached revisions make
-// way. It is conan.ErrNoSpace if there is no room.
+// LeaseCache is LeaseUpload for cached content, which also keeps MaxSize.
 func (b *Budget) LeaseCache(ctx context.Context, n int64) (*Lease, error) {
-	return b.lease(ctx, n, b.checkCache)
+	return b.lease(ctx, n, b.overBounds)
 }
 
-func (b *Budget) lease(ctx context.Context, n int64, check func(context.Context) error) (*Lease, error) {
+func (b *Budget) lease(ctx context.Context, n int64, over func(usage) int64) (*Lease, error) {
 	b.add(leased{files: 1})
-	l := &Lease{budget: b, check: check}
+	l := &Lease{b: b, over: over}
 	if err := l.Grow(ctx, n); err != nil {
 		l.Release()
 		return nil, err
@@ -48,31 +47,31 @@ func (b *Budget) lease(ctx context.Context, n int64, check func(context.Context)
 
 // Grow leases n bytes more: nil or conan.ErrNoSpace, which leaves the lease as it was.
 func (l *Lease) Grow(ctx context.Context, n int64) error {
-	// The bytes are added first: two leases at the same time then see each other.
-	l.budget.add(leased{bytes: n})
-	if err := l.check(ctx); err != nil {
-		l.budget.add(leased{bytes: -n})
+	l.b.add(leased{bytes: n}) // before the look at what is free, so that two at the same time see each other
+	if err := l.b.makeSpace(ctx, l.over); err != nil {
+		l.b.add(leased{bytes: -n})
 		return err
 	}
-	l.size += n
+	l.bytes += n
 	return nil
 }
 
-// Left is how many of the bytes are not written yet.
-func (l *Lease) Left() int64 { return l.size - l.used }
+// Left is how many of the leased bytes are not used yet.
+func (l *Lease) Left() int64 { return l.bytes - l.used }
 
 // Used tells that n of the bytes are on the disk now.
 func (l *Lease) Used(n int64) {
 	l.used += n
-	l.budget.add(leased{written: n})
+	l.b.add(leased{used: n})
 }
 
-// Release ends the lease, when the bytes are stored or thrown away. It may be called more than once.
+// Release ends the lease, when the bytes are stored or thrown away. It may be called more than
+// once.
 func (l *Lease) Release() {
-	l.once.Do(func() { l.budget.add(leased{files: -1, bytes: -l.size, written: -l.used}) })
+	l.once.Do(func() { l.b.add(leased{files: -1, bytes: -l.bytes, used: -l.used}) })
 }
 
-// Leased is how many bytes all leases have together.
+// Leased is the number of bytes that all leases have together.
 func (b *Budget) Leased() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -84,6 +83,6 @@ func (b *Budget) add(l leased) {
 	defer b.mu.Unlock()
 	b.leased.files += l.files
 	b.leased.bytes += l.bytes
-	b.leased.written += l.written
+	b.leased.used += l.used
 	b.o.Metrics.leased.Set(float64(b.leased.bytes))
 }

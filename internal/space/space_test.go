@@ -275,7 +275,7 @@ func TestEvictedBytesCountUntilDeleted(t *testing.T) {
 		looks++
 		u, err := b.budget.usage(ctx)
 		if err != nil || u.size < b.onDisk(t)+700 {
-			t.Errorf("%d bytes count while %d are on the disk and 700 are promised: %v", u.size, b.onDisk(t), err)
+			t.Errorf("%d bytes count while %d are on the disk and 700 are leased: %v", u.size, b.onDisk(t), err)
 		}
 	}
 	release, ok := b.lease(ctx, 700)
@@ -313,7 +313,7 @@ func TestLeaseCacheProperty(t *testing.T) {
 		for i := range rapid.IntRange(0, 5).Draw(rt, "held") {
 			b.put(t, "center", i, rapid.IntRange(1, 300).Draw(rt, "size"), time.Now())
 		}
-		if err := b.budget.deleteGarbage(context.Background()); err != nil { // what was replaced just now
+		if err := b.budget.deleteUnused(context.Background()); err != nil { // what was replaced just now
 			rt.Fatal(err)
 		}
 		wants := rapid.SliceOfN(rapid.Int64Range(0, 700), 1, 8).Draw(rt, "wants")
@@ -375,7 +375,7 @@ func TestCollectCountsSharedBytes(t *testing.T) {
 	}
 }
 
-// Uploads at the same time are never promised the same room, and what they wrote is not counted twice.
+// Uploads at the same time are never leased the same room, and what they wrote is not counted twice.
 func TestLeaseUpload(t *testing.T) {
 	ctx := context.Background()
 	b := newLimited(t, 0)
@@ -415,15 +415,15 @@ func TestLeaseUpload(t *testing.T) {
 		t.Errorf("Grow beyond the limit: %v", err)
 	}
 	a.Used(800)
-	if got := b.budget.leased.unwritten(4096); got != 4096 {
-		t.Errorf("%d bytes are promised still, though all are written but for the end of a block", got)
+	if got := b.budget.leased.unused(4096); got != 4096 {
+		t.Errorf("%d bytes are leased still, though all are written but for the end of a block", got)
 	}
 	a.Release()
 	if _, err := b.budget.LeaseUpload(ctx, 1000); !errors.Is(err, conan.ErrNoSpace) {
 		t.Errorf("LeaseUpload(1000): %v", err)
 	}
 	if got := b.budget.leased; got != (leased{}) {
-		t.Errorf("%+v is left of released and refused promises", got)
+		t.Errorf("%+v is left of released and refused leases", got)
 	}
 }
 

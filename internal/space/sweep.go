@@ -2,19 +2,21 @@ package space
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	"go.uber.org/zap"
 )
 
 const (
-	// The sweeper begins above highWater percent of MaxSize and evicts down to lowWater.
+	// The sweep begins above highWater percent of MaxSize and evicts down to lowWater.
 	highWater = 95
 	lowWater  = 90
-	// batch bounds how much one transaction removes.
-	batch = 500
 )
 
-// Run sweeps until ctx ends: it writes the times of last use, evicts what exceeds the bounds, and deletes blobs that no
-// row names. It returns when the last times of use are written.
+// Run sweeps until ctx ends: it writes the times of last use, evicts what exceeds the bounds, and
+// deletes the blobs that no index entry refers to. It returns when the last times of use are
+// written.
 func (b *Budget) Run(ctx context.Context) {
 	t := time.NewTicker(b.o.SweepEvery)
 	defer t.Stop()
@@ -28,19 +30,19 @@ func (b *Budget) Run(ctx context.Context) {
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	b.log("the times of last use could not be written", b.flush(last))
+	b.log("the times of last use could not be written", b.writeTouched(last))
 }
 
 func (b *Budget) sweep(ctx context.Context) {
-	b.log("the times of last use could not be written", b.flush(ctx))
-	b.DeleteGarbage(ctx)
-	b.log("the used space could not be summed up", b.o.Index.FoldCachedBytes(ctx))
+	b.log("the times of last use could not be written", b.writeTouched(ctx))
+	b.DeleteUnused(ctx)
+	b.log("the sum of the cached bytes could not be written", b.o.Index.FoldCachedBytes(ctx))
 	u, err := b.usage(ctx)
 	if err != nil {
-		b.log("the used space cannot be read", err)
+		b.log("the usage of the disk could not be read", err)
 		return
 	}
-	if b.o.MinFree <= u.free && (b.o.MaxSize <= 0 || u.size <= b.o.MaxSize/100*highWater) {
+	if b.overFree(u) <= 0 && (b.o.MaxSize <= 0 || u.size <= b.o.MaxSize/100*highWater) {
 		return
 	}
 	for {
@@ -50,39 +52,45 @@ func (b *Budget) sweep(ctx context.Context) {
 			return
 		}
 		if u, err = b.usage(ctx); err != nil || b.overLow(u) <= 0 {
-			b.log("the used space cannot be read", err)
+			b.log("the usage of the disk could not be read", err)
 			return
 		}
 	}
 }
 
-// overLow is by how many bytes there is more than the sweeper leaves.
+// overLow is by how many bytes there is more than a sweep leaves.
 func (b *Budget) overLow(u usage) int64 {
-	over := b.o.MinFree - u.free
+	over := b.overFree(u)
 	if b.o.MaxSize > 0 {
 		over = max(over, u.size-b.o.MaxSize/100*lowWater)
 	}
 	return over
 }
 
-// flush writes the noted times of last use to the index.
-func (b *Budget) flush(ctx context.Context) error {
+func (b *Budget) log(message string, err error) {
+	if err != nil && !errors.Is(err, context.Canceled) {
+		b.o.Log.Error(message, zap.Error(err))
+	}
+}
+
+// writeTouched writes the noted times of last use to the index.
+func (b *Budget) writeTouched(ctx context.Context) error {
 	b.mu.Lock()
-	used := b.used
-	b.used = make(map[int64]time.Time)
+	touched := b.touched
+	b.touched = make(map[int64]time.Time)
 	b.mu.Unlock()
-	if len(used) == 0 {
+	if len(touched) == 0 {
 		return nil
 	}
-	err := b.o.Index.Touch(ctx, used)
+	err := b.o.Index.Touch(ctx, touched)
 	if err == nil {
 		return nil
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for id, t := range used {
-		if _, again := b.used[id]; !again {
-			b.used[id] = t
+	for id, t := range touched {
+		if _, again := b.touched[id]; !again {
+			b.touched[id] = t
 		}
 	}
 	return err

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"conanproxy/internal/conan"
+	"conanproxy/internal/policy"
 )
 
 // fakeMember is a Source with scripted content that counts what it is asked.
@@ -111,10 +112,15 @@ func (f *fakeMember) ask(ctx context.Context, method string, what fmt.Stringer) 
 			return fmt.Errorf("asking %s: %w", f.name, ctx.Err())
 		}
 	}
-	if err == nil {
-		conan.Note(ctx, conan.Origin{Member: f.name, State: f.state(), Expires: conan.Forever})
-	}
 	return err
+}
+
+// said makes a member's answer.
+func said[T any](f *fakeMember, value T, err error) (conan.Answer[T], error) {
+	if err != nil && !errors.Is(err, conan.ErrNotFound) {
+		return conan.Answer[T]{}, err
+	}
+	return conan.Answer[T]{Value: value, Origin: conan.Origin{Member: f.name, State: f.state(), Expires: conan.Forever}}, err
 }
 
 func (f *fakeMember) state() conan.CacheState {
@@ -161,7 +167,7 @@ func (f *fakeMember) find(rev conan.Revision) (fakeItem, bool) {
 	return fakeItem{}, false
 }
 
-func (f *fakeMember) Latest(ctx context.Context, rev conan.Revision) (conan.RevisionTime, error) {
+func (f *fakeMember) latest(ctx context.Context, rev conan.Revision) (conan.RevisionTime, error) {
 	if err := f.ask(ctx, "Latest", rev); err != nil {
 		return conan.RevisionTime{}, err
 	}
@@ -172,7 +178,7 @@ func (f *fakeMember) Latest(ctx context.Context, rev conan.Revision) (conan.Revi
 	return list[0], nil
 }
 
-func (f *fakeMember) Revisions(ctx context.Context, rev conan.Revision) ([]conan.RevisionTime, error) {
+func (f *fakeMember) revisions(ctx context.Context, rev conan.Revision) ([]conan.RevisionTime, error) {
 	if err := f.ask(ctx, "Revisions", rev); err != nil {
 		return nil, err
 	}
@@ -183,7 +189,7 @@ func (f *fakeMember) Revisions(ctx context.Context, rev conan.Revision) ([]conan
 	return list, nil
 }
 
-func (f *fakeMember) Snapshot(ctx context.Context, rev conan.Revision) (conan.Snapshot, error) {
+func (f *fakeMember) snapshot(ctx context.Context, rev conan.Revision) (conan.Snapshot, error) {
 	if err := f.ask(ctx, "Snapshot", rev); err != nil {
 		return nil, err
 	}
@@ -207,7 +213,7 @@ func (f *fakeMember) Snapshot(ctx context.Context, rev conan.Revision) (conan.Sn
 	return s, nil
 }
 
-func (f *fakeMember) Open(ctx context.Context, rev conan.Revision, name string) (*conan.File, error) {
+func (f *fakeMember) open(ctx context.Context, rev conan.Revision, name string) (*conan.File, error) {
 	if err := f.ask(ctx, "Open", rev); err != nil {
 		return nil, err
 	}
@@ -218,7 +224,7 @@ func (f *fakeMember) Open(ctx context.Context, rev conan.Revision, name string) 
 	return &conan.File{FileInfo: conan.FileInfo{Name: name}, ReadCloser: io.NopCloser(strings.NewReader(f.name))}, nil
 }
 
-func (f *fakeMember) Packages(ctx context.Context, recipe conan.Revision, idsOnly bool) ([]conan.Package, error) {
+func (f *fakeMember) packages(ctx context.Context, recipe conan.Revision, idsOnly bool) ([]conan.Package, error) {
 	if err := f.ask(ctx, "Packages", recipe); err != nil {
 		return nil, err
 	}
@@ -237,7 +243,7 @@ func (f *fakeMember) Packages(ctx context.Context, recipe conan.Revision, idsOnl
 	return slices.CompactFunc(packages, func(a, b conan.Package) bool { return a.ID == b.ID }), nil
 }
 
-func (f *fakeMember) Search(ctx context.Context, p conan.Pattern) ([]conan.Ref, error) {
+func (f *fakeMember) search(ctx context.Context, p conan.Pattern) ([]conan.Ref, error) {
 	if err := f.ask(ctx, "Search", p); err != nil {
 		return nil, err
 	}
@@ -250,6 +256,36 @@ func (f *fakeMember) Search(ctx context.Context, p conan.Pattern) ([]conan.Ref, 
 		}
 	}
 	return found, nil
+}
+
+func (f *fakeMember) Latest(ctx context.Context, rev conan.Revision) (conan.Answer[conan.RevisionTime], error) {
+	v, err := f.latest(ctx, rev)
+	return said(f, v, err)
+}
+
+func (f *fakeMember) Revisions(ctx context.Context, rev conan.Revision) (conan.Answer[[]conan.RevisionTime], error) {
+	v, err := f.revisions(ctx, rev)
+	return said(f, v, err)
+}
+
+func (f *fakeMember) Snapshot(ctx context.Context, rev conan.Revision) (conan.Answer[conan.Snapshot], error) {
+	v, err := f.snapshot(ctx, rev)
+	return said(f, v, err)
+}
+
+func (f *fakeMember) Open(ctx context.Context, rev conan.Revision, name string) (conan.Answer[*conan.File], error) {
+	v, err := f.open(ctx, rev, name)
+	return said(f, v, err)
+}
+
+func (f *fakeMember) Packages(ctx context.Context, recipe conan.Revision, idsOnly bool) (conan.Answer[[]conan.Package], error) {
+	v, err := f.packages(ctx, recipe, idsOnly)
+	return said(f, v, err)
+}
+
+func (f *fakeMember) Search(ctx context.Context, p conan.Pattern) (conan.Answer[[]conan.Ref], error) {
+	v, err := f.search(ctx, p)
+	return said(f, v, err)
 }
 
 func (f *fakeMember) OwnRevisions(ctx context.Context, ref conan.Ref) ([]string, error) {
@@ -267,26 +303,111 @@ func (f *fakeMember) OwnRevisions(ctx context.Context, ref conan.Ref) ([]string,
 	return own, nil
 }
 
-// reader makes a Reader over local, which may be nil, and upstreams without rules.
-func newReader(t *testing.T, local *fakeMember, upstreams ...*fakeMember) Reader {
-	t.Helper()
-	o := ResolverOptions{}
-	if local != nil {
-		o.Local = local
-	}
-	for _, u := range upstreams {
-		o.Upstreams = append(o.Upstreams, Member{Name: u.name, Source: u})
-	}
-	return mustResolver(t, o).For(conan.AnyGeneration)
+// plainReader is a Reader whose questions give bare values.
+type plainReader struct{ Reader }
+
+type originKey struct{}
+
+// tracing returns a context in which plainReader leaves the origin of its answer.
+func tracing(t *testing.T, o *conan.Origin) context.Context {
+	return context.WithValue(t.Context(), originKey{}, o)
 }
 
-func mustResolver(t *testing.T, o ResolverOptions) *Resolver {
+func plain[T any](ctx context.Context, a conan.Answer[T], err error) (T, error) {
+	if o, ok := ctx.Value(originKey{}).(*conan.Origin); ok {
+		*o = a.Origin
+	}
+	return a.Value, err
+}
+
+func (r plainReader) Latest(ctx context.Context, rev conan.Revision) (conan.RevisionTime, error) {
+	a, err := r.Reader.Latest(ctx, rev)
+	return plain(ctx, a, err)
+}
+
+func (r plainReader) Revisions(ctx context.Context, rev conan.Revision) ([]conan.RevisionTime, error) {
+	a, err := r.Reader.Revisions(ctx, rev)
+	return plain(ctx, a, err)
+}
+
+func (r plainReader) Snapshot(ctx context.Context, rev conan.Revision) (conan.Snapshot, error) {
+	a, err := r.Reader.Snapshot(ctx, rev)
+	return plain(ctx, a, err)
+}
+
+func (r plainReader) Open(ctx context.Context, rev conan.Revision, name string) (*conan.File, error) {
+	a, err := r.Reader.Open(ctx, rev, name)
+	return plain(ctx, a, err)
+}
+
+func (r plainReader) Packages(ctx context.Context, recipe conan.Revision, idsOnly bool) ([]conan.Package, error) {
+	a, err := r.Reader.Packages(ctx, recipe, idsOnly)
+	return plain(ctx, a, err)
+}
+
+func (r plainReader) Search(ctx context.Context, p conan.Pattern) ([]conan.Ref, error) {
+	a, err := r.Reader.Search(ctx, p)
+	return plain(ctx, a, err)
+}
+
+func (r plainReader) Newest(ctx context.Context, rev conan.Revision) (conan.Revision, error) {
+	a, err := r.Reader.Newest(ctx, rev)
+	return plain(ctx, a, err)
+}
+
+func (r plainReader) AllPackages(ctx context.Context, ref conan.Ref) ([]conan.Package, error) {
+	a, err := r.Reader.AllPackages(ctx, ref)
+	return plain(ctx, a, err)
+}
+
+// localName is the name of the store in tests.
+const localName = "local"
+
+// newReader makes a Reader over a store, which may be nil, and upstreams without rules.
+func newReader(t *testing.T, local *fakeMember, upstreams ...*fakeMember) plainReader {
 	t.Helper()
-	r, err := NewResolver(o)
+	var o Options
+	if local != nil {
+		o.Members = append(o.Members, store(local))
+	}
+	for _, u := range upstreams {
+		o.Members = append(o.Members, Member{Name: u.name, Source: u})
+	}
+	return plainReader{mustResolver(t, o).For(conan.AnyGeneration)}
+}
+
+func mustResolver(t *testing.T, o Options) *Resolver {
+	t.Helper()
+	r, err := New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return r
+}
+
+// store is a member that is a store and owns what the patterns match.
+func store(f *fakeMember, owns ...conan.Glob) Member {
+	return Member{Name: f.name, Store: f, Owns: owns}
+}
+
+// ruled is an upstream behind rules.
+func ruled(t *testing.T, f conan.Source, name string, clients conan.Generation, include, exclude []string) Member {
+	t.Helper()
+	rules, err := policy.ParseRules(name, include, exclude)
+	if err != nil {
+		t.Fatal(err)
+	}
+	filter := policy.NewFilter(f, rules)
+	return Member{Name: name, Source: filter, Clients: clients, Admits: filter.Admits}
+}
+
+func globs(t *testing.T, patterns ...string) policy.Globs {
+	t.Helper()
+	gs, err := policy.ParseGlobs("owns", patterns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return gs
 }
 
 // word is the name of an error's kind in the tables.
@@ -324,6 +445,6 @@ func show(list []conan.RevisionTime) string {
 // sloppySource finds everything, whatever is searched for.
 type sloppySource struct{ *fakeMember }
 
-func (s sloppySource) Search(ctx context.Context, _ conan.Pattern) ([]conan.Ref, error) {
+func (s sloppySource) Search(ctx context.Context, _ conan.Pattern) (conan.Answer[[]conan.Ref], error) {
 	return s.fakeMember.Search(ctx, conan.Pattern{})
 }

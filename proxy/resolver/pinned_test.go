@@ -63,7 +63,7 @@ func TestSnapshotHome(t *testing.T) {
 	}
 }
 
-func openAll(t *testing.T, reader Reader, rev, name string) (string, error) {
+func openAll(t *testing.T, reader plainReader, rev, name string) (string, error) {
 	t.Helper()
 	f, err := reader.Open(t.Context(), mustRevision(t, rev), name)
 	if err != nil {
@@ -75,7 +75,7 @@ func openAll(t *testing.T, reader Reader, rev, name string) (string, error) {
 }
 
 // wantOpen checks whose bytes a file has.
-func wantOpen(t *testing.T, when string, reader Reader, rev, want string) {
+func wantOpen(t *testing.T, when string, reader plainReader, rev, want string) {
 	t.Helper()
 	body, err := openAll(t, reader, rev, conan.ManifestFile)
 	if err != nil || body != want {
@@ -157,13 +157,13 @@ func TestOpenAsksOnce(t *testing.T) {
 
 func TestHintOfAnotherGeneration(t *testing.T) {
 	a, b := newFake(t, "a", "zlib/1.3#r1@1"), newFake(t, "b", "zlib/1.3#r1@1")
-	r := mustResolver(t, ResolverOptions{Upstreams: []Member{
+	r := mustResolver(t, Options{Members: []Member{
 		{Name: "a", Source: a, Clients: conan.Conan1},
 		{Name: "b", Source: b, Clients: conan.Conan2},
 	}})
-	wantOpen(t, "Conan 1", r.For(conan.Conan1), "zlib/1.3#r1", "a")
-	wantOpen(t, "Conan 2", r.For(conan.Conan2), "zlib/1.3#r1", "b")
-	wantOpen(t, "Conan 1 again", r.For(conan.Conan1), "zlib/1.3#r1", "a")
+	wantOpen(t, "Conan 1", plainReader{r.For(conan.Conan1)}, "zlib/1.3#r1", "a")
+	wantOpen(t, "Conan 2", plainReader{r.For(conan.Conan2)}, "zlib/1.3#r1", "b")
+	wantOpen(t, "Conan 1 again", plainReader{r.For(conan.Conan1)}, "zlib/1.3#r1", "a")
 }
 
 func TestPinnedPassesOverBrokenLocal(t *testing.T) {

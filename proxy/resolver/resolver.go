@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"go.uber.org/zap"
@@ -14,10 +15,14 @@ import (
 	"conanproxy/internal/policy"
 )
 
-// Member is one place outside that answers: a cache over an upstream, behind its rules.
+// Member is one place that answers: a store, or a cache over an upstream behind its rules.
 type Member struct {
-	Name    string               // as it is shown; unique
-	Source  conan.Source         //
+	Name   string       // as it is shown; unique
+	Source conan.Source // of an upstream; not needed of a store
+
+	Store Store        // set if the member is a store
+	Owns  policy.Globs // of a store: what no upstream is asked about
+
 	Clients conan.Generation     // the clients that see it; empty is any
 	Admits  func(conan.Ref) bool // whether rules let it be asked about a reference; nil is always
 }
@@ -26,40 +31,34 @@ type Member struct {
 type Store interface {
 	conan.Source
 
-	// OwnRevisions lists the recipe revisions of ref that were published here, in any order; adopted ones, which are
-	// copies of an upstream's, are left out. None is an empty list or conan.ErrNotFound.
+	// OwnRevisions lists the recipe revisions of ref that were published in the store, in any order; adopted ones, which
+	// are copies of an upstream's, are left out. None is an empty list or conan.ErrNotFound.
 	OwnRevisions(ctx context.Context, ref conan.Ref) ([]string, error)
 }
 
 // Options are what a Resolver needs.
 type Options struct {
-	Store     Store        // nil for a view of upstreams only
-	StoreName string       // of the store, as it is shown
-	Owns      policy.Globs // what only the store may answer
-	Upstreams []Member     // in the order in which they are asked
-
-	Memory *memory.Answers // where it is remembered in which member a revision was found; nil: 1 MiB of its own
-	Scope  string          // tells the hints of one resolver in Memory from those of others
-	Log    *zap.Logger     // nil is no log
+	Members []Member        // in the order in which they answer
+	Owns    policy.Globs    // what stores that are no members own: no upstream is asked about it
+	Memory  *memory.Answers // where it is remembered in which member a revision was found; nil: 1 MiB of its own
+	Scope   string          // tells the hints of one resolver in Memory from those of others
+	Log     *zap.Logger     // nil is no log
 }
 
 // Resolver answers from many members as if they were one. It is safe for concurrent use.
 //
-// The members are the store, if there is one, and then the upstreams in order. Which of them a reference concerns is
-// settled by rules before any of them is asked: what the store owns by name stays inside, and each upstream is asked
-// what its rules admit.
+// Which members a reference concerns is settled by rules before any of them is asked: what a store owns by name is asked
+// of no upstream, and each upstream is asked what its rules admit.
 //
-// A question about the newest of something is answered by the first member that has it. If an earlier one could not
-// tell, the answer is that member's ErrUnavailable and never silently the next one's. A pinned revision has one content
-// wherever it is, so it may come from the next member that has it; all its files come from one of them.
+// A question about the newest of something is answered by the first member in order that has it. If an earlier one could
+// not tell, the answer is that member's ErrUnavailable and never silently the next one's. A pinned revision has one
+// content wherever it is, so it may come from the next member that has it; all its files come from one of them.
 type Resolver struct {
-	local     *member // nil: none
-	store     Store
-	owns      policy.Globs
-	upstreams []*member
-	memory    *memory.Answers
-	scope     string
-	log       *zap.Logger
+	all    []*member
+	owns   policy.Globs
+	memory *memory.Answers
+	scope  string
+	log    *zap.Logger
 }
 
 // Reader is what the routes ask.
@@ -90,23 +89,25 @@ type member struct {
 // New checks the options and makes a Resolver. A member without a name or a source and two of one name are
 // conan.ErrInvalid.
 func New(o Options) (*Resolver, error) {
-	r := &Resolver{store: o.Store, owns: o.Owns, memory: o.Memory, scope: o.Scope, log: o.Log}
+	r := &Resolver{owns: slices.Clone(o.Owns), memory: o.Memory, scope: o.Scope, log: o.Log}
 	if r.log == nil {
 		r.log = zap.NewNop()
 	}
 	if r.memory == nil {
 		r.memory = memory.NewAnswers(1 << 20)
 	}
-	if o.Store != nil {
-		r.local = &member{Member: Member{Name: o.StoreName}, Source: o.Store}
-	}
-	names := map[string]bool{o.StoreName: true}
-	for _, m := range o.Upstreams {
-		if m.Name == "" || m.Source == nil || names[m.Name] {
-			return nil, fmt.Errorf("%w: upstream %q has no source, no name or another's name", conan.ErrInvalid, m.Name)
+	names := make(map[string]bool)
+	for _, m := range o.Members {
+		source := m.Source
+		if m.Store != nil {
+			source = m.Store
+		}
+		if m.Name == "" || source == nil || names[m.Name] {
+			return nil, fmt.Errorf("%w: member %q has no source, no name or another's name", conan.ErrInvalid, m.Name)
 		}
 		names[m.Name] = true
-		r.upstreams = append(r.upstreams, &member{Member: m, Source: m.Source})
+		r.all = append(r.all, &member{Member: m, Source: source})
+		r.owns = append(r.owns, m.Owns...)
 	}
 	return r, nil
 }
@@ -114,7 +115,7 @@ func New(o Options) (*Resolver, error) {
 // For gives the reader for clients of one generation: it has the members that serve them.
 func (r *Resolver) For(g conan.Generation) Reader {
 	v := &generationReader{Resolver: r}
-	for _, m := range r.upstreams {
+	for _, m := range r.all {
 		if m.Clients.Serves(g) {
 			v.serving = append(v.serving, m)
 		}
@@ -126,32 +127,41 @@ func (r *Resolver) For(g conan.Generation) Reader {
 // questions about the newest in unpinned.go and newest.go, pinned ones in pinned.go, recipe search in search.go.
 type generationReader struct {
 	*Resolver
-	serving []*member // the upstreams that serve these clients, in order
+	serving []*member // the members that serve these clients, in order
 }
 
 var _ Reader = (*generationReader)(nil)
 
-// outside lists the upstreams that may be asked about ref, in order.
-func (v *generationReader) outside(ref conan.Ref) []*member {
-	if v.owns.Match(ref) {
-		return nil
-	}
-	var asked []*member
-	for _, m := range v.serving {
-		if m.Admits == nil || m.Admits(ref) {
-			asked = append(asked, m)
-		}
-	}
-	return asked
+// members lists every member that may be asked about ref, in order.
+func (v *generationReader) members(ref conan.Ref) []*member {
+	owned := v.owns.Match(ref)
+	return v.those(func(m *member) bool {
+		return m.isStore() || !owned && (m.Admits == nil || m.Admits(ref))
+	})
 }
 
-// members lists every member that may be asked about ref, the store first.
-func (v *generationReader) members(ref conan.Ref) []*member {
-	outside := v.outside(ref)
-	if v.local == nil {
-		return outside
+func (v *generationReader) those(which func(*member) bool) []*member {
+	var list []*member
+	for _, m := range v.serving {
+		if which(m) {
+			list = append(list, m)
+		}
 	}
-	return append([]*member{v.local}, outside...)
+	return list
+}
+
+func (m *member) isStore() bool { return m.Store != nil }
+
+// split tells the stores of a list of members from its upstreams, both in order.
+func split(members []*member) (stores, upstreams []*member) {
+	for _, m := range members {
+		if m.isStore() {
+			stores = append(stores, m)
+		} else {
+			upstreams = append(upstreams, m)
+		}
+	}
+	return stores, upstreams
 }
 
 // absent tells a member's "I do not have it" from a failure: known to be absent, or not looked up because its

@@ -11,7 +11,7 @@ import (
 
 // everyQuestion asks a Reader everything there is to ask about the recipe revision r1 and the
 // package revision p1#x of a reference, and returns the kinds of the errors.
-func everyQuestion(t *testing.T, reader Reader, ref string) map[string]string {
+func everyQuestion(t *testing.T, reader plainReader, ref string) map[string]string {
 	t.Helper()
 	recipe, pinned := mustRevision(t, ref), mustRevision(t, ref+"#r1")
 	pkg, pinnedPkg := mustRevision(t, ref+"#r1:p1"), mustRevision(t, ref+"#r1:p1#x")
@@ -60,7 +60,9 @@ func TestRulesOnEveryQuestion(t *testing.T) {
 		name      string
 		ref       string
 		owns      []string
-		upstream  Member
+		include   []string
+		exclude   []string
+		clients   conan.Generation
 		gen       conan.Generation
 		wantAsked bool
 	}{
@@ -68,21 +70,22 @@ func TestRulesOnEveryQuestion(t *testing.T) {
 		{name: "owned by name", ref: "acme/1.0", owns: []string{"acme/*"}},
 		{name: "owned by user", ref: "lib/1.0@acme/dev", owns: []string{"*@acme/*"}},
 		{name: "not owned: another user", ref: "lib/1.0@acmes/dev", owns: []string{"*@acme/*"}, wantAsked: true},
-		{name: "excluded", ref: "zlib/1.3", upstream: Member{Exclude: []string{"boost/*", "zlib/*"}}},
-		{name: "another is excluded", ref: "zlib/1.3", upstream: Member{Exclude: []string{"boost/*"}}, wantAsked: true},
-		{name: "included", ref: "zlib/1.3", upstream: Member{Include: []string{"boost/*", "zlib/*"}}, wantAsked: true},
-		{name: "not included", ref: "zlib/1.3", upstream: Member{Include: []string{"boost/*"}}},
-		{name: "included and excluded", ref: "zlib/1.3", upstream: Member{Include: []string{"*"}, Exclude: []string{"zlib/1.3"}}},
-		{name: "for these clients", ref: "zlib/1.3", upstream: Member{Clients: conan.Conan2}, gen: conan.Conan2, wantAsked: true},
-		{name: "for other clients", ref: "zlib/1.3", upstream: Member{Clients: conan.Conan2}, gen: conan.Conan1},
-		{name: "a caller of no generation", ref: "zlib/1.3", upstream: Member{Clients: conan.Conan2}, gen: conan.AnyGeneration, wantAsked: true},
+		{name: "excluded", ref: "zlib/1.3", exclude: []string{"boost/*", "zlib/*"}},
+		{name: "another is excluded", ref: "zlib/1.3", exclude: []string{"boost/*"}, wantAsked: true},
+		{name: "included", ref: "zlib/1.3", include: []string{"boost/*", "zlib/*"}, wantAsked: true},
+		{name: "not included", ref: "zlib/1.3", include: []string{"boost/*"}},
+		{name: "included and excluded", ref: "zlib/1.3", include: []string{"*"}, exclude: []string{"zlib/1.3"}},
+		{name: "for these clients", ref: "zlib/1.3", clients: conan.Conan2, gen: conan.Conan2, wantAsked: true},
+		{name: "for other clients", ref: "zlib/1.3", clients: conan.Conan2, gen: conan.Conan1},
+		{name: "a caller of no generation", ref: "zlib/1.3", clients: conan.Conan2, gen: conan.AnyGeneration, wantAsked: true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			up := newFake(t, "up", fullReference(tt.ref)...)
-			tt.upstream.Name, tt.upstream.Source = "up", up
-			o := ResolverOptions{Local: newFake(t, localName), Owns: tt.owns, Upstreams: []Member{tt.upstream}}
-			got := everyQuestion(t, mustResolver(t, o).For(tt.gen), tt.ref)
+			o := Options{
+				Members: []Member{store(newFake(t, localName), globs(t, tt.owns...)...), ruled(t, up, "up", tt.clients, tt.include, tt.exclude)},
+			}
+			got := everyQuestion(t, plainReader{mustResolver(t, o).For(tt.gen)}, tt.ref)
 			if tt.wantAsked {
 				if diff := cmp.Diff(map[string]string{}, got); diff != "" {
 					t.Errorf("failures (-want +got):\n%s", diff)
@@ -111,8 +114,8 @@ func TestLocalOnEveryQuestion(t *testing.T) {
 			local := newFake(t, localName, ref+"#r1@1"+adopted, ref+"#r1:p1#x@2")
 			up := newFake(t, "up")
 			up.set(down("up"))
-			o := ResolverOptions{Local: local, Owns: []string{"acme/*"}, Upstreams: []Member{{Name: "up", Source: up}}}
-			got := everyQuestion(t, mustResolver(t, o).For(conan.Conan2), ref)
+			o := Options{Members: []Member{store(local, globs(t, "acme/*")...), {Name: "up", Source: up}}}
+			got := everyQuestion(t, plainReader{mustResolver(t, o).For(conan.Conan2)}, ref)
 			if diff := cmp.Diff(map[string]string{"UpstreamsWith": "not found"}, got); diff != "" {
 				t.Errorf("%s%s: failures (-want +got):\n%s", ref, adopted, diff)
 			}
@@ -145,14 +148,14 @@ func TestDownIsNeverNotFound(t *testing.T) {
 
 func TestViews(t *testing.T) {
 	local, up := newFake(t, localName, fullReference("mine/1.0")...), newFake(t, "up", fullReference("zlib/1.3")...)
-	onlyLocal := mustResolver(t, ResolverOptions{Local: local}).For(conan.Conan2)
+	onlyLocal := plainReader{mustResolver(t, Options{Members: []Member{store(local)}}).For(conan.Conan2)}
 	if got := everyQuestion(t, onlyLocal, "mine/1.0"); len(got) != 1 || got["UpstreamsWith"] == "" {
 		t.Errorf("local view: failures %v", got)
 	}
 	if _, err := onlyLocal.Latest(t.Context(), mustRevision(t, "zlib/1.3")); word(err) != "not found" {
 		t.Errorf("local view, a name that only an upstream has: error %v, want not found", err)
 	}
-	onlyUp := mustResolver(t, ResolverOptions{Owns: []string{"mine/*"}, Upstreams: []Member{{Name: "up", Source: up}}}).For(conan.Conan2)
+	onlyUp := plainReader{mustResolver(t, Options{Members: []Member{ruled(t, up, "up", "", nil, []string{"mine/*"})}}).For(conan.Conan2)}
 	if diff := cmp.Diff(map[string]string{}, everyQuestion(t, onlyUp, "zlib/1.3")); diff != "" {
 		t.Errorf("upstream view: failures (-want +got):\n%s", diff)
 	}
@@ -184,19 +187,16 @@ func TestNewResolverErrors(t *testing.T) {
 	src := newFake(t, "a")
 	tests := []struct {
 		name string
-		o    ResolverOptions
+		o    Options
 	}{
-		{"bad owns", ResolverOptions{Owns: []string{"a b"}}},
-		{"bad include", ResolverOptions{Upstreams: []Member{{Name: "a", Source: src, Include: []string{"a b"}}}}},
-		{"bad exclude", ResolverOptions{Upstreams: []Member{{Name: "a", Source: src, Exclude: []string{"a b"}}}}},
-		{"no name", ResolverOptions{Upstreams: []Member{{Source: src}}}},
-		{"no source", ResolverOptions{Upstreams: []Member{{Name: "a"}}}},
-		{"the local name", ResolverOptions{Upstreams: []Member{{Name: "local", Source: src}}}},
-		{"twice", ResolverOptions{Upstreams: []Member{{Name: "a", Source: src}, {Name: "a", Source: src}}}},
+		{"no name", Options{Members: []Member{{Source: src}}}},
+		{"no source", Options{Members: []Member{{Name: "a"}}}},
+		{"the store's name", Options{Members: []Member{store(newFake(t, localName)), {Name: localName, Source: src}}}},
+		{"twice", Options{Members: []Member{{Name: "a", Source: src}, {Name: "a", Source: src}}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if _, err := NewResolver(tt.o); !errors.Is(err, conan.ErrInvalid) {
+			if _, err := New(tt.o); !errors.Is(err, conan.ErrInvalid) {
 				t.Errorf("error %v, want invalid", err)
 			}
 		})

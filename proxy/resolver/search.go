@@ -8,22 +8,24 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// searchTimeout bounds upstreams if the store has matches of its own: longer than for other questions, since a version
+// searchTimeout bounds upstreams if a store has matches of its own: longer than for other questions, since a version
 // range is resolved by what is found.
 const searchTimeout = 10 * time.Second
 
-// Search unites what all members find. A search that asks only for what the store owns is sent to no upstream.
+// Search unites what all members find. A search that asks only for what a store owns is sent to no upstream.
 //
 // An upstream that fails is passed over, and the answer is marked as stale, if a member before it found something; else
 // its failure is the answer: "no such version" would be a lie.
 func (v *generationReader) Search(ctx context.Context, p conan.Pattern) (conan.Answer[[]conan.Ref], error) {
-	asked := respondents{local: v.local, own: true}
-	if !v.owns.MatchSearch(p) {
-		asked.outside = v.serving
+	asked := respondents{own: true}
+	for _, m := range v.serving {
+		if m.isStore() || !v.owns.MatchSearch(p) {
+			asked.members = append(asked.members, m)
+		}
 	}
 	ask := func(ctx context.Context, m *member) (conan.Answer[[]conan.Ref], error) {
 		found, err := m.Search(ctx, p)
-		if err != nil || m == v.local {
+		if err != nil || m.isStore() {
 			return found, err
 		}
 		found.Value = v.notOwned(found.Value)
@@ -53,7 +55,7 @@ func (p searchText) String() string {
 	return fmt.Sprintf("search for %q", text)
 }
 
-// notOwned drops from an upstream's matches what only the store may answer.
+// notOwned drops from an upstream's matches what a store owns.
 func (v *generationReader) notOwned(found []conan.Ref) []conan.Ref {
 	kept := make([]conan.Ref, 0, len(found))
 	for _, ref := range found {

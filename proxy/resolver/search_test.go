@@ -55,8 +55,8 @@ func TestSearchMerge(t *testing.T) {
 			if tt.bDown {
 				b.set(down("b"))
 			}
-			var trace conan.Trace
-			got, err := newReader(t, local, a, b).Search(conan.WithTrace(t.Context(), &trace), mustPattern(t, tt.text))
+			var origin conan.Origin
+			got, err := newReader(t, local, a, b).Search(tracing(t, &origin), mustPattern(t, tt.text))
 			if word(err) != tt.wantErr {
 				t.Fatalf("error %v, want %q", err, tt.wantErr)
 			}
@@ -66,8 +66,8 @@ func TestSearchMerge(t *testing.T) {
 			if diff := cmp.Diff(tt.want, refTexts(got)); diff != "" {
 				t.Errorf("results (-want +got):\n%s", diff)
 			}
-			if noted(&trace, conan.StateStale) != tt.wantStale {
-				t.Errorf("stale: %+v, want %v", trace.Origins(), tt.wantStale)
+			if (origin.State == conan.StateStale) != tt.wantStale {
+				t.Errorf("stale: %+v, want %v", origin, tt.wantStale)
 			}
 		})
 	}
@@ -100,12 +100,10 @@ func TestSearchRules(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			a := newFake(t, "a", everything...)
-			r := mustResolver(t, ResolverOptions{
-				Local:     newFake(t, localName),
-				Owns:      tt.owns,
-				Upstreams: []Member{{Name: "a", Source: a, Include: tt.include, Exclude: tt.exclude}},
+			r := mustResolver(t, Options{
+				Members: []Member{store(newFake(t, localName), globs(t, tt.owns...)...), ruled(t, a, "a", "", tt.include, tt.exclude)},
 			})
-			got, err := r.For(conan.Conan2).Search(t.Context(), mustPattern(t, tt.text))
+			got, err := plainReader{r.For(conan.Conan2)}.Search(t.Context(), mustPattern(t, tt.text))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -122,27 +120,25 @@ func TestSearchRules(t *testing.T) {
 // An upstream that finds more than was asked for adds nothing, and rules never hide what is here.
 func TestSearchFiltersAnswers(t *testing.T) {
 	local := newFake(t, localName, "secret/1.0#r1@1")
-	r := mustResolver(t, ResolverOptions{
-		Local:     local,
-		Owns:      []string{"secret/*"},
-		Upstreams: []Member{{Name: "a", Source: sloppySource{newFake(t, "a", "zlib/1.3#r1@1", "zlib-ng/2#r1@1")}, Exclude: []string{"secret/*"}}},
+	r := mustResolver(t, Options{
+		Members: []Member{store(local, globs(t, "secret/*")...), ruled(t, sloppySource{newFake(t, "a", "zlib/1.3#r1@1", "zlib-ng/2#r1@1")}, "a", "", nil, []string{"secret/*"})},
 	})
-	got, err := r.For(conan.Conan2).Search(t.Context(), mustPattern(t, "zlib"))
+	got, err := plainReader{r.For(conan.Conan2)}.Search(t.Context(), mustPattern(t, "zlib"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{"zlib/1.3"}, refTexts(got)); diff != "" {
 		t.Errorf("results (-want +got):\n%s", diff)
 	}
-	got, err = r.For(conan.Conan2).Search(t.Context(), mustPattern(t, "secret"))
+	got, err = plainReader{r.For(conan.Conan2)}.Search(t.Context(), mustPattern(t, "secret"))
 	if diff := cmp.Diff([]string{"secret/1.0"}, refTexts(got)); err != nil || diff != "" {
 		t.Errorf("error %v, results (-want +got):\n%s", err, diff)
 	}
 }
 
 func TestSearchWithoutMembers(t *testing.T) {
-	r := mustResolver(t, ResolverOptions{Upstreams: []Member{{Name: "a", Source: newFake(t, "a", "zlib/1.3#r1@1"), Clients: conan.Conan1}}})
-	got, err := r.For(conan.Conan2).Search(t.Context(), conan.Pattern{})
+	r := mustResolver(t, Options{Members: []Member{{Name: "a", Source: newFake(t, "a", "zlib/1.3#r1@1"), Clients: conan.Conan1}}})
+	got, err := plainReader{r.For(conan.Conan2)}.Search(t.Context(), conan.Pattern{})
 	if err != nil || got == nil || len(got) != 0 {
 		t.Errorf("got %v, %v; want an empty list", got, err)
 	}

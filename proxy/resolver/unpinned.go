@@ -12,7 +12,7 @@ import (
 )
 
 // Latest is the newest recipe revision of the member that decides about the reference, see latestRecipe; or the newest
-// package revision, the store's if it has one, else the newest of all upstreams that know the recipe revision.
+// package revision, see latestPackage.
 func (v *generationReader) Latest(ctx context.Context, rev conan.Revision) (conan.Answer[conan.RevisionTime], error) {
 	if !rev.IsPackage() {
 		a, _, err := v.latestRecipe(ctx, rev.Ref)
@@ -21,57 +21,76 @@ func (v *generationReader) Latest(ctx context.Context, rev conan.Revision) (cona
 	return v.latestPackage(ctx, rev)
 }
 
-// latestRecipe returns the newest recipe revision and the member that says so.
+// latestRecipe returns the newest recipe revision and the member that says so: the first in order that decides.
 //
-// The store decides if it is the owner of the reference: if something was published in it that no upstream has. What was
-// adopted from an upstream, or is there too, makes no owner: an upstream's newer revisions stay visible, and the copy
-// here answers if they cannot.
+// A store decides if it is an owner of the reference: if something was published in it that no upstream has. What was
+// adopted from an upstream, or is there too, makes no owner: an upstream's newer revisions stay visible, and the copy in
+// the store answers if they cannot.
 func (v *generationReader) latestRecipe(ctx context.Context, ref conan.Ref) (conan.Answer[conan.RevisionTime], *member, error) {
 	recipe := conan.Revision{Ref: ref}
-	var none conan.Answer[conan.RevisionTime]
-	outside := v.outside(ref)
-	if v.local != nil && len(outside) == 0 {
-		a, err := v.local.Latest(ctx, recipe)
-		return a, v.local, err
+	members := v.members(ref)
+	stores, outside := split(members)
+	if len(outside) == 0 {
+		return latestInOrder(ctx, stores, recipe)
 	}
-	own, err := v.ownRevisions(ctx, ref)
-	if err != nil {
-		return none, nil, err
+	ownership := v.newOwnership(outside, ref)
+	var deciding []*member // without the stores that hold copies only
+	for _, m := range members {
+		if !m.isStore() {
+			deciding = append(deciding, m)
+			continue
+		}
+		owner, err := ownership.of(ctx, m)
+		if err != nil {
+			return conan.Answer[conan.RevisionTime]{}, nil, err
+		}
+		if !owner {
+			continue
+		}
+		deciding = append(deciding, m)
+		break // no later member is asked
 	}
-	isOwner, lists := v.isOwner(ctx, outside, ref, own)
-	if isOwner {
-		a, err := v.latestOwn(ctx, ref, own)
-		a.Origin = expiring(a.Origin, lists)
-		return a, v.local, err
-	}
-	a, from, err := latestInOrder(ctx, outside, recipe)
-	if len(own) > 0 {
-		a.Origin = expiring(a.Origin, lists)
-	}
-	if err == nil || v.local == nil || ctx.Err() != nil {
+	a, from, err := v.latestAmong(ctx, deciding, ownership, recipe)
+	a.Origin = expiring(a.Origin, ownership.expiry()...)
+	if err == nil || len(stores) == 0 || ctx.Err() != nil {
 		return a, from, err
 	}
-	here, localErr := v.local.Latest(ctx, recipe)
+	copied, store, copyErr := latestInOrder(ctx, stores, recipe)
 	switch {
-	case localErr == nil && from != nil:
-		here.Origin = conan.MergeOrigins(here.Origin, withoutMember(v.local, from, err))
-		return here, v.local, nil
-	case localErr == nil || !absent(localErr):
-		here.Origin = expiring(here.Origin, a.Origin)
-		return here, v.local, localErr
+	case copyErr == nil && from != nil:
+		copied.Origin = conan.MergeOrigins(copied.Origin, withoutMember(store, from, err))
+		return copied, store, nil
+	case copyErr == nil || !absent(copyErr):
+		copied.Origin = expiring(copied.Origin, a.Origin)
+		return copied, store, copyErr
 	}
-	return conan.Answer[conan.RevisionTime]{Origin: expiring(here.Origin, a.Origin)}, nil, err
+	return conan.Answer[conan.RevisionTime]{Origin: expiring(copied.Origin, a.Origin)}, nil, err
 }
 
-// latestInOrder asks one member after the other. A member that cannot tell ends it: it is returned with its error. Of
-// "not found" the origin tells how long that may be remembered.
+// latestAmong asks the members that decide, the last of which may be a store that owns the reference.
+func (v *generationReader) latestAmong(ctx context.Context, deciding []*member, o *ownership, recipe conan.Revision) (conan.Answer[conan.RevisionTime], *member, error) {
+	return inOrder(ctx, deciding, recipe, func(ctx context.Context, m *member) (conan.Answer[conan.RevisionTime], error) {
+		if m.isStore() {
+			return latestOf(ctx, m, recipe.Ref, o.own[m])
+		}
+		return m.Latest(ctx, recipe)
+	})
+}
+
+// latestInOrder asks one member after the other for the newest revision.
 func latestInOrder(ctx context.Context, members []*member, recipe conan.Revision) (conan.Answer[conan.RevisionTime], *member, error) {
+	return inOrder(ctx, members, recipe, func(ctx context.Context, m *member) (conan.Answer[conan.RevisionTime], error) {
+		return m.Latest(ctx, recipe)
+	})
+}
+
+// inOrder asks one member after the other. A member that cannot tell ends it: it is returned with its error. Of "not
+// found" the origin tells how long that may be remembered.
+func inOrder(ctx context.Context, members []*member, recipe conan.Revision, ask question[conan.RevisionTime]) (conan.Answer[conan.RevisionTime], *member, error) {
 	var errs []error
 	var passed []conan.Origin
 	for _, m := range members {
-		a := askOne(ctx, m, func(ctx context.Context, m *member) (conan.Answer[conan.RevisionTime], error) {
-			return m.Latest(ctx, recipe)
-		})
+		a := askOne(ctx, m, ask)
 		if a.err == nil {
 			a.Origin = expiring(a.Origin, passed...)
 			return a.Answer, m, nil
@@ -85,9 +104,9 @@ func latestInOrder(ctx context.Context, members []*member, recipe conan.Revision
 	return conan.Answer[conan.RevisionTime]{Origin: conan.MergeOrigins(passed...)}, nil, notAnywhere(recipe, errs)
 }
 
-// latestOwn is the newest of the store's own revisions: what was adopted since is no newer publication of the owner.
-func (v *generationReader) latestOwn(ctx context.Context, ref conan.Ref, own []string) (conan.Answer[conan.RevisionTime], error) {
-	list, err := v.local.Revisions(ctx, conan.Revision{Ref: ref})
+// latestOf is the newest of a store's own revisions: what was adopted since is no newer publication of the owner.
+func latestOf(ctx context.Context, store *member, ref conan.Ref, own []string) (conan.Answer[conan.RevisionTime], error) {
+	list, err := store.Revisions(ctx, conan.Revision{Ref: ref})
 	a := conan.Answer[conan.RevisionTime]{Origin: list.Origin}
 	if err != nil {
 		return a, fmt.Errorf("%s: %w", ref, err)
@@ -101,42 +120,67 @@ func (v *generationReader) latestOwn(ctx context.Context, ref conan.Ref, own []s
 	return a, fmt.Errorf("%s: %w", ref, conan.ErrNotFound)
 }
 
-// ownRevisions lists what was published here and not adopted.
-func (v *generationReader) ownRevisions(ctx context.Context, ref conan.Ref) ([]string, error) {
-	if v.store == nil {
-		return nil, nil
+// ownership finds out which stores own a reference. Upstreams are asked only if a store may, and once.
+type ownership struct {
+	v       *generationReader
+	outside []*member
+	ref     conan.Ref
+	own     map[*member][]string // what was published in a store and not adopted
+
+	asked  bool
+	lists  []answer[[]conan.RevisionTime]
+	origin conan.Origin // how long what upstreams said holds
+}
+
+func (v *generationReader) newOwnership(outside []*member, ref conan.Ref) *ownership {
+	return &ownership{v: v, outside: outside, ref: ref, own: make(map[*member][]string)}
+}
+
+// of tells whether one of the store's own revisions is in no upstream.
+func (o *ownership) of(ctx context.Context, store *member) (bool, error) {
+	own, err := o.revisions(ctx, store)
+	if err != nil || len(own) == 0 {
+		return false, err
 	}
-	own, err := v.store.OwnRevisions(ctx, ref)
+	o.ask(ctx)
+	return slices.ContainsFunc(own, func(rrev string) bool { return len(listing(o.lists, rrev)) == 0 }), nil
+}
+
+// revisions lists what was published in a store and not adopted.
+func (o *ownership) revisions(ctx context.Context, store *member) ([]string, error) {
+	own, err := store.Store.OwnRevisions(ctx, o.ref)
 	if err != nil && !errors.Is(err, conan.ErrNotFound) {
-		return nil, fmt.Errorf("%s: %w", ref, err)
+		return nil, fmt.Errorf("%s: %w", o.ref, err)
 	}
+	o.own[store] = own
 	return own, nil
 }
 
-// isOwner tells whether one of the store's own revisions is in no upstream. The origin tells how long that holds.
-func (v *generationReader) isOwner(ctx context.Context, outside []*member, ref conan.Ref, own []string) (bool, conan.Origin) {
-	if len(own) == 0 {
-		return false, conan.Origin{}
+// ask asks upstreams for their recipe revisions, with a short timeout. Those that fail are left out: on that question a
+// store does not depend on them. The lists are no part of what the caller gets, so they tell only how long it may be
+// remembered.
+func (o *ownership) ask(ctx context.Context) {
+	if o.asked {
+		return
 	}
-	lists, origin := v.listsOutside(ctx, outside, ref)
-	return slices.ContainsFunc(own, func(rrev string) bool { return len(listing(lists, rrev)) == 0 }), origin
-}
-
-// listsOutside asks upstreams for their recipe revisions, with a short timeout. Those that fail are left out: on that
-// question the store does not depend on them.
-//
-// The lists are no part of what the caller gets, so the origin tells only how long they may be remembered.
-func (v *generationReader) listsOutside(ctx context.Context, outside []*member, ref conan.Ref) ([]answer[[]conan.RevisionTime], conan.Origin) {
-	lists := gather(ctx, outside, adding(revisionsOf(conan.Revision{Ref: ref})))
-	origin := conan.Origin{Expires: conan.Forever}
+	o.asked = true
+	lists := gather(ctx, o.outside, adding(revisionsOf(conan.Revision{Ref: o.ref})))
+	o.origin = conan.Origin{Expires: conan.Forever}
 	for _, a := range lists {
-		origin = expiring(origin, a.Origin)
+		o.origin = expiring(o.origin, a.Origin)
 		if a.err != nil && !absent(a.err) {
-			v.log.Debug("upstream did not tell whether it has a reference of the store",
-				zap.String("reference", ref.String()), zap.String("member", a.from.Name), zap.Error(a.err))
+			o.v.log.Debug("upstream did not tell whether it has a reference of a store",
+				zap.String("reference", o.ref.String()), zap.String("member", a.from.Name), zap.Error(a.err))
 		}
 	}
-	return slices.DeleteFunc(lists, func(a answer[[]conan.RevisionTime]) bool { return a.err != nil }), origin
+	o.lists = slices.DeleteFunc(lists, func(a answer[[]conan.RevisionTime]) bool { return a.err != nil })
+}
+
+func (o *ownership) expiry() []conan.Origin {
+	if !o.asked {
+		return nil
+	}
+	return []conan.Origin{o.origin}
 }
 
 // listing lists the members whose lists have the revision.
@@ -182,28 +226,34 @@ func (v *generationReader) Packages(ctx context.Context, recipe conan.Revision, 
 	return conan.Answer[[]conan.Package]{Value: mergePackages(values(answers)), Origin: origin}, nil
 }
 
-// latestPackage asks the store first, and no other member if it has the package.
+// latestPackage asks the stores that come before every upstream, and no other member if one of them has the package;
+// else it is the newest of all others.
 func (v *generationReader) latestPackage(ctx context.Context, pkg conan.Revision) (conan.Answer[conan.RevisionTime], error) {
 	pkg.PRev = ""
 	ask := func(ctx context.Context, m *member) (conan.Answer[conan.RevisionTime], error) {
 		return m.Latest(ctx, pkg)
 	}
-	var first []answer[conan.RevisionTime]
-	if v.local != nil && pkg.RRev != "" && !pkg.Mutable() {
-		a := askOne(ctx, v.local, ask)
-		if a.err == nil || !absent(a.err) {
-			return a.Answer, a.err
+	var answers []answer[conan.RevisionTime]
+	if pkg.RRev != "" && !pkg.Mutable() {
+		for _, m := range v.members(pkg.Ref) {
+			if !m.isStore() {
+				break
+			}
+			a := askOne(ctx, m, ask)
+			if a.err == nil || !absent(a.err) {
+				return a.Answer, a.err
+			}
+			answers = append(answers, a)
 		}
-		first = []answer[conan.RevisionTime]{a}
 	}
 	asked, err := v.packageRespondents(ctx, pkg.Recipe())
 	if err != nil {
 		return conan.Answer[conan.RevisionTime]{Origin: asked.origin}, err
 	}
-	if first == nil && asked.local != nil {
-		return asked.local.Latest(ctx, pkg)
-	}
-	answers := append(first, gather(ctx, asked.outside, ask)...)
+	rest := slices.DeleteFunc(slices.Clone(asked.members), func(m *member) bool {
+		return slices.ContainsFunc(answers, func(a answer[conan.RevisionTime]) bool { return a.from == m })
+	})
+	answers = append(answers, gather(ctx, rest, ask)...)
 	answers, origin, err := choose(ctx, pkg, answers, func(conan.RevisionTime) bool { return false })
 	origin = expiring(origin, asked.expiry()...)
 	if err != nil {
@@ -224,10 +274,9 @@ func (v *generationReader) latestPackage(ctx context.Context, pkg conan.Revision
 
 // respondents are the members that a question goes to.
 type respondents struct {
-	local   *member // nil: the store is not asked
-	outside []*member
-	// own: what is asked about was published here, so that the answer of the store, if it has one, must not wait for
-	// the others.
+	members []*member // in order
+	// own: what is asked about was published in a store, so that the answer of the stores, if they have one, must not
+	// wait for the upstreams.
 	own bool
 	// origin tells how long the choice of members holds, if hasOrigin; with an error, how long that may be remembered.
 	origin    conan.Origin
@@ -246,17 +295,26 @@ func (v *generationReader) respondents(ctx context.Context, rev conan.Revision) 
 	if rev.IsPackage() {
 		return v.packageRespondents(ctx, rev.Recipe())
 	}
-	outside := v.outside(rev.Ref)
+	members := v.members(rev.Ref)
+	stores, outside := split(members)
+	asked := respondents{members: members}
 	if len(outside) == 0 {
-		return respondents{local: v.local}, nil
+		return asked, nil
 	}
-	own, err := v.ownRevisions(ctx, rev.Ref)
-	return respondents{local: v.local, outside: outside, own: len(own) > 0}, err
+	ownership := v.newOwnership(outside, rev.Ref)
+	for _, m := range stores {
+		own, err := ownership.revisions(ctx, m)
+		if err != nil {
+			return asked, err
+		}
+		asked.own = asked.own || len(own) > 0
+	}
+	return asked, nil
 }
 
 // packageRespondents finds the members for a question about the packages of a recipe revision. Equal revisions are equal
-// recipes, so every member may have packages of it. An upstream is not asked for those of a recipe that was published
-// here, unless it lists that revision too: it could know nothing. The mutable revision is another recipe in every
+// recipes, so every member may have packages of it. An upstream is not asked for those of a recipe that was published in
+// a store, unless it lists that revision too: it could know nothing. The mutable revision is another recipe in every
 // member; there the one that has its files is asked alone.
 func (v *generationReader) packageRespondents(ctx context.Context, recipe conan.Revision) (respondents, error) {
 	if recipe.RRev == "" {
@@ -264,41 +322,56 @@ func (v *generationReader) packageRespondents(ctx context.Context, recipe conan.
 	}
 	if recipe.Mutable() {
 		m, a, err := v.home(ctx, recipe)
-		asked := respondents{origin: a.Origin, hasOrigin: true}
-		if m == v.local {
-			asked.local = m
-		} else {
-			asked.outside = []*member{m}
+		return respondents{members: []*member{m}, origin: a.Origin, hasOrigin: true}, err
+	}
+	asked := respondents{members: v.members(recipe.Ref)}
+	stores, outside := split(asked.members)
+	if len(stores) == 0 || len(outside) == 0 {
+		return asked, nil
+	}
+	ownership := v.newOwnership(outside, recipe.Ref)
+	for _, m := range stores {
+		own, err := ownership.revisions(ctx, m)
+		if err != nil {
+			return asked, err
 		}
-		return asked, err
+		asked.own = asked.own || slices.Contains(own, recipe.RRev)
 	}
-	outside := v.outside(recipe.Ref)
-	if v.local == nil || len(outside) == 0 {
-		return respondents{local: v.local, outside: outside}, nil
+	if !asked.own {
+		return asked, nil
 	}
-	own, err := v.ownRevisions(ctx, recipe.Ref)
-	if err != nil || !slices.Contains(own, recipe.RRev) {
-		return respondents{local: v.local, outside: outside}, err
-	}
-	lists, origin := v.listsOutside(ctx, outside, recipe.Ref)
-	return respondents{local: v.local, outside: listing(lists, recipe.RRev), own: true, origin: origin, hasOrigin: true}, nil
+	ownership.ask(ctx)
+	listed := listing(ownership.lists, recipe.RRev)
+	asked.members = slices.DeleteFunc(slices.Clone(asked.members), func(m *member) bool {
+		return !m.isStore() && !slices.Contains(listed, m)
+	})
+	asked.origin, asked.hasOrigin = ownership.origin, true
+	return asked, nil
 }
 
-// askAll asks the store and then, at once, the others, and chooses among their answers. A failure of the store is the
-// answer. bound limits the others if the store has an answer about something of its own.
+// askAll asks the stores and then, at once, the upstreams, and chooses among their answers in the members' order. A
+// failure of a store is the answer. bound limits the upstreams if a store has an answer about something of its own.
 func askAll[T any](ctx context.Context, what fmt.Stringer, asked respondents, bound func(question[T]) question[T], ask question[T], isEmpty func(T) bool) ([]answer[T], conan.Origin, error) {
-	var answers []answer[T]
-	if asked.local != nil {
-		a := askOne(ctx, asked.local, ask)
+	stores, upstreams := split(asked.members)
+	byMember := make(map[*member]answer[T], len(asked.members))
+	answered := false
+	for _, a := range gather(ctx, stores, ask) {
 		if a.err != nil && !absent(a.err) {
 			return nil, conan.Origin{}, fmt.Errorf("%s: %w", what, a.err)
 		}
-		if asked.own && a.err == nil && !isEmpty(a.Value) {
-			ask = bound(ask)
-		}
-		answers = append(answers, a)
+		answered = answered || a.err == nil && !isEmpty(a.Value)
+		byMember[a.from] = a
 	}
-	answers = append(answers, gather(ctx, asked.outside, ask)...)
+	if asked.own && answered {
+		ask = bound(ask)
+	}
+	for _, a := range gather(ctx, upstreams, ask) {
+		byMember[a.from] = a
+	}
+	answers := make([]answer[T], len(asked.members))
+	for i, m := range asked.members {
+		answers[i] = byMember[m]
+	}
 	chosen, origin, err := choose(ctx, what, answers, isEmpty)
 	return chosen, expiring(origin, asked.expiry()...), err
 }
@@ -317,8 +390,9 @@ func (v *generationReader) UpstreamsWith(ctx context.Context, rev conan.Revision
 		there, err := memberHas(ctx, m, rev)
 		return conan.Answer[bool]{Value: there}, err
 	}
+	_, outside := split(v.members(rev.Ref))
 	var names []string
-	for _, a := range gather(ctx, v.outside(rev.Ref), adding(has)) {
+	for _, a := range gather(ctx, outside, adding(has)) {
 		if a.err == nil && a.Value {
 			names = append(names, a.from.Name)
 		}

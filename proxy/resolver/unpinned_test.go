@@ -65,8 +65,8 @@ func TestLatestRecipe(t *testing.T) {
 			if tt.bDown {
 				b.set(down("b"))
 			}
-			var trace conan.Trace
-			got, err := newReader(t, local, a, b).Latest(conan.WithTrace(t.Context(), &trace), mustRevision(t, "zlib/1.3"))
+			var origin conan.Origin
+			got, err := newReader(t, local, a, b).Latest(tracing(t, &origin), mustRevision(t, "zlib/1.3"))
 			if word(err) != tt.wantErr {
 				t.Fatalf("error %v, want %q", err, tt.wantErr)
 			}
@@ -76,45 +76,36 @@ func TestLatestRecipe(t *testing.T) {
 			if len(a.asked()) != tt.wantA || len(b.asked()) != tt.wantB {
 				t.Errorf("a was asked %v, b %v; want %d and %d questions", a.asked(), b.asked(), tt.wantA, tt.wantB)
 			}
-			if tt.wantState == conan.StateStale && !noted(&trace, conan.StateStale) {
-				t.Errorf("not marked as stale: %+v", trace.Origins())
+			if tt.wantState == conan.StateStale && origin.State != conan.StateStale {
+				t.Errorf("not marked as stale: %+v", origin)
 			}
-			if tt.wantState == "" && noted(&trace, conan.StateStale) {
-				t.Errorf("marked as stale: %+v", trace.Origins())
+			if tt.wantState == "" && origin.State == conan.StateStale {
+				t.Errorf("marked as stale: %+v", origin)
 			}
 		})
 	}
-}
-
-func noted(trace *conan.Trace, state conan.CacheState) bool {
-	for _, o := range trace.Origins() {
-		if o.State == state {
-			return true
-		}
-	}
-	return false
 }
 
 // An answer that rests on what upstreams said aside is remembered no longer than that is true.
 func TestLatestRecipeExpiry(t *testing.T) {
 	local, a := newFake(t, localName, "zlib/1.3#r5@50"), newFake(t, "a")
 	reader := newReader(t, local, a, newFake(t, "b"))
-	var calm conan.Trace
-	if _, err := reader.Latest(conan.WithTrace(t.Context(), &calm), mustRevision(t, "zlib/1.3")); err != nil {
+	var calm conan.Origin
+	if _, err := reader.Latest(tracing(t, &calm), mustRevision(t, "zlib/1.3")); err != nil {
 		t.Fatal(err)
 	}
-	if got := firstExpiry(calm.Origins()); !got.Equal(conan.Forever) {
+	if got := calm.Expires; !got.Equal(conan.Forever) {
 		t.Errorf("with a quick upstream: expires %v, want what the members said", got)
 	}
 	a.set(down("a"))
-	var failing conan.Trace
-	if _, err := reader.Latest(conan.WithTrace(t.Context(), &failing), mustRevision(t, "zlib/1.3")); err != nil {
+	var failing conan.Origin
+	if _, err := reader.Latest(tracing(t, &failing), mustRevision(t, "zlib/1.3")); err != nil {
 		t.Fatal(err)
 	}
-	if got := firstExpiry(failing.Origins()); !got.IsZero() {
+	if got := failing.Expires; !got.IsZero() {
 		t.Errorf("with a failing upstream: expires %v, want never remembered", got)
 	}
-	for _, o := range append(calm.Origins(), failing.Origins()...) {
+	for _, o := range []conan.Origin{calm, failing} {
 		if o.Member != localName {
 			t.Errorf("the local store answered, and %q is noted", o.Member)
 		}
@@ -176,16 +167,16 @@ func TestRevisions(t *testing.T) {
 			if tt.bDown {
 				b.set(down("b"))
 			}
-			var trace conan.Trace
-			got, err := newReader(t, local, a, b).Revisions(conan.WithTrace(t.Context(), &trace), mustRevision(t, tt.rev))
+			var origin conan.Origin
+			got, err := newReader(t, local, a, b).Revisions(tracing(t, &origin), mustRevision(t, tt.rev))
 			if word(err) != tt.wantErr {
 				t.Fatalf("error %v, want %q", err, tt.wantErr)
 			}
 			if show(got) != tt.want {
 				t.Errorf("got %s, want %s", show(got), tt.want)
 			}
-			if noted(&trace, conan.StateStale) != tt.wantStale {
-				t.Errorf("stale: %+v, want %v", trace.Origins(), tt.wantStale)
+			if (origin.State == conan.StateStale) != tt.wantStale {
+				t.Errorf("stale: %+v, want %v", origin, tt.wantStale)
 			}
 		})
 	}
@@ -197,7 +188,7 @@ func TestLatestPackage(t *testing.T) {
 		local, a, b   []string
 		aDown, bDown  bool
 		want, wantErr string
-		wantSource    string // the last note
+		wantSource    string
 		wantA         []string
 	}{
 		{
@@ -255,17 +246,16 @@ func TestLatestPackage(t *testing.T) {
 			if tt.bDown {
 				b.set(down("b"))
 			}
-			var trace conan.Trace
-			got, err := newReader(t, local, a, b).Latest(conan.WithTrace(t.Context(), &trace), mustRevision(t, "zlib/1.3#r1:p1"))
+			var origin conan.Origin
+			got, err := newReader(t, local, a, b).Latest(tracing(t, &origin), mustRevision(t, "zlib/1.3#r1:p1"))
 			if word(err) != tt.wantErr {
 				t.Fatalf("error %v, want %q", err, tt.wantErr)
 			}
 			if err == nil && show([]conan.RevisionTime{got}) != tt.want {
 				t.Errorf("got %s, want %s", show([]conan.RevisionTime{got}), tt.want)
 			}
-			origins := trace.Origins()
-			if tt.wantSource != "" && origins[len(origins)-1].Member != tt.wantSource {
-				t.Errorf("the last note is of %q, want %q", origins[len(origins)-1].Member, tt.wantSource)
+			if tt.wantSource != "" && origin.Member != tt.wantSource {
+				t.Errorf("the answer is of %q, want %q", origin.Member, tt.wantSource)
 			}
 			if diff := cmp.Diff(tt.wantA, a.asked()); diff != "" {
 				t.Errorf("a was asked (-want +got):\n%s", diff)
@@ -377,7 +367,7 @@ func TestLocalFailure(t *testing.T) {
 	}
 }
 
-// What the local store owns does not wait for a slow upstream longer than its patience, and
+// What the local store owns does not wait for a slow upstream longer than its addTimeout, and
 // after the first time not even that long.
 func TestSlowUpstream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -400,27 +390,27 @@ func TestSlowUpstream(t *testing.T) {
 			}
 			return err
 		}
-		if got := took(latest); got != patience {
-			t.Errorf("the first question took %v, want %v", got, patience)
+		if got := took(latest); got != addTimeout {
+			t.Errorf("the first question took %v, want %v", got, addTimeout)
 		}
-		if got := took(latest); got != littlePatience {
-			t.Errorf("the second question took %v, want %v", got, littlePatience)
+		if got := took(latest); got != degradedTimeout {
+			t.Errorf("the second question took %v, want %v", got, degradedTimeout)
 		}
 		list := func() error {
 			_, err := reader.Revisions(t.Context(), mustRevision(t, "zlib/1.3"))
 			return err
 		}
-		if got := took(list); got != littlePatience {
-			t.Errorf("the list took %v, want %v", got, littlePatience)
+		if got := took(list); got != degradedTimeout {
+			t.Errorf("the list took %v, want %v", got, degradedTimeout)
 		}
 		search := func() error {
 			_, err := reader.Search(t.Context(), conan.Pattern{})
 			return err
 		}
-		if got := took(search); got != searchPatience {
-			t.Errorf("the search took %v, want %v", got, searchPatience)
+		if got := took(search); got != searchTimeout {
+			t.Errorf("the search took %v, want %v", got, searchTimeout)
 		}
-		time.Sleep(slowFor)
+		time.Sleep(degradedFor)
 		a.mu.Lock()
 		a.delay = time.Second
 		a.mu.Unlock()

@@ -316,7 +316,7 @@ func testAbort(t *testing.T, s blob.Store) {
 		t.Error("Commit after Abort succeeded")
 	}
 	if _, err := w.ReadAt(got, 0); err != nil && !errors.Is(err, io.EOF) || !bytes.Equal(got, b) {
-		t.Errorf("who read before Abort cannot go on: %v", err)
+		t.Errorf("a reader from before Abort cannot go on: %v", err)
 	}
 }
 
