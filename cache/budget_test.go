@@ -127,7 +127,10 @@ func TestPassThrough(t *testing.T) {
 		"longer":  func(c []byte) (io.Reader, int64) { return bytes.NewReader(append(c, 1)), int64(len(c)) },
 		"unknown": func(c []byte) (io.Reader, int64) { return bytes.NewReader(c), -1 },
 	} {
-		up.set(func() { up.body = onlyArchive(bad) })
+		up.set(func() {
+			up.body = onlyArchive(bad)
+			up.validator = func() string { return name }
+		})
 		f, err := b.Open(context.Background(), pkg, archive)
 		if name == "unknown" {
 			if !errors.Is(err, conan.ErrUnavailable) {

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ulikunitz/xz"
+
 	"conanproxy/internal/blob"
 	"conanproxy/internal/conan"
 	"conanproxy/internal/index"
@@ -25,17 +27,19 @@ import (
 
 // fakeSource is an upstream in memory that counts what it is asked.
 type fakeSource struct {
-	mu       sync.Mutex
-	asked    map[string]int // by question and what it is about
-	lists    map[string][]conan.RevisionTime
-	files    map[conan.Revision]map[string][]byte
-	packages map[conan.Revision][]conan.Package
-	refs     []conan.Ref
-	fail     error                                                                    // what every question fails with
-	delay    time.Duration                                                            // before every answer
-	body     func(rev conan.Revision, name string, content []byte) (io.Reader, int64) // how a file is sent; nil: whole
-	digests  func(rev conan.Revision, name string, content []byte) conan.FileInfo     // what is listed; nil: names only
-	gone     map[string]bool                                                          // files that are listed but not there
+	mu        sync.Mutex
+	asked     map[string]int // by question and what it is about
+	lists     map[string][]conan.RevisionTime
+	files     map[conan.Revision]map[string][]byte
+	packages  map[conan.Revision][]conan.Package
+	refs      []conan.Ref
+	latest    func(conan.Revision) (conan.RevisionTime, error)                         // what Latest says; nil: the first of the list
+	fail      error                                                                    // what every question fails with
+	delay     time.Duration                                                            // before every answer
+	body      func(rev conan.Revision, name string, content []byte) (io.Reader, int64) // how a file is sent; nil: whole
+	validator func() string                                                            // of the bytes that are sent; nil: none is given
+	digests   func(rev conan.Revision, name string, content []byte) conan.FileInfo     // what is listed; nil: names only
+	gone      map[string]bool                                                          // files that are listed but not there
 }
 
 func newFake() *fakeSource {
@@ -82,8 +86,20 @@ func (s *fakeSource) times(question string) int {
 	return n
 }
 
-func (s *fakeSource) Latest(context.Context, conan.Revision) (conan.RevisionTime, error) {
-	panic("the list tells the latest")
+func (s *fakeSource) Latest(ctx context.Context, rev conan.Revision) (conan.RevisionTime, error) {
+	if err := s.ask(ctx, "latest", rev); err != nil {
+		return conan.RevisionTime{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.latest != nil {
+		return s.latest(rev)
+	}
+	list := s.lists[rev.String()]
+	if len(list) == 0 {
+		return conan.RevisionTime{}, conan.ErrNotFound
+	}
+	return list[0], nil
 }
 
 func (s *fakeSource) Revisions(ctx context.Context, rev conan.Revision) ([]conan.RevisionTime, error) {
@@ -136,7 +152,11 @@ func (s *fakeSource) Open(ctx context.Context, rev conan.Revision, name string) 
 	if s.body != nil {
 		body, size = s.body(rev, name, content)
 	}
-	return &conan.Download{FileInfo: conan.FileInfo{Name: name, Size: size}, ReadCloser: io.NopCloser(contextReader{ctx, body})}, nil
+	d := &conan.Download{FileInfo: conan.FileInfo{Name: name, Size: size}, ReadCloser: io.NopCloser(contextReader{ctx, body})}
+	if s.validator != nil {
+		d.Validator = s.validator()
+	}
+	return d, nil
 }
 
 func (s *fakeSource) Packages(ctx context.Context, recipe conan.Revision, idsOnly bool) ([]conan.Package, error) {
@@ -228,6 +248,32 @@ func tgz(t testing.TB, files map[string]string) []byte {
 		t.Fatal(err)
 	}
 	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// repack packs the files of a tgz anew, in the compression of the name.
+func repack(t testing.TB, archive []byte, name string) []byte {
+	t.Helper()
+	in, err := gzip.NewReader(bytes.NewReader(archive))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	var z io.WriteCloser
+	if strings.HasSuffix(name, ".txz") {
+		z, err = xz.NewWriter(&out)
+	} else {
+		z, err = gzip.NewWriterLevel(&out, gzip.BestCompression)
+	}
+	if err == nil {
+		_, err = io.Copy(z, in)
+	}
+	if err == nil {
+		err = z.Close()
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	return out.Bytes()
@@ -428,6 +474,22 @@ func (b *bench) endStores(t testing.TB) {
 	}
 	if err := b.index.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// removeAll removes what is cached.
+func (b *bench) removeAll(t testing.TB) {
+	t.Helper()
+	cold, err := b.index.Coldest(context.Background(), 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []int64
+	for _, c := range cold {
+		ids = append(ids, c.RowID)
+	}
+	if err := b.budget.Remove(context.Background(), ids); err != nil {
+		t.Fatal(err)
 	}
 }
 

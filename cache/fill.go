@@ -3,8 +3,6 @@ package cache
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"sync"
 	"time"
 
@@ -12,22 +10,18 @@ import (
 
 	"conanproxy/internal/blob"
 	"conanproxy/internal/conan"
-	"conanproxy/internal/index"
-	"conanproxy/internal/space"
 )
 
 const (
-	// followFrom is the size from which a file is handed out while it arrives; smaller ones are verified first, and
-	// handed out from memory while they are being stored.
+	// followFrom is the size in bytes from which a file is handed out while it arrives; smaller ones
+	// are verified first, and handed out from memory while they are being stored.
 	followFrom = 1 << 20
 	// tail is how much of a followed file is held back until all of it is verified.
 	tail = 64 << 10
-	// almost is the number of missing bytes, and half the file the part, from which a fill goes on without clients.
+	// A fill goes on without clients if fewer bytes than almost are missing, or half the file.
 	almost = 8 << 20
-	// grace is how long a fill that is not almost done waits for a client to come back.
+	// grace is how long another fill waits for a client to come back.
 	grace = 10 * time.Second
-	// queueTimeout is how long a fill waits for a slot. Clients give up after a minute of silence.
-	queueTimeout = 45 * time.Second
 )
 
 var (
@@ -51,8 +45,9 @@ type fillKey struct {
 //	   │            │            └───────► unstored
 //	   └────────────┴────────────────────► failed     (waiting ──► stored if an earlier fill stored the file)
 //
-// Clients of a small file wait until it is verified and get it from memory. Clients of a large one follow it from
-// receiving on, and get its tail once it is verified. Clients of one whose size upstream did not tell wait for the end.
+// Clients of a small file wait until it is verified and get it from memory. Clients of a large one
+// follow it from receiving on, and get its tail once it is verified. Clients of a large one whose
+// size upstream did not tell wait for the end.
 type fillState int
 
 const (
@@ -64,6 +59,7 @@ const (
 	failed                     // the end: clients get err
 )
 
+// ended tells whether nothing changes any more.
 func (s fillState) ended() bool { return s >= stored }
 
 // complete tells whether every byte is there and right.
@@ -84,12 +80,13 @@ type fill struct {
 	large     bool        // clients follow it; false while waiting
 	wrote     int64       // bytes that arrived
 	small     []byte      // of them, while the file is not known to be large; not nil if all of it is here
-	clients   int
+	users     int         // its clients, and its own goroutine until that ends
 	idleTimer *time.Timer // runs while there is no client
-	endUse    func()      // when it has ended and all clients have left; nil before it ended, and after it was called
+	endUse    func()      // lets the revision be evicted
 }
 
-// join adds a client to the fill of a file, which is started if there is none. The client ends with leave.
+// join adds a client to the fill of a file, which is started if there is none. The client ends with
+// leave.
 func (c *Cache) join(rev conan.Revision, want conan.FileInfo) (*fill, error) {
 	key := fillKey{rev, want.Name}
 	c.mu.Lock()
@@ -100,7 +97,7 @@ func (c *Cache) join(rev conan.Revision, want conan.FileInfo) (*fill, error) {
 			return nil, c.unavailable("this server is stopping")
 		}
 		ctx, cancel := context.WithCancelCause(c.ctx)
-		f = &fill{c: c, key: key, cancel: cancel, moved: make(chan struct{}), info: want}
+		f = &fill{c: c, key: key, cancel: cancel, moved: make(chan struct{}), info: want, users: 1, endUse: func() {}}
 		c.fills[key] = f
 		c.running.Add(1)
 		c.o.Metrics.fillsInFlight.WithLabelValues(c.o.Name).Inc()
@@ -108,35 +105,41 @@ func (c *Cache) join(rev conan.Revision, want conan.FileInfo) (*fill, error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.clients++
+	f.users++
 	if f.idleTimer != nil {
 		f.idleTimer.Stop()
-		f.idleTimer = nil
 	}
 	return f, nil
 }
 
-// leave takes a client away. The last one ends the fill after a time, unless it is almost done by then.
+// leave takes a client away. The last one ends the fill after a time, unless it is almost done by
+// then.
 func (f *fill) leave() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.clients--
-	if f.clients == 0 && !f.state.ended() && !f.almostDone() {
+	f.users--
+	switch {
+	case f.users == 0:
+		if f.w != nil {
+			f.w.Close()
+		}
+		f.endUse()
+	case f.idle():
 		f.idleTimer = time.AfterFunc(grace, f.stopIfIdle)
 	}
-	f.release()
 }
 
-// release gives back what the last client needs. It is called with f.mu held.
-func (f *fill) release() {
-	if f.clients > 0 || f.endUse == nil {
-		return
+// idle tells whether the fill runs for no client and is not almost done. It is called with f.mu
+// held.
+func (f *fill) idle() bool {
+	if f.users > 1 || f.state.ended() {
+		return false
 	}
-	if f.w != nil {
-		f.w.Close()
+	if f.w == nil || f.info.Size < 0 {
+		return true
 	}
-	f.endUse()
-	f.endUse = nil
+	missing := f.info.Size - f.wrote
+	return missing >= almost && missing > f.wrote
 }
 
 func (f *fill) stopIfIdle() {
@@ -144,22 +147,13 @@ func (f *fill) stopIfIdle() {
 	defer f.c.mu.Unlock()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.clients > 0 || f.state.ended() || f.almostDone() {
+	if !f.idle() {
 		return
 	}
 	if f.c.fills[f.key] == f {
 		delete(f.c.fills, f.key) // the next client starts anew
 	}
 	f.cancel(errIdle)
-}
-
-// almostDone is called with f.mu held.
-func (f *fill) almostDone() bool {
-	if f.w == nil || f.info.Size < 0 {
-		return false
-	}
-	left := f.info.Size - f.wrote
-	return left < almost || left <= f.wrote
 }
 
 // move sets the state and tells the clients. It is called with f.mu held.
@@ -179,38 +173,32 @@ func (f *fill) run(ctx context.Context, want conan.FileInfo) {
 	c := f.c
 	defer c.running.Done()
 	defer c.o.Metrics.fillsInFlight.WithLabelValues(c.o.Name).Dec()
-	endUse, err := c.o.Budget.Use(ctx, c.o.Member, f.key.rev)
-	if err != nil {
-		f.finish(ctx, err)
-		return
-	}
-	f.finish(ctx, f.guarded(ctx, want))
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.endUse = endUse
-	f.release()
-}
-
-// finish tells the clients that the fill ended, and how. Only the first call counts.
-func (f *fill) finish(ctx context.Context, err error) {
+	defer f.leave()
+	defer f.cancel(nil)
+	err := f.guarded(ctx, want)
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	if f.end(err) {
-		f.cancel(nil)
-		f.count(err)
+	f.end(err)
+	f.count(err)
+	if f.w != nil {
+		f.w.Abort() // no client attaches to it any more; a no-op if it is stored
 	}
 }
 
-func (f *fill) end(err error) bool {
+// guarded is do, of which a panic is an error.
+func (f *fill) guarded(ctx context.Context, want conan.FileInfo) (err error) {
+	defer f.c.recovered("a fill", &err)
+	return f.do(ctx, want)
+}
+
+// end tells the clients that the fill ended, and how.
+func (f *fill) end(err error) {
 	c := f.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.state.ended() {
-		return false
-	}
 	if c.fills[f.key] == f {
 		delete(c.fills, f.key)
 	}
@@ -227,35 +215,22 @@ func (f *fill) end(err error) bool {
 		f.err = c.readable(err)
 		f.move(failed)
 	}
-	return true
-}
-
-// guarded keeps a panic from ending the whole server.
-func (f *fill) guarded(ctx context.Context, want conan.FileInfo) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			f.c.o.Log.Error("a fill panicked", zap.Any("panic", p), zap.Stack("stack"))
-			err = f.c.unavailable("an internal error")
-		}
-	}()
-	return f.do(ctx, want)
 }
 
 // readable is the error of a fill as a reader may see it.
 func (c *Cache) readable(err error) error {
+	var known *conan.UnavailableError
 	var wrong *wrongError
 	switch {
 	case errors.Is(err, errNoSpace):
 		return errNoSpace
 	case errors.As(err, &wrong):
-		return c.unavailable("it sent wrong bytes: " + wrong.what)
+		return &conan.UnavailableError{Member: c.o.Name, Reason: "it sent wrong bytes: " + wrong.what, Permanent: true}
 	case errors.Is(err, blob.ErrNoSpace):
 		return c.unavailable("there is no space here to store its answer")
 	case errors.Is(err, errIdle), errors.Is(err, context.Canceled):
 		return c.unavailable("the download was given up")
-	}
-	var known *conan.UnavailableError
-	if errors.As(err, &known) {
+	case errors.As(err, &known), errors.Is(err, conan.ErrNotFound):
 		return err
 	}
 	return c.unavailable("the download failed")
@@ -285,169 +260,4 @@ func (f *fill) count(err error) {
 		log.Warn("a download failed", zap.Error(err))
 	}
 	f.c.o.Metrics.fills.WithLabelValues(f.c.o.Name, result).Inc()
-}
-
-// do downloads, verifies and stores the file.
-func (f *fill) do(ctx context.Context, want conan.FileInfo) error {
-	c, rev := f.c, f.key.rev
-	if held, err := f.heldMeanwhile(ctx); err != nil || held {
-		return err
-	}
-	in, err := c.download(ctx, rev, want)
-	if err != nil {
-		return err
-	}
-	defer in.close()
-
-	lease, err := c.o.Budget.LeaseCache(ctx, max(in.want.Size, 0))
-	if errors.Is(err, conan.ErrNoSpace) {
-		return errNoSpace
-	}
-	if err != nil {
-		return err
-	}
-	defer lease.Release()
-	w, err := c.o.Blobs.Create(ctx)
-	if errors.Is(err, blob.ErrNoSpace) {
-		return errNoSpace
-	}
-	if err != nil {
-		return err
-	}
-	defer w.Abort()
-
-	err = f.receive(ctx, w, in, lease)
-	f.finish(ctx, err) // before the writer is closed, so that no new client attaches to it
-	return err
-}
-
-// receive downloads, verifies and stores every byte.
-func (f *fill) receive(ctx context.Context, w blob.Writer, in *incoming, lease *space.Lease) error {
-	f.begin(w, in.want)
-	if err := f.copy(ctx, w, in, lease); err != nil {
-		return err
-	}
-	sums := w.Sums()
-	facts, err := in.check.finish(sums, io.NewSectionReader(w, 0, sums.Size))
-	if err != nil {
-		return err
-	}
-	f.verify(sums)
-	return f.commit(context.WithoutCancel(ctx), w, facts)
-}
-
-// verify tells the clients that all bytes are there and right.
-func (f *fill) verify(s blob.Sums) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.info = index.FileInfo(f.key.name, s)
-	f.move(verified)
-}
-
-// heldMeanwhile ends the fill if an earlier one stored the file after our client looked.
-func (f *fill) heldMeanwhile(ctx context.Context) (bool, error) {
-	if conan.IsMetadata(f.key.name) {
-		if _, fresh := f.c.bytesFetched(ctx, f.key.rev, f.key.name); !fresh {
-			return false, nil
-		}
-	}
-	file, err := f.c.openHeld(ctx, f.key.rev, f.key.name)
-	if err != nil || file == nil {
-		return false, err
-	}
-	file.Close()
-	f.mu.Lock()
-	f.info = file.FileInfo
-	f.mu.Unlock()
-	return true, nil
-}
-
-// begin shows the clients that upstream began to send.
-func (f *fill) begin(w blob.Writer, info conan.FileInfo) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.w, f.info, f.large = w, info, info.Size >= followFrom
-	if !f.large {
-		f.small = []byte{}
-	}
-	f.move(receiving)
-}
-
-// copy writes all that upstream sends, and shows how far it got.
-func (f *fill) copy(ctx context.Context, w blob.Writer, in *incoming, lease *space.Lease) error {
-	const growth = 16 << 20
-	bytes := f.c.o.Metrics.fillBytes.WithLabelValues(f.c.o.Name)
-	buf := make([]byte, 128<<10)
-	for {
-		n, err := in.Read(buf)
-		if n > 0 {
-			if lease.Left() < int64(n) && lease.Grow(ctx, growth) != nil {
-				return errNoSpace
-			}
-			if _, err := w.Write(buf[:n]); err != nil {
-				return fmt.Errorf("store %s of %s: %w", f.key.name, f.key.rev, err)
-			}
-			lease.Used(int64(n))
-			bytes.Add(float64(n))
-			f.advance(buf[:n])
-			in.check.Write(buf[:n])
-		}
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-func (f *fill) advance(b []byte) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.wrote += int64(len(b))
-	if !f.large && f.wrote < followFrom {
-		f.small = append(f.small, b...)
-	} else {
-		f.small = nil
-	}
-	f.broadcast()
-}
-
-// commit makes the verified bytes durable and names them in the index.
-func (f *fill) commit(ctx context.Context, w blob.Writer, facts facts) error {
-	c, rev, name := f.c, f.key.rev, f.key.name
-	var info conan.FileInfo
-	err := w.Commit(ctx, func(s blob.Sums) error {
-		info = index.FileInfo(name, s)
-		return c.o.Index.PutRevision(ctx, c.o.Member, rev, index.PutOptions{
-			Time: c.publication(ctx, rev, facts.manifest), Info: facts.info, Files: []conan.FileInfo{info},
-		})
-	})
-	if err != nil {
-		return fmt.Errorf("store %s of %s: %w", name, rev, err)
-	}
-	if conan.IsMetadata(name) {
-		store(ctx, c, bytesQuestion(rev, name), document[string]{Value: info.SHA256, Fetched: c.o.Now().UTC()}, func() {})
-		c.o.Budget.DeleteGarbage(ctx) // what these bytes replaced
-	}
-	return nil
-}
-
-// publication is the time of a revision: what upstream listed, else what was stored before, else what the manifest
-// says, else now.
-func (c *Cache) publication(ctx context.Context, rev conan.Revision, m *conan.Manifest) time.Time {
-	if doc, err := load(ctx, c, c.listQuestion(rev)); err == nil && doc != nil {
-		for _, r := range doc.Value {
-			if r.ID == rev.ID() {
-				return r.Time
-			}
-		}
-	}
-	if held, err := c.held(ctx, rev); err == nil && held != nil {
-		return held.Time
-	}
-	if m != nil && m.Time > 0 {
-		return time.Unix(m.Time, 0).UTC()
-	}
-	return c.o.Now().UTC()
 }

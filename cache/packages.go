@@ -22,12 +22,12 @@ func (c *Cache) packagesQuestion(recipe conan.Revision) question[[]conan.Package
 		kind:  kindPackages,
 		key:   recipe.String(),
 		about: recipe,
-		fetch: func(ctx context.Context, _ *[]conan.Package) ([]conan.Package, error) {
+		fetch: func(ctx context.Context) ([]conan.Package, error) {
 			return c.o.Remote.Packages(ctx, recipe, false)
 		},
 		instead: func(ctx context.Context) ([]conan.Package, error, bool) {
-			held, err := c.o.Index.Packages(ctx, c.o.Member, recipe, false)
-			return held, nil, err == nil && len(held) > 0
+			stored, err := c.o.Index.Packages(ctx, c.o.Member, recipe, false)
+			return stored, nil, err == nil && len(stored) > 0
 		},
 	}
 }

@@ -88,6 +88,7 @@ func (p *passage) next() {
 		_, err = p.in.check.finish(p.sums.Sums(), bytes.NewReader(p.held))
 	}
 	if err != nil {
+		p.in.refuse(err)
 		p.err = c.readable(err)
 		return
 	}

@@ -28,7 +28,7 @@ func (c *Cache) searchQuestion(p conan.Pattern) question[[]conan.Ref] {
 		kind:  kindSearch,
 		key:   searchKey(p),
 		about: searchText(p.String()),
-		fetch: func(ctx context.Context, _ *[]conan.Ref) ([]conan.Ref, error) {
+		fetch: func(ctx context.Context) ([]conan.Ref, error) {
 			refs, err := c.o.Remote.Search(ctx, p)
 			if err == nil && len(refs) == 0 {
 				return nil, conan.ErrNotFound

@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"path/filepath"
+	"fmt"
 	"runtime/debug"
 	"slices"
 
@@ -44,6 +44,7 @@ type dataOptions struct {
 	log       *zap.Logger
 	registry  prometheus.Registerer
 	adoptFrom conan.Source // has the recipes that packages are published for; nil: none
+	mustExist bool         // a new directory is an error
 }
 
 // openData takes the lock of the data directory and opens what lies in it. The caller calls close on the result.
@@ -65,13 +66,12 @@ func openData(ctx context.Context, o dataOptions) (d *data, err error) {
 		return nil, err
 	}
 	d.closers = append(d.closers, lock.Close)
-	if d.blobs, err = blob.NewDisk(filepath.Join(dir, "blobs"), blob.DiskOptions{}); err != nil {
+	if d.blobs, err = blob.NewDisk(blobsPath(dir), blob.DiskOptions{}); err != nil {
 		return nil, err
 	}
-	if d.index, err = index.Open(ctx, filepath.Join(dir, "index.db")); err != nil {
+	if err := d.openIndex(ctx, dir, o.mustExist); err != nil {
 		return nil, err
 	}
-	d.closers = append(d.closers, d.index.Close)
 	d.budget = space.New(space.Options{
 		Index: d.index, Blobs: d.blobs, MaxSize: int64(o.config.Cache.MaxSize), MinFree: int64(o.config.Cache.MinFree),
 		Block: d.blobs.BlockSize(), TempBytes: d.blobs.TempBytes, Log: o.log.Named("space"), Metrics: space.NewMetrics(o.registry),
@@ -79,6 +79,33 @@ func openData(ctx context.Context, o dataOptions) (d *data, err error) {
 	return d, d.openStore(ctx, o.adoptFrom)
 }
 
+// openIndex opens the index and its journal. It is made only where there are no blobs: beside a new index stored blobs
+// would count as orphaned.
+func (d *data) openIndex(ctx context.Context, dir string, mustExist bool) error {
+	empty, err := d.blobs.Empty(ctx)
+	if err != nil {
+		return err
+	}
+	open := index.OpenExisting
+	if empty && !mustExist {
+		open = index.Open
+	}
+	d.index, err = open(ctx, indexPath(dir))
+	if errors.Is(err, index.ErrNoIndex) {
+		return unsoundError{fmt.Errorf("%w, but there are stored files; restore it from a backup, or run: conanproxy rebuild", err)}
+	}
+	if err != nil {
+		return err
+	}
+	d.closers = append(d.closers, d.index.Close)
+	err = d.index.KeepJournal(ctx, journalPath(dir))
+	if errors.Is(err, index.ErrJournalAhead) {
+		return unsoundError{err}
+	}
+	return err
+}
+
+// openStore opens the store of published packages.
 func (d *data) openStore(ctx context.Context, adoptFrom conan.Source) error {
 	id, err := d.index.Member(ctx, storeName, index.KindStore)
 	if err != nil {

@@ -10,6 +10,21 @@ import (
 	"strings"
 )
 
+// What lies in a data directory, beside the files below.
+func blobsPath(dir string) string   { return filepath.Join(dir, "blobs") }
+func indexPath(dir string) string   { return filepath.Join(dir, "index.db") }
+func journalPath(dir string) string { return filepath.Join(dir, "blobs", "journal.jsonl") }
+
+// checkDataDir refuses a folder that no server has used: commands must not make a store of it and report it as sound.
+func checkDataDir(dir string) error {
+	for _, path := range []string{indexPath(dir), blobsPath(dir)} {
+		if _, err := os.Stat(path); err == nil {
+			return nil
+		}
+	}
+	return usageError{fmt.Errorf("data_dir %s is no data directory of conanproxy: it has neither index.db nor blobs", dir)}
+}
+
 // lockDataDir makes the data directory and takes its lock, which the process holds until it ends.
 // A second process gets an error that says so.
 func lockDataDir(dir string) (*os.File, error) {

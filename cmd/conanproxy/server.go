@@ -133,7 +133,7 @@ func (s *server) reload(load func() (*config.Config, error)) {
 }
 
 // retire closes the upstreams that are no longer configured, once the requests that use them had time to end.
-func (s *server) retire(old, next *upstreams) {
+func (s *server) retire(old, next upstreams) {
 	select {
 	case <-time.After(drainTimeout):
 	case <-s.ctx.Done():

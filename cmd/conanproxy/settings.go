@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"reflect"
 
 	"conanproxy/internal/conan"
 	"conanproxy/internal/config"
 	"conanproxy/internal/identity"
+	"conanproxy/internal/policy"
 	"conanproxy/proxy"
 	"conanproxy/proxy/auth"
 	"conanproxy/proxy/resolver"
@@ -18,7 +20,7 @@ import (
 // predecessor in one step: whoever began with one goes on with it.
 type settings struct {
 	config      *config.Config
-	upstreams   *upstreams
+	upstreams   upstreams
 	adoptFrom   conan.Source // all upstreams
 	directory   *identity.Directory
 	certificate *tls.Certificate // nil: plain HTTP
@@ -28,7 +30,7 @@ type settings struct {
 // newSettings builds the settings of a configuration, or fails and leaves nothing behind. Upstreams of old that are
 // configured as before are shared with it; old may be nil.
 func (s *server) newSettings(ctx context.Context, cfg *config.Config, old *settings) (_ *settings, err error) {
-	var before *upstreams
+	var before upstreams
 	if old != nil {
 		before = old.upstreams
 	}
@@ -55,7 +57,7 @@ func (s *server) newSettings(ctx context.Context, cfg *config.Config, old *setti
 	if next.adoptFrom, err = s.adoptFrom(next.upstreams); err != nil {
 		return nil, usageError{err}
 	}
-	views, err := s.views(next.upstreams)
+	views, err := s.views(cfg, next.upstreams)
 	if err != nil {
 		return nil, usageError{err}
 	}
@@ -95,47 +97,39 @@ func rules(in []config.Rule) []auth.Rule {
 }
 
 // adoptFrom is the Source over all upstreams.
-func (s *server) adoptFrom(u *upstreams) (conan.Source, error) {
-	r, err := resolver.New(resolver.Options{
-		Owns: u.owns, Members: u.resolverMembers(), Memory: s.memory, Scope: "adoption", Log: s.log.Named("resolver"),
-	})
+func (s *server) adoptFrom(us upstreams) (conan.Source, error) {
+	r, err := s.resolver("adoption", us.resolverMembers()...)
 	if err != nil {
 		return nil, err
 	}
 	return r.For(conan.AnyGeneration), nil
 }
 
-// views mounts the members: all of them at the root, the store alone, and each upstream alone.
-func (s *server) views(u *upstreams) ([]proxy.View, error) {
-	ups := u.resolverMembers()
-	log := s.log.Named("resolver")
-	store := resolver.Member{Name: storeName, Store: s.store, Owns: u.owns}
-	all := resolver.Options{Members: append([]resolver.Member{store}, ups...), Memory: s.memory, Scope: "all", Log: log}
-	storeOnly := resolver.Options{Members: []resolver.Member{store}, Memory: s.memory, Scope: storeName, Log: log}
+// resolver answers from members in order. The scope keeps what it remembers apart from other resolvers.
+func (s *server) resolver(scope string, members ...resolver.Member) (*resolver.Resolver, error) {
+	return resolver.New(resolver.Options{Members: members, Memory: s.memory, Scope: scope, Log: s.log.Named("resolver")})
+}
 
-	var views []proxy.View
-	mount := func(v proxy.View, o resolver.Options) error {
-		r, err := resolver.New(o)
-		if err != nil {
-			return err
-		}
+// views mounts the members: all of them at the root, the store alone, and each upstream alone.
+func (s *server) views(cfg *config.Config, us upstreams) (views []proxy.View, err error) {
+	owns, err := policy.ParseGlobs("local.owns", cfg.Local.Owns)
+	if err != nil {
+		return nil, err
+	}
+	mount := func(v proxy.View, members ...resolver.Member) {
+		r, failed := s.resolver("view "+v.Name, members...)
 		v.Resolver = r
 		views = append(views, v)
-		return nil
+		err = errors.Join(err, failed)
 	}
-	if err := mount(proxy.View{Name: "all", Store: storeName}, all); err != nil {
-		return nil, err
-	}
-	if err := mount(proxy.View{Name: storeName, Path: "/" + storeName, Store: storeName}, storeOnly); err != nil {
-		return nil, err
-	}
+	store := resolver.Member{Name: storeName, Store: s.store, Owns: owns}
+	ups := us.resolverMembers()
+	mount(proxy.View{Name: "all", Store: storeName}, append([]resolver.Member{store}, ups...)...)
+	mount(proxy.View{Name: storeName, Path: "/" + storeName, Store: storeName}, store)
 	for _, up := range ups {
-		one := resolver.Options{Owns: u.owns, Members: []resolver.Member{up}, Memory: s.memory, Scope: "upstream/" + up.Name, Log: log}
-		if err := mount(proxy.View{Name: up.Name, Path: "/upstream/" + up.Name}, one); err != nil {
-			return nil, err
-		}
+		mount(proxy.View{Name: up.Name, Path: "/upstream/" + up.Name}, up)
 	}
-	return views, nil
+	return views, err
 }
 
 // loadCertificate reads the certificate of the server; nil if there is none.

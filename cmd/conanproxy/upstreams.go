@@ -16,64 +16,55 @@ import (
 	"conanproxy/upstream"
 )
 
-// upstreams are the configured upstreams, in order, and the names that they are never asked for. They never change.
-type upstreams struct {
-	members []member
-	owns    policy.Globs // of the store
-}
+// upstreams are the configured upstreams, in order. The list never changes.
+type upstreams []member
 
 // member is one upstream: the server, the cache over it, and the rules about what it is asked.
 type member struct {
 	config config.Upstream // with the password in force
 	remote *upstream.Remote
 	cache  *cache.Cache
-	filter *policy.Filter // over the cache
+	filter *policy.Filter // over the cache; what the store owns is never asked
 }
 
-// openUpstreams makes a cache over each configured upstream. Members of old whose configuration is the same are shared.
+// openUpstreams makes a cache over each configured upstream. Those of old that are configured as before are shared.
 // After an error nothing stays open that was not open before. The caller calls closeExcept on the result.
-func (d *data) openUpstreams(ctx context.Context, cfg *config.Config, old *upstreams) (u *upstreams, err error) {
-	u = &upstreams{}
+func (d *data) openUpstreams(ctx context.Context, cfg *config.Config, old upstreams) (us upstreams, err error) {
 	defer func() {
 		if err != nil {
-			u.closeExcept(old)
+			us.closeExcept(old)
 		}
 	}()
-	if u.owns, err = policy.ParseGlobs("local.owns", cfg.Local.Owns); err != nil {
-		return nil, usageError{err}
-	}
 	for _, c := range cfg.Upstreams {
+		rules, err := policy.ParseRules(c.Name, c.Include, slices.Concat(c.Exclude, cfg.Local.Owns))
+		if err != nil {
+			return us, usageError{err}
+		}
 		if c.Password, err = c.Secret(); err != nil {
-			return nil, usageError{err}
+			return us, usageError{err}
 		}
 		m, ok := old.same(c)
 		if !ok {
 			if m, err = d.openMember(ctx, c); err != nil {
-				return nil, err
+				return us, err
 			}
 		}
-		u.members = append(u.members, m)
+		m.filter = policy.NewFilter(m.cache, rules)
+		us = append(us, m)
 	}
-	return u, nil
+	return us, nil
 }
 
 // same finds the member that was made of a configuration.
-func (u *upstreams) same(c config.Upstream) (member, bool) {
-	if u == nil {
-		return member{}, false
-	}
-	i := slices.IndexFunc(u.members, func(m member) bool { return reflect.DeepEqual(m.config, c) })
+func (us upstreams) same(c config.Upstream) (member, bool) {
+	i := slices.IndexFunc(us, func(m member) bool { return reflect.DeepEqual(m.config, c) })
 	if i < 0 {
 		return member{}, false
 	}
-	return u.members[i], true
+	return us[i], true
 }
 
 func (d *data) openMember(ctx context.Context, c config.Upstream) (member, error) {
-	rules, err := policy.ParseRules(c.Name, c.Include, c.Exclude)
-	if err != nil {
-		return member{}, usageError{err}
-	}
 	id, err := d.index.Member(ctx, c.Name, index.KindUpstream)
 	if errors.Is(err, conan.ErrConflict) {
 		return member{}, usageError{fmt.Errorf("upstream %q: %w", c.Name, err)}
@@ -97,12 +88,12 @@ func (d *data) openMember(ctx context.Context, c config.Upstream) (member, error
 		remote.Close()
 		return member{}, err
 	}
-	return member{config: c, remote: remote, cache: over, filter: policy.NewFilter(over, rules)}, nil
+	return member{config: c, remote: remote, cache: over}, nil
 }
 
-// closeExcept closes the members that others do not share; nil shares none.
-func (u *upstreams) closeExcept(others *upstreams) {
-	for _, m := range u.members {
+// closeExcept closes the members that others do not share.
+func (us upstreams) closeExcept(others upstreams) {
+	for _, m := range us {
 		if _, shared := others.same(m.config); !shared {
 			m.cache.Close()
 			m.remote.Close()
@@ -111,9 +102,9 @@ func (u *upstreams) closeExcept(others *upstreams) {
 }
 
 // resolverMembers are the members as a resolver asks them.
-func (u *upstreams) resolverMembers() []resolver.Member {
-	list := make([]resolver.Member, len(u.members))
-	for i, m := range u.members {
+func (us upstreams) resolverMembers() []resolver.Member {
+	list := make([]resolver.Member, len(us))
+	for i, m := range us {
 		list[i] = resolver.Member{
 			Name: m.config.Name, Source: m.filter, Clients: conan.Generation(m.config.Clients), Admits: m.filter.Admits,
 		}
@@ -123,10 +114,11 @@ func (u *upstreams) resolverMembers() []resolver.Member {
 
 // fetch downloads a stored file again: from the upstream that it came from, or a published one from any that has it and
 // may be asked for it.
-func (u *upstreams) fetch(ctx context.Context, f index.FileRow) error {
+func (us upstreams) fetch(ctx context.Context, f index.FileRow) error {
 	err := errors.New("no upstream has it")
-	for _, m := range u.members {
-		if !u.mayFetch(m, f) {
+	for _, m := range us {
+		cachedElsewhere := f.Member.Kind == index.KindUpstream && f.Member.Name != m.config.Name
+		if cachedElsewhere || !m.filter.Admits(f.Revision.Ref) {
 			continue
 		}
 		if err = m.cache.Store(ctx, f.Revision, f.Name); err == nil {
@@ -136,17 +128,10 @@ func (u *upstreams) fetch(ctx context.Context, f index.FileRow) error {
 	return err
 }
 
-func (u *upstreams) mayFetch(m member, f index.FileRow) bool {
-	if f.Member.Kind == index.KindUpstream && f.Member.Name != m.config.Name {
-		return false
-	}
-	return m.filter.Admits(f.Revision.Ref) && !u.owns.Match(f.Revision.Ref)
-}
-
 // sweep removes what the index remembers of upstreams' answers and nothing can use any more.
-func (u *upstreams) sweep(ctx context.Context) error {
+func (us upstreams) sweep(ctx context.Context) error {
 	var errs []error
-	for _, m := range u.members {
+	for _, m := range us {
 		errs = append(errs, m.cache.Sweep(ctx))
 	}
 	return errors.Join(errs...)

@@ -23,7 +23,9 @@ type Config struct {
 	TLS            TLS            `yaml:"tls"`                          //
 	Auth           Auth           `yaml:"auth"`                         //
 	Upstreams      []Upstream     `yaml:"upstreams"`                    // asked in this order; may be empty
-	Local          Local          `yaml:"local"`                        //
+	Local          Local          `yaml:"local"`                        // instead of stores: the one store "local"
+	Stores         []Store        `yaml:"stores"`                       // none: the one that Local describes
+	Views          []View         `yaml:"views"`                        // none: only the built-in ones
 	Cache          Cache          `yaml:"cache"`                        //
 	Log            Log            `yaml:"log"`                          //
 }
@@ -111,6 +113,8 @@ func Default() *Config {
 			Write:             []Rule{{Pattern: "*", Users: []string{"?"}}},
 		},
 		Upstreams: []Upstream{center2, center},
+		Stores:    []Store{},
+		Views:     []View{},
 		Local:     Local{Owns: []string{}, Overwrite: true},
 		Cache:     Cache{MaxSize: 50 << 30, MinFree: 2 << 30, Memory: 64 << 20},
 		Log:       Log{Level: "info", Format: "json", Access: true},

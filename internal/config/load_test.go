@@ -96,6 +96,15 @@ func TestLoad(t *testing.T) {
 			env:  []string{"CONANPROXY_PUBLIC_URL=", "CONANPROXY_LOCAL_OWNS=", "CONANPROXY_UPSTREAMS="},
 			want: changed(func(c *Config) { c.Upstreams = []Upstream{} }),
 		},
+		{
+			name: "stores and views",
+			text: "stores:\n  - {name: release, owns: ['*@acme/*'], overwrite: false}\n  - name: dev\n" +
+				"views:\n  - {name: team, members: [release, dev, conancenter], publish: dev}\n  - {name: default, members: [dev]}\n",
+			want: changed(func(c *Config) {
+				c.Stores = []Store{{Name: "release", Owns: []string{"*@acme/*"}}, {Name: "dev", Owns: []string{}, Overwrite: true}}
+				c.Views = []View{{Name: "team", Members: []string{"release", "dev", "conancenter"}, Publish: "dev"}, {Name: "default", Members: []string{"dev"}}}
+			}),
+		},
 		{name: "no upstreams", text: "upstreams: []\n", want: changed(func(c *Config) { c.Upstreams = nil })},
 		{
 			name: "upstreams have defaults each",
@@ -208,6 +217,18 @@ func TestLoadRefuses(t *testing.T) {
 		{name: "network", text: "trusted_proxies:\n- 10.0.0.0/8\n- 10.0.0.1\n", want: `c.yaml:3: trusted_proxies[1]: "10.0.0.1" is not a network like 10.0.0.0/8 or fd00::/8`},
 
 		// environment and flags
+		{name: "stores beside local", text: "local: {owns: ['a/*']}\nstores: [{name: dev}]\n", want: `c.yaml:1: local: says the same as stores; write its keys into the entry "dev" of stores`},
+		{name: "a store without a name", text: "stores: [{owns: []}]\n", want: `c.yaml:1: stores[0].name: is missing`},
+		{name: "local is not the first store", text: "stores:\n  - name: a\n  - name: local\n", want: `c.yaml:3: stores[1].name: "local" may only be the first store, which /local serves`},
+		{name: "two stores of one name", text: "stores:\n  - name: a\n  - name: a\n", want: `c.yaml:3: stores[1].name: "a" is also the name of stores[0]`},
+		{name: "a store and an upstream of one name", text: "stores: [{name: conancenter}]\n", want: `upstreams[0].name: "conancenter" is also the name of stores[0]`},
+		{name: "a view with the name of a store", text: "stores: [{name: a}]\nviews: [{name: a, members: [conancenter]}]\n", want: `c.yaml:2: views[0].name: "a" is also the name of stores[0]`},
+		{name: "a view of nothing", text: "views: [{name: v}]\n", want: `c.yaml:1: views[0].members: is empty; write the names of stores and upstreams`},
+		{name: "a member that is not there", text: "views: [{name: v, members: [local, x]}]\n", want: `c.yaml:1: views[0].members[1]: there is no store and no upstream "x"`},
+		{name: "a view in a view", text: "views:\n  - {name: v, members: [w]}\n  - {name: w, members: [local]}\n", want: `c.yaml:2: views[0].members[0]: "w" is a view; a view has stores and upstreams as members`},
+		{name: "a member twice", text: "views: [{name: v, members: [local, local]}]\n", want: `c.yaml:1: views[0].members[1]: "local" is named twice`},
+		{name: "publishing to an upstream", text: "views: [{name: v, members: [conancenter], publish: conancenter}]\n", want: `c.yaml:1: views[0].publish: there is no store "conancenter"`},
+		{name: "publishing outside of the view", text: "views: [{name: v, members: [conancenter], publish: local}]\n", want: `c.yaml:1: views[0].publish: "local" is no member of the view, so what is published could not be read there`},
 		{name: "unknown variable", env: []string{"CONANPROXY_LISTNE=:1"}, want: "CONANPROXY_LISTNE: no setting has this variable; see config.example.yaml"},
 		{name: "variable of a section", env: []string{"CONANPROXY_AUTH_READ=x"}, want: "CONANPROXY_AUTH_READ: no setting has this variable; see config.example.yaml"},
 		{name: "bad value in a variable", env: []string{"CONANPROXY_AUTH_TOKEN_LIFETIME=1"}, want: `CONANPROXY_AUTH_TOKEN_LIFETIME: "1" is not a duration like 30s, 5m or 720h`},

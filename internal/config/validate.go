@@ -29,6 +29,7 @@ func (l *loader) validate(c *Config) {
 	l.validateAuth(c.Auth)
 	l.validateUpstreams(c.Upstreams)
 	l.userlessPatterns("local.owns", c.Local.Owns)
+	l.validateStores(c)
 	l.validateCache(c.Cache)
 	l.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	l.oneOf("log.format", c.Log.Format, "json", "text")
@@ -127,15 +128,8 @@ func (l *loader) rules(path string, rules []Rule) {
 }
 
 func (l *loader) validateUpstreams(upstreams []Upstream) {
-	first := map[string]int{}
 	for i, u := range upstreams {
-		path := fmt.Sprintf("upstreams[%d]", i)
-		l.validateUpstream(path, u)
-		if other, ok := first[u.Name]; ok && u.Name != "" {
-			l.problem(path+".name", "%.60q is also the name of upstreams[%d]", u.Name, other)
-		} else {
-			first[u.Name] = i
-		}
+		l.validateUpstream(fmt.Sprintf("upstreams[%d]", i), u)
 	}
 }
 
@@ -143,7 +137,7 @@ func (l *loader) validateUpstream(path string, u Upstream) {
 	switch {
 	case u.Name == "":
 		l.problem(path+".name", "is missing")
-	case u.Name == "local" || u.Name == "all":
+	case u.Name == LocalName || u.Name == AllName:
 		l.problem(path+".name", "%q has a meaning of its own; choose another", u.Name)
 	case !validName(u.Name):
 		l.problem(path+".name", "%.60q is not a name: at most 64 of a-z, 0-9, dot and hyphen, beginning with a letter or digit", u.Name)

@@ -200,22 +200,31 @@ func (db *DB) writeJournal(ctx context.Context) error {
 	return db.journal.failed(err)
 }
 
+// Change is a line of the journal with what it leaves out.
+type Change struct {
+	journal.Line
+	Info *string // conaninfo.txt of a package; nil if not known
+}
+
 // Replay makes the changes that lines of a journal tell in one transaction, in their order, without journaling them
 // again. The index counts as having every change up to the last line.
-func (db *DB) Replay(ctx context.Context, lines []journal.Line) error {
+func (db *DB) Replay(ctx context.Context, changes []Change) error {
+	if len(changes) == 0 {
+		return nil
+	}
 	w := &write{ctx: ctx, durable: true, silent: true, done: make(chan error, 1)}
 	w.fn = func(ctx context.Context, tx *transaction) error {
-		for _, line := range lines {
-			if err := replayLine(ctx, tx, line); err != nil {
-				return fmt.Errorf("replay change %d of the journal: %w", line.Seq, err)
+		for _, c := range changes {
+			if err := replay(ctx, tx, c); err != nil {
+				return fmt.Errorf("replay change %d of the journal: %w", c.Seq, err)
 			}
 		}
-		return nil
+		return setNewest(ctx, tx, changes[len(changes)-1].Line)
 	}
 	return db.enqueue(w)
 }
 
-func replayLine(ctx context.Context, tx *transaction, line journal.Line) error {
+func replay(ctx context.Context, tx *transaction, line Change) error {
 	rev, err := line.Revision()
 	if err != nil {
 		return err
@@ -229,17 +238,19 @@ func replayLine(ctx context.Context, tx *transaction, line journal.Line) error {
 	if err := removeIfThere(ctx, tx, member, rev); err != nil {
 		return err
 	}
-	if line.Event == journal.Published {
-		o := PutOptions{Time: line.Time, Adopted: line.Adopted}
-		for _, f := range line.Files {
-			o.Files = append(o.Files, conan.FileInfo(f))
-		}
-		if err := putRevision(ctx, tx, member, rev, o, time.Now()); err != nil {
-			return err
-		}
+	if line.Event == journal.Removed {
+		return nil
 	}
-	_, err = tx.ExecContext(ctx, `DELETE FROM journal`)
-	if err != nil {
+	o := PutOptions{Time: line.Time, Adopted: line.Adopted, Info: line.Info}
+	for _, f := range line.Files {
+		o.Files = append(o.Files, conan.FileInfo(f))
+	}
+	return putRevision(ctx, tx, member, rev, o, time.Now())
+}
+
+// setNewest leaves a line as the only row of the journal, so that the index has its number.
+func setNewest(ctx context.Context, tx *transaction, line journal.Line) error {
+	if _, err := tx.ExecContext(ctx, `DELETE FROM journal`); err != nil {
 		return err
 	}
 	text, err := json.Marshal(line)

@@ -167,10 +167,14 @@ func TestReplay(t *testing.T) {
 	failsWith(t, "remove a file", db.RemoveFiles(ctx, store, kept, []string{"metadata/x"}, Audit{}, noon), nil)
 	failsWith(t, "remove", db.Remove(ctx, store, conan.Removal{Revision: gone}, Audit{}, noon), nil)
 
+	var changes []Change
+	for _, l := range journalLines(t, path) {
+		changes = append(changes, Change{Line: l})
+	}
 	again, err := Open(ctx, filepath.Join(t.TempDir(), "index.db"))
 	failsWith(t, "open", err, nil)
 	defer again.Close()
-	failsWith(t, "replay", again.Replay(ctx, journalLines(t, path)), nil)
+	failsWith(t, "replay", again.Replay(ctx, changes), nil)
 	id, err := again.Member(ctx, "local", KindStore)
 	failsWith(t, "member", err, nil)
 	same(t, "files", mustFiles(t, again, id, kept), conan.Snapshot{testFile("conanfile.py", 1, 10)})

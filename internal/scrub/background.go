@@ -19,7 +19,7 @@ const (
 
 // Run re-reads every blob again and again, at most bytesPerSecond, beside a running server, until ctx is done. It
 // continues where it was after a restart. Damaged blobs are set aside at once, so that they are never served after that;
-// a cached one is fetched again when it is asked for. Run sets Options.Repair, Wait and Found itself.
+// a cached one is fetched again when it is asked for. Run sets Options.Repair and Wait itself.
 func Run(ctx context.Context, o Options, bytesPerSecond int64, log *zap.Logger) {
 	limit := rate.NewLimiter(rate.Limit(bytesPerSecond), max(int(bytesPerSecond), readSize))
 	o.Repair = true
@@ -57,6 +57,9 @@ func round(ctx context.Context, o Options, log *zap.Logger) error {
 			}
 			if f != nil {
 				logFinding(log, *f)
+				if o.Found != nil {
+					o.Found(*f)
+				}
 			}
 		}
 		after = ""

@@ -10,8 +10,8 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// open waits until the client of a fill can be given something: the verified file, or a large one as it arrives.
-// The client has left if it fails.
+// open waits until the client of a fill can be given something: the verified file, or a large one
+// as it arrives. The client has left if it fails.
 func (f *fill) open(ctx context.Context) (*conan.File, error) {
 	f.mu.Lock()
 	for f.state == waiting || !f.large && (f.state == receiving || f.state == verified && f.small == nil) {
@@ -31,7 +31,7 @@ func (f *fill) open(ctx context.Context) (*conan.File, error) {
 		defer f.leave()
 		return f.openStored(ctx)
 	}
-	w.ReadAt(nil, 0) // the writer stays readable for this client from now on, whatever becomes of the blob
+	w.ReadAt(nil, 0) // the writer stays readable for this client, whatever becomes of the blob
 	r := &follower{f: f, ctx: ctx, closed: make(chan struct{})}
 	return &conan.File{FileInfo: info, ReadCloser: r, Wait: f.wait}, nil
 }
@@ -78,7 +78,7 @@ func (f *fill) openStored(ctx context.Context) (*conan.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	file, err := f.c.openStored(ctx, info, endUse)
+	file, err := f.c.openBytes(ctx, info, endUse)
 	if err == nil && file == nil {
 		err = errEvicted
 	}

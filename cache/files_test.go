@@ -1,9 +1,13 @@
 package cache
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,25 +93,123 @@ func TestSnapshotCompletedLater(t *testing.T) {
 			up.files[recipe]["metadata/build.log"] = []byte("log")
 		})
 		time.Sleep(5 * time.Minute)
-		want := append(append([]string{}, recipeNames...), "metadata/build.log")
+		want := append(slices.Clone(without), "metadata/build.log")
 		if diff := cmp.Diff(want, snapshotNames(t, b, recipe)); diff != "" {
 			t.Errorf("after upstream lost an archive and got a log (-want +got):\n%s", diff)
 		}
-		for range 3 {
-			if _, err := b.Open(context.Background(), recipe, "conan_sources.tgz"); !errors.Is(err, conan.ErrUnavailable) {
-				t.Errorf("an archive that upstream lost: %v", err)
-			}
-		}
-		if n := up.times("open " + recipe.String() + " conan_sources.tgz"); n != 1 {
-			t.Errorf("upstream was asked %d times for what it lost", n)
-		}
-		if diff := cmp.Diff(want, snapshotNames(t, b, recipe)); diff != "" {
-			t.Errorf("after the failed download (-want +got):\n%s", diff)
+		if _, err := b.Open(context.Background(), recipe, "conan_sources.tgz"); !errors.Is(err, conan.ErrNotFound) {
+			t.Errorf("an archive that upstream lost: %v", err)
 		}
 		up.set(func() { up.files[recipe]["conan_sources.tgz"] = late })
-		time.Sleep(time.Minute)
+		time.Sleep(5 * time.Minute)
 		b.read(t, recipe, "conan_sources.tgz")
 	})
+}
+
+// A file that upstream lists but does not have is not found, and not asked for with each try. Its
+// list is asked again at once.
+func TestListedButGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		up := newFake()
+		recipe := up.addRecipe(t, "zlib/1.3", "one", 100)
+		b := newBench(t, up, nil)
+		defer b.end(t)
+		for _, gone := range []string{"conan_sources.tgz", conan.ManifestFile} {
+			up.set(func() { up.gone = map[string]bool{gone: true} })
+			for _, name := range []string{gone, "conan_export.tgz"} {
+				for range 3 {
+					_, err := readAll(context.Background(), b.Cache, recipe, name)
+					if want := name == gone || gone == conan.ManifestFile; errors.Is(err, conan.ErrNotFound) != want {
+						t.Errorf("%s while %s is gone: %v", name, gone, err)
+					}
+				}
+			}
+			if n := up.times("open " + recipe.String() + " " + gone); n != 1 {
+				t.Errorf("upstream was asked %d times for %s", n, gone)
+			}
+			if n := up.times("files"); n != 2 {
+				t.Errorf("upstream listed the files %d times after %s was gone, want 2", n, gone)
+			}
+			time.Sleep(time.Minute)
+			up.set(func() {
+				up.gone = nil
+				up.asked = make(map[string]int)
+			})
+			b.read(t, recipe, gone)
+			b.removeAll(t)
+			time.Sleep(5 * time.Minute)
+		}
+	})
+}
+
+// An upstream may repair an archive under the same revision, with the same contents: packed anew, or
+// with another compression. Archives that are not stored are then fetched as they are now.
+func TestRepairedArchive(t *testing.T) {
+	for _, listed := range []bool{false, true} { // whether digests are, as by servers of v1
+		for _, kind := range []string{"conan_export", "conan_package"} {
+			for _, repaired := range []string{".tgz", ".txz"} {
+				t.Run(fmt.Sprintf("%s to %s, digests listed: %v", kind, repaired, listed), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) { testRepairedArchive(t, listed, kind+".tgz", kind+repaired) })
+				})
+			}
+		}
+	}
+}
+
+func testRepairedArchive(t *testing.T, listed bool, name, repaired string) {
+	up := newFake()
+	if listed {
+		up.digests = func(_ conan.Revision, name string, content []byte) conan.FileInfo {
+			return conan.FileInfo{Name: name, Size: int64(len(content)), MD5: md5Of(content)}
+		}
+	}
+	rev := up.addRecipe(t, "zlib/1.3", "one", 100)
+	if strings.HasPrefix(name, conan.PackagePrefix) {
+		rev = up.addPackage(t, rev, "[settings]\n", "lib", 200)
+	}
+	good := up.files[rev][name]
+	b := newBench(t, up, nil)
+	defer b.end(t)
+	repair := func(content []byte) {
+		up.set(func() {
+			delete(up.files[rev], name)
+			up.files[rev][repaired] = content
+		})
+	}
+	packedAnew := repack(t, good, repaired)
+
+	// Between the list and the first download.
+	snapshotNames(t, b, rev)
+	b.read(t, rev, conan.ManifestFile)
+	repair(packedAnew)
+	readAll(context.Background(), b.Cache, rev, name) // may fail, since it is not what was listed
+	if !slices.Contains(snapshotNames(t, b, rev), repaired) {
+		t.Fatalf("%v is listed after the repair", snapshotNames(t, b, rev))
+	}
+	if got := b.read(t, rev, repaired); !bytes.Equal(got, packedAnew) {
+		t.Error("wrong bytes after the repair")
+	}
+
+	// What is stored is served on, and the other archive does not appear beside it.
+	time.Sleep(10 * time.Minute)
+	up.set(func() {
+		delete(up.files[rev], repaired)
+		up.files[rev][name] = good
+	})
+	names := snapshotNames(t, b, rev)
+	if !slices.Contains(names, repaired) || name != repaired && slices.Contains(names, name) {
+		t.Errorf("%v is listed while %s is stored", names, repaired)
+	}
+	b.read(t, rev, repaired)
+
+	// Evicted, after a restart.
+	b.removeAll(t)
+	b.Cache.Close()
+	b.start(t, nil)
+	time.Sleep(10 * time.Minute)
+	if got := b.read(t, rev, name); !bytes.Equal(got, good) {
+		t.Error("wrong bytes after the eviction")
+	}
 }
 
 // If nothing else is known, a revision that is held is listed while upstream fails.

@@ -14,17 +14,17 @@ import (
 	"conanproxy/internal/memory"
 )
 
-// heldRevision is what the cache has stored of a pinned revision, as memory keeps it.
-type heldRevision struct {
+// storedRevision is what the cache has stored of a pinned revision, as memory keeps it.
+type storedRevision struct {
 	index.Held
 	touched atomic.Int64 // Unix seconds when its use was last noted
 }
 
-// held returns what the cache has stored of a pinned revision, nil if nothing.
-func (c *Cache) held(ctx context.Context, rev conan.Revision) (*heldRevision, error) {
-	k := c.heldKey(rev)
-	if held, ok := memory.Get[*heldRevision](c.o.Memory, k); ok {
-		return held, nil
+// stored returns what the cache has stored of a pinned revision, nil if nothing.
+func (c *Cache) stored(ctx context.Context, rev conan.Revision) (*storedRevision, error) {
+	k := c.storedKey(rev)
+	if stored, ok := memory.Get[*storedRevision](c.o.Memory, k); ok {
+		return stored, nil
 	}
 	stamp := c.o.Index.Changes().Of(rev.Ref)
 	row, err := c.o.Index.Held(ctx, c.o.Member, rev)
@@ -34,41 +34,41 @@ func (c *Cache) held(ctx context.Context, rev conan.Revision) (*heldRevision, er
 	if err != nil {
 		return nil, err
 	}
-	held := &heldRevision{Held: row}
-	c.o.Memory.Put(k, held, 400*len(row.Files), stamp)
-	return held, nil
+	stored := &storedRevision{Held: row}
+	c.o.Memory.Put(k, stored, 400*len(row.Files), stamp)
+	return stored, nil
 }
 
-func (c *Cache) heldKey(rev conan.Revision) memory.Key {
+func (c *Cache) storedKey(rev conan.Revision) memory.Key {
 	return memory.Key{Member: c.o.Name, Kind: "stored", Rev: rev}
 }
 
-// find looks for a file among what is held; a nil h holds nothing.
-func (h *heldRevision) find(name string) (conan.FileInfo, bool) {
+// find looks for a file among what is stored; a nil h holds nothing.
+func (h *storedRevision) find(name string) (conan.FileInfo, bool) {
 	if h == nil {
 		return conan.FileInfo{}, false
 	}
 	return h.Files.Find(name)
 }
 
-// touch notes the use of a held revision, at most once a minute.
-func (c *Cache) touch(held *heldRevision) {
+// touch notes the use of a stored revision, at most once a minute.
+func (c *Cache) touch(stored *storedRevision) {
 	now := c.o.Now()
-	last := held.touched.Load()
-	if now.Unix()-last < 60 || !held.touched.CompareAndSwap(last, now.Unix()) {
+	last := stored.touched.Load()
+	if now.Unix()-last < 60 || !stored.touched.CompareAndSwap(last, now.Unix()) {
 		return
 	}
-	c.o.Budget.Touch(held.RowID, now)
+	c.o.Budget.Touch(stored.RowID, now)
 }
 
-// suffices tells whether an install finds all it needs among the held files. Sources may be missing: they are
+// suffices tells whether an install finds all it needs among the stored files. Sources may be missing: they are
 // needed to build only.
-func (c *Cache) suffices(ctx context.Context, held *heldRevision) bool {
-	m, err := c.heldManifest(ctx, held)
+func (c *Cache) suffices(ctx context.Context, stored *storedRevision) bool {
+	m, err := c.storedManifest(ctx, stored)
 	if err != nil || m == nil {
 		return false
 	}
-	for _, name := range m.Missing(held.Files, held.IsPackage()) {
+	for _, name := range m.Missing(stored.Files, stored.IsPackage()) {
 		if !strings.HasPrefix(name, conan.SourcesPrefix) {
 			return false
 		}
@@ -76,12 +76,12 @@ func (c *Cache) suffices(ctx context.Context, held *heldRevision) bool {
 	return true
 }
 
-// heldManifest returns the manifest of a revision if the cache holds it, else nil.
-func (c *Cache) heldManifest(ctx context.Context, held *heldRevision) (*conan.Manifest, error) {
-	if held == nil {
+// storedManifest returns the manifest of a revision if the cache holds it, else nil.
+func (c *Cache) storedManifest(ctx context.Context, stored *storedRevision) (*conan.Manifest, error) {
+	if stored == nil {
 		return nil, nil
 	}
-	info, ok := held.Files.Find(conan.ManifestFile)
+	info, ok := stored.Files.Find(conan.ManifestFile)
 	if !ok {
 		return nil, nil
 	}
@@ -90,7 +90,7 @@ func (c *Cache) heldManifest(ctx context.Context, held *heldRevision) (*conan.Ma
 		return nil, err
 	}
 	defer r.Close()
-	return readManifest(r, held.Revision)
+	return readManifest(r, stored.Revision)
 }
 
 func readManifest(r io.Reader, rev conan.Revision) (*conan.Manifest, error) {
@@ -104,7 +104,7 @@ func readManifest(r io.Reader, rev conan.Revision) (*conan.Manifest, error) {
 	return conan.ParseManifest(text)
 }
 
-// openBlob opens held bytes. It returns nil if they are not there or cut short; then they are to be fetched again.
+// openBlob opens stored bytes. It returns nil if they are not there or cut short; then they are to be fetched again.
 func (c *Cache) openBlob(ctx context.Context, info conan.FileInfo) (blob.Reader, error) {
 	r, err := blob.OpenSized(ctx, c.o.Blobs, blob.Digest(info.SHA256), info.Size)
 	switch {
@@ -116,9 +116,9 @@ func (c *Cache) openBlob(ctx context.Context, info conan.FileInfo) (blob.Reader,
 	return r, nil
 }
 
-// openStored opens the bytes of a revision that the caller has in use, or returns nil if they are not there. That use
+// openBytes opens the bytes of a revision that the caller has in use, or returns nil if they are not there. That use
 // goes over to the file, and ends with the call if there is none.
-func (c *Cache) openStored(ctx context.Context, info conan.FileInfo, endUse func()) (*conan.File, error) {
+func (c *Cache) openBytes(ctx context.Context, info conan.FileInfo, endUse func()) (*conan.File, error) {
 	r, err := c.openBlob(ctx, info)
 	if err != nil || r == nil {
 		endUse()

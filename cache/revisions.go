@@ -11,19 +11,9 @@ import (
 	"conanproxy/internal/memory"
 )
 
-// Latest implements conan.Source: the first of the revisions that upstream lists. For a package of a recipe revision
-// that upstream has dropped it is the newest one that the cache can serve: who pinned that recipe gets its packages.
+// Latest implements conan.Source: the newest of the revisions that upstream tells of.
 func (c *Cache) Latest(ctx context.Context, rev conan.Revision) (conan.Answer[conan.RevisionTime], error) {
 	list, origin, err := c.list(ctx, rev)
-	if errors.Is(err, conan.ErrNotFound) && rev.IsPackage() && c.recipeDropped(ctx, rev) {
-		dropped, droppedErr := c.dropped(ctx, rev, nil)
-		if droppedErr != nil {
-			return conan.Answer[conan.RevisionTime]{}, droppedErr
-		}
-		if len(dropped) > 0 {
-			list, err = dropped, nil
-		}
-	}
 	if err != nil {
 		return answer(c, conan.RevisionTime{}, origin, err)
 	}
@@ -34,29 +24,41 @@ func (c *Cache) Latest(ctx context.Context, rev conan.Revision) (conan.Answer[co
 	return a, err
 }
 
-// Revisions implements conan.Source: what upstream lists, and what it has dropped but the cache can still serve.
-// A dropped one stands where its time puts it, but never first: that one is what Latest says.
+// Revisions implements conan.Source: what upstream lists, and what it has dropped but the cache can
+// still serve. A dropped one stands where its time puts it, but never first: that one is what Latest
+// says.
 func (c *Cache) Revisions(ctx context.Context, rev conan.Revision) (conan.Answer[[]conan.RevisionTime], error) {
 	list, origin, err := c.list(ctx, rev)
-	if err == nil || errors.Is(err, conan.ErrNotFound) {
-		dropped, droppedErr := c.dropped(ctx, rev, list)
-		if droppedErr != nil {
-			return conan.Answer[[]conan.RevisionTime]{}, droppedErr
-		}
-		if len(dropped) > 0 {
-			list, err = mergeDropped(list, dropped), nil
-		}
+	if err != nil {
+		return answer(c, list, origin, err)
+	}
+	dropped, err := c.dropped(ctx, rev, list)
+	if len(dropped) > 0 {
+		list = mergeDropped(list, dropped)
 	}
 	return answer(c, list, origin, err)
 }
 
-// list is what upstream says of the revisions of a reference or package id, never empty. It is one document for
-// Latest and Revisions, so that they cannot contradict each other.
+// list is what upstream says of the revisions of a reference or package id, newest first, never
+// empty. It is one document for Latest and Revisions, so that they cannot contradict each other. For
+// a package of a recipe revision that upstream has dropped it is what the cache can serve: a client
+// that pinned that recipe gets its packages.
 func (c *Cache) list(ctx context.Context, rev conan.Revision) ([]conan.RevisionTime, conan.Origin, error) {
 	if rev.IsPackage() && rev.RRev == "" {
 		return nil, conan.Origin{}, fmt.Errorf("%w: the recipe revision of %s is not named", conan.ErrInvalid, rev)
 	}
-	return ask(ctx, c, c.listQuestion(rev))
+	list, origin, err := ask(ctx, c, c.listQuestion(rev))
+	if !errors.Is(err, conan.ErrNotFound) || !rev.IsPackage() || !c.recipeDropped(ctx, rev) {
+		return list, origin, err
+	}
+	dropped, droppedErr := c.dropped(ctx, rev, nil)
+	if droppedErr != nil {
+		return nil, conan.Origin{}, droppedErr
+	}
+	if len(dropped) == 0 {
+		return nil, origin, err
+	}
+	return dropped, origin, nil
 }
 
 func (c *Cache) listQuestion(rev conan.Revision) question[[]conan.RevisionTime] {
@@ -65,17 +67,7 @@ func (c *Cache) listQuestion(rev conan.Revision) question[[]conan.RevisionTime] 
 		kind:  kindRevisions,
 		key:   parent.String(),
 		about: parent,
-		fetch: func(ctx context.Context, _ *[]conan.RevisionTime) ([]conan.RevisionTime, error) {
-			list, err := c.o.Remote.Revisions(ctx, parent)
-			if err != nil {
-				return nil, err
-			}
-			list = slices.DeleteFunc(slices.Clone(list), func(r conan.RevisionTime) bool { return !conan.ValidRevisionID(r.ID) })
-			if len(list) == 0 {
-				return nil, conan.ErrNotFound
-			}
-			return list, nil
-		},
+		fetch: func(ctx context.Context) ([]conan.RevisionTime, error) { return c.fetchRevisions(ctx, parent) },
 		instead: func(ctx context.Context) ([]conan.RevisionTime, error, bool) {
 			if c.knownWithout(ctx, parent) {
 				return nil, fmt.Errorf("%s in %s: %w", parent, c.o.Name, conan.ErrNotFound), true
@@ -83,6 +75,55 @@ func (c *Cache) listQuestion(rev conan.Revision) question[[]conan.RevisionTime] 
 			return nil, nil, false
 		},
 	}
+}
+
+// fetchRevisions asks for the list of revisions and for the newest one at the same time: servers
+// cache the two apart, or list unsorted, so the newest is the newest of both. What a client that
+// asks upstream itself is told decides: without a newest one there is none.
+func (c *Cache) fetchRevisions(ctx context.Context, parent conan.Revision) ([]conan.RevisionTime, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var latest conan.RevisionTime
+	latestErr := make(chan error, 1)
+	go func() {
+		var err error
+		defer func() { latestErr <- err }()
+		defer c.recovered("a question", &err)
+		latest, err = c.o.Remote.Latest(ctx, parent)
+	}()
+	list, err := c.o.Remote.Revisions(ctx, parent)
+	if err != nil && !isLasting(err) {
+		cancel()
+		<-latestErr
+		return nil, err
+	}
+	switch noLatest := <-latestErr; {
+	case errors.Is(noLatest, conan.ErrNotFound):
+		return nil, noLatest
+	case noLatest == nil:
+		list, err = append([]conan.RevisionTime{latest}, list...), nil
+	case err != nil:
+		return nil, err
+	}
+	list = newestFirst(list)
+	if len(list) == 0 {
+		return nil, conan.ErrNotFound
+	}
+	return list, nil
+}
+
+// newestFirst sorts a list of upstream by time, and leaves out ids that are none and repeated ones.
+func newestFirst(list []conan.RevisionTime) []conan.RevisionTime {
+	seen := make(map[string]bool, len(list))
+	out := make([]conan.RevisionTime, 0, len(list))
+	for _, r := range list {
+		if conan.ValidRevisionID(r.ID) && !seen[r.ID] {
+			seen[r.ID] = true
+			out = append(out, r)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b conan.RevisionTime) int { return b.Time.Compare(a.Time) })
+	return out
 }
 
 // listParent is the node whose revisions are listed: the reference, or the package id in a recipe revision.
@@ -157,8 +198,8 @@ func (c *Cache) isServable(ctx context.Context, row index.Stored) bool {
 	if row.Mutable() {
 		return false
 	}
-	held, err := c.held(ctx, row.Revision)
-	return err == nil && held != nil && c.suffices(ctx, held)
+	stored, err := c.stored(ctx, row.Revision)
+	return err == nil && stored != nil && c.suffices(ctx, stored)
 }
 
 // mergeDropped puts dropped revisions into upstream's list by time, after its first.
