@@ -99,6 +99,8 @@ func (c *Cache) searchQuestion(p conan.Pattern) question[[]conan.Ref] {
 
 // boundSearches drops the oldest answers to searches beyond the bounds.
 func (c *Cache) boundSearches(ctx context.Context) {
+	c.bounding.Lock() // so that none is dropped and counted twice
+	defer c.bounding.Unlock()
 	keys, err := c.o.Index.SurplusDocuments(ctx, c.o.Member, kindSearch, maxSearches, maxSearchBytes)
 	if err == nil {
 		err = c.drop(ctx, kindSearch, keys...)
