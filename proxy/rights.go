@@ -36,7 +36,7 @@ func (r *request) takeSignature() error {
 		return err
 	}
 	r.grant = &grant
-	r.caller, r.identified = auth.Caller{Name: grant.User}, true
+	r.caller, r.identified = grant.Caller, true
 	return nil
 }
 

@@ -32,7 +32,7 @@ func (s *Server) v1UploadURLs(r *request) error {
 	}
 	urls := make(map[string]string, len(sizes))
 	for name, size := range sizes {
-		grant := auth.Grant{Method: http.MethodPut, Path: filePath(target, name), Size: size, User: r.caller.Name, Stage: stage}
+		grant := auth.Grant{Method: http.MethodPut, Path: filePath(target, name), Size: size, Caller: r.caller, Stage: stage}
 		if urls[name], err = r.signedURL(grant); err != nil {
 			return err
 		}

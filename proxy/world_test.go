@@ -56,7 +56,10 @@ var (
 	writeRules = []auth.Rule{{Pattern: "locked/*", Users: []string{"other"}}, {Pattern: "*", Users: []string{"?"}}}
 )
 
-// newWorld makes a world with the users demo, other and "mü"; change changes its options.
+// passwords are those of a world's users.
+var passwords = map[string]string{"demo": "demo", "other": "pass:word", "mü": "pä:ss"}
+
+// newWorld makes a world; change changes its options.
 func newWorld(t testing.TB, change ...func(*worldOptions)) *world {
 	t.Helper()
 	w := &world{t: t, now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC), registry: prometheus.NewRegistry(), changes: new(memory.Changes)}
@@ -65,7 +68,7 @@ func newWorld(t testing.TB, change ...func(*worldOptions)) *world {
 	w.local.changes = w.changes
 	w.upstream = newMemStore("conancenter", conan.StateMiss, clock)
 	w.upstream.life = 5 * time.Minute
-	w.directory = newTestDirectory(t, clock, map[string]string{"demo": "demo", "other": "pass:word", "mü": "pä:ss"})
+	w.directory = newTestDirectory(t, clock, passwords)
 	w.guard = newTestGuard(t, w.directory, readRules, writeRules)
 	accessCore, access := observer.New(zapcore.DebugLevel)
 	logCore, log := observer.New(zapcore.DebugLevel)
@@ -181,10 +184,14 @@ func (w *world) view(name, path string, members ...resolver.Member) View {
 	return v
 }
 
-// token is what demo gets for a login.
+// token is what a user gets for a login.
 func (w *world) token(user string) string {
 	w.t.Helper()
-	token, err := w.guard.IssueToken(auth.Caller{Name: user})
+	caller, err := w.guard.Identify(w.t.Context(), withBasic(user, passwords[user])["Authorization"], netip.Addr{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	token, err := w.guard.IssueToken(caller)
 	if err != nil {
 		w.t.Fatal(err)
 	}
