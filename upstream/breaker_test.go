@@ -18,9 +18,9 @@ func newTestBreaker() *breaker {
 	return &breaker{now: time.Now, changed: func(State, string, time.Duration) {}}
 }
 
-// ask runs one question through a breaker; false means that it was not let through.
-func ask(b *breaker, outcome error) bool {
-	pass, err := b.enter()
+// admitted runs one question through a breaker; false means that it was not let through.
+func admitted(b *breaker, outcome error) bool {
+	pass, err := b.admit()
 	if err != nil {
 		return false
 	}
@@ -30,7 +30,7 @@ func ask(b *breaker, outcome error) bool {
 
 func TestBreaker(t *testing.T) {
 	broken := &failure{kind: kindServerError, reason: "broken"}
-	odd := nonsense("odd")
+	odd := badAnswer("odd")
 	throttled := &failure{kind: kindThrottled, reason: "slow down", retryAfter: 40 * time.Second}
 	type step struct {
 		wait    time.Duration
@@ -60,7 +60,7 @@ func TestBreaker(t *testing.T) {
 				b := newTestBreaker()
 				for i, s := range steps {
 					time.Sleep(s.wait)
-					if asked := ask(b, s.outcome); asked != s.asked {
+					if asked := admitted(b, s.outcome); asked != s.asked {
 						t.Fatalf("step %d: asked %v, want %v", i, asked, s.asked)
 					}
 					if got := b.current(); got != s.state {
@@ -76,19 +76,19 @@ func TestBreakerOneProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newTestBreaker()
 		for range breakerFailures {
-			ask(b, &failure{kind: kindTimeout, reason: "silent"})
+			admitted(b, &failure{kind: kindTimeout, reason: "silent"})
 		}
-		_, err := b.enter()
+		_, err := b.admit()
 		var f *failure
 		if !errors.As(err, &f) || f.retryAfter != breakerFirst {
 			t.Errorf("refused with %#v", err)
 		}
 		time.Sleep(breakerFirst)
-		probe, err := b.enter()
+		probe, err := b.admit()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if ask(b, nil) {
+		if admitted(b, nil) {
 			t.Error("two probes at a time")
 		}
 		probe.done(nil)
@@ -102,11 +102,11 @@ func TestBreakerOneProbe(t *testing.T) {
 func TestBreakerOldAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newTestBreaker()
-		old, err := b.enter()
+		old, err := b.admit()
 		if err != nil {
 			t.Fatal(err)
 		}
-		ask(b, &failure{kind: kindThrottled, reason: "slow down", retryAfter: time.Minute})
+		admitted(b, &failure{kind: kindThrottled, reason: "slow down", retryAfter: time.Minute})
 		old.done(nil)
 		if b.current() != Open {
 			t.Errorf("state %v, want open", b.current())
@@ -137,7 +137,7 @@ func TestRemoteBreaks(t *testing.T) {
 		if !errors.As(err, &got) {
 			t.Fatalf("error %v", err)
 		}
-		want := &conan.UnavailableError{Member: "test", Reason: "not asked for the moment because it failed before: failed with status 501", RetryAfter: breakerFirst}
+		want := &conan.UnavailableError{Member: "test", Reason: "not asked for the moment because it failed before: failed with status 501", RetryAfter: breakerFirst, Permanent: true}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
 		}

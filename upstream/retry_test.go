@@ -74,7 +74,7 @@ func TestRetry(t *testing.T) {
 		"404":                {[]http.HandlerFunc{status(404)}, "ok", 1, [2]time.Duration{0, 0}},
 		"closed, then good":  {[]http.HandlerFunc{closed, good}, "ok", 2, [2]time.Duration{150 * time.Millisecond, 300 * time.Millisecond}},
 		"cut, then good":     {[]http.HandlerFunc{cutAfter(5, `{"results": []}`, "Content-Type", "application/json"), good}, "ok", 2, [2]time.Duration{150 * time.Millisecond, 300 * time.Millisecond}},
-		"silent":             {[]http.HandlerFunc{silent}, "unavailable: it was silent for 30s", 1, [2]time.Duration{30 * time.Second, 30 * time.Second}},
+		"silent":             {[]http.HandlerFunc{silent}, "unavailable: it did not answer in time", 1, [2]time.Duration{55 * time.Second, 55 * time.Second}},
 		"short Retry-After":  {[]http.HandlerFunc{status(429, "Retry-After", "2"), good}, "ok", 2, [2]time.Duration{2 * time.Second, 2 * time.Second}},
 		"503 in a while":     {[]http.HandlerFunc{status(503, "Retry-After", "60"), good}, "unavailable: asks for a pause (503)", 1, [2]time.Duration{0, 0}},
 		"503 without a date": {[]http.HandlerFunc{status(503), good}, "ok", 2, [2]time.Duration{150 * time.Millisecond, 300 * time.Millisecond}},

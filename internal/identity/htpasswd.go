@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -46,16 +47,23 @@ const (
 	maxHashCost = 16
 )
 
+const (
+	minPassword = 4  // characters
+	maxPassword = 72 // bytes of UTF-8; bcrypt looks at no more
+)
+
 // HashPassword returns the bcrypt hash of a password for an htpasswd file.
-// An empty password and one of more than 72 bytes, which is all that bcrypt looks at, are conan.ErrInvalid.
+// A password that is too short or longer than bcrypt looks at is conan.ErrInvalid.
 func HashPassword(password string) (string, error) {
-	if password == "" {
+	switch {
+	case password == "":
 		return "", fmt.Errorf("%w: the password is empty", conan.ErrInvalid)
+	case utf8.RuneCountInString(password) < minPassword:
+		return "", fmt.Errorf("%w: the password is shorter than %d characters", conan.ErrInvalid, minPassword)
+	case len(password) > maxPassword:
+		return "", fmt.Errorf("%w: the password is longer than %d bytes", conan.ErrInvalid, maxPassword)
 	}
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.DefaultCost)
-	if errors.Is(err, bcrypt.ErrPasswordTooLong) {
-		return "", fmt.Errorf("%w: the password is longer than 72 bytes", conan.ErrInvalid)
-	}
 	if err != nil {
 		return "", fmt.Errorf("hashing a password: %w", err)
 	}
@@ -77,7 +85,9 @@ func ReadHtpasswd(path string) (*Htpasswd, error) {
 }
 
 // WriteHtpasswd replaces the file in one step: a reader sees the old or the new content, and
-// a crash leaves one of them. The file gets mode 0600; a symbolic link stays one.
+// a crash leaves one of them. Owner, group and mode stay, so that a server which could read the file
+// still can; if they cannot be kept, nothing is changed. A new file gets mode 0600. A symbolic link
+// stays one.
 func WriteHtpasswd(path string, h *Htpasswd) (err error) {
 	defer func() {
 		if err != nil {
@@ -96,6 +106,9 @@ func WriteHtpasswd(path string, h *Htpasswd) (err error) {
 	if err := writeSynced(f, h.format()); err != nil {
 		return err
 	}
+	if err := copyAccess(path, f.Name()); err != nil {
+		return err
+	}
 	if err := os.Rename(f.Name(), path); err != nil {
 		return err
 	}
@@ -111,6 +124,21 @@ func writeSynced(f *os.File, content []byte) error {
 		err = closeErr
 	}
 	return err
+}
+
+// copyAccess gives a file the owner, group and mode of another one, if that exists.
+func copyAccess(from, to string) error {
+	info, err := os.Stat(from)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := copyOwner(info, to); err != nil {
+		return fmt.Errorf("keeping the owner of %s: %w", from, err)
+	}
+	return os.Chmod(to, info.Mode().Perm()) // after the owner, whose change may clear bits
 }
 
 func syncDir(dir string) error {
@@ -178,17 +206,6 @@ func (h *Htpasswd) Remove(user string) bool {
 func (l htpasswdLine) names(user string) bool {
 	name, _, ok := strings.Cut(l.text, ":")
 	return ok && user != "" && name == user && !isComment(l.text)
-}
-
-// hashes is the table that logins are checked against.
-func (h *Htpasswd) hashes() map[string]string {
-	table := make(map[string]string, len(h.lines))
-	for _, l := range h.lines {
-		if l.user != "" {
-			table[l.user] = l.hash
-		}
-	}
-	return table
 }
 
 func (h *Htpasswd) format() []byte {
