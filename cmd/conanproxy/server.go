@@ -57,7 +57,7 @@ func newServer(ctx context.Context, cfg *config.Config, logs *loggers) (_ *serve
 	s.current.Store(first)
 	s.metrics = newServerMetrics(registry, s)
 	s.http, err = proxy.New(proxy.Options{
-		Settings: first.http, Publisher: s.store, Memory: answersMemory(cfg), Changes: s.index.Changes(),
+		Settings: first.http, Memory: answersMemory(cfg), Changes: s.index.Changes(),
 		Log: logs.app, AccessLog: logs.access, Registry: registry, Ready: s.ready, Version: versionText(),
 	})
 	return s, err
@@ -83,7 +83,8 @@ func (s *server) start() {
 
 // fetch downloads a stored file again, from the upstreams in force.
 func (s *server) fetch(ctx context.Context, f index.FileRow) error {
-	return s.current.Load().upstreams.fetch(ctx, f)
+	now := s.current.Load()
+	return now.upstreams.fetch(ctx, now.owned, f)
 }
 
 // sweep removes abandoned uploads and old answers every hour. The first time is a minute after the start: with a million
