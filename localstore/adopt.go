@@ -148,22 +148,20 @@ func (s *Store) openVerified(ctx context.Context, rev conan.Revision, name strin
 
 // checkAdopted refuses a recipe that upstream itself does not have whole, or whose manifest is that of another revision.
 func (s *Store) checkAdopted(ctx context.Context, recipe conan.Revision, files conan.Snapshot) error {
-	f, ok := files.Find(conan.ManifestFile)
-	if !ok {
-		return recipeNotFound(recipe)
+	o, err := s.outlineOf(ctx, files)
+	if errors.Is(err, conan.ErrInvalid) {
+		return fmt.Errorf("%w: upstream's manifest of %s is damaged: %v", conan.ErrConflict, recipe, err)
 	}
-	text, err := s.readSmall(ctx, f, conan.MaxManifestSize)
 	if err != nil {
 		return err
 	}
-	m, err := conan.ParseManifest(text)
-	if err != nil {
-		return fmt.Errorf("%w: upstream's manifest of %s is damaged: %v", conan.ErrConflict, recipe, err)
+	if o == nil {
+		return recipeNotFound(recipe)
 	}
-	if isHash(recipe.RRev) && m.Summary() != recipe.RRev {
-		return fmt.Errorf("%w: upstream's manifest of %s gives the revision %s", conan.ErrConflict, recipe, m.Summary())
+	if conan.IsMD5(recipe.RRev) && o.Summary != recipe.RRev {
+		return fmt.Errorf("%w: upstream's manifest of %s gives the revision %s", conan.ErrConflict, recipe, o.Summary)
 	}
-	if missing := m.Missing(files, false); len(missing) > 0 {
+	if missing := o.Missing(files, false); len(missing) > 0 {
 		return fmt.Errorf("%w: upstream's recipe %s lacks %v", conan.ErrIncomplete, recipe, missing)
 	}
 	return nil

@@ -33,7 +33,7 @@ func (s *Store) link(ctx context.Context, up conan.Upload, mayRead func(conan.Re
 	if _, err := announced(st, up); err != nil {
 		return err
 	}
-	if err := s.admit(ctx, st, up.Name); err != nil {
+	if err := oneArchive(st, up.Name); err != nil {
 		return err
 	}
 	if err := s.prepareMetadata(ctx, st, up.Name); err != nil {
@@ -84,11 +84,7 @@ func (s *Store) linkable(ctx context.Context, st index.Stage, info conan.FileInf
 	if info.Name != conan.ManifestFile {
 		return nil
 	}
-	text, err := s.readSmall(ctx, info, conan.MaxManifestSize)
-	if err != nil {
-		return err
-	}
-	if _, err := conan.ParseManifest(text); err != nil {
+	if _, err := s.outlineOf(ctx, conan.Snapshot{info}); err != nil {
 		return fmt.Errorf("%s: %w", st.Revision, err)
 	}
 	return nil

@@ -39,7 +39,7 @@ func (s *Store) publish(ctx context.Context, c *candidate) error {
 // the same content may be packed differently.
 func (c *candidate) added() []conan.FileInfo {
 	var out []conan.FileInfo
-	complete := len(c.manifest.Missing(c.existing, c.rev.IsPackage())) == 0
+	complete := len(c.outline.Missing(c.existing, c.rev.IsPackage())) == 0
 	if complete && len(c.existing) > 0 {
 		return nil
 	}
@@ -91,7 +91,7 @@ func (s *Store) recipeOf(ctx context.Context, pkg conan.Revision, recipeHash str
 			return r.RRev, err
 		}
 	}
-	if isHash(recipeHash) && s.upstream != nil {
+	if conan.IsMD5(recipeHash) && s.upstream != nil {
 		recipe.RRev = recipeHash
 		_, err := s.upstream.Snapshot(ctx, recipe)
 		if err == nil {
@@ -118,13 +118,13 @@ func (s *Store) recipeOf(ctx context.Context, pkg conan.Revision, recipeHash str
 // hasSummary tells whether the manifest of a recipe revision sums up to hash. The id is the answer, unless it comes from a
 // source control system.
 func (s *Store) hasSummary(ctx context.Context, recipe conan.Revision, hash string) (bool, error) {
-	if hash == "" || isHash(recipe.RRev) {
+	if hash == "" || conan.IsMD5(recipe.RRev) {
 		return recipe.RRev == hash, nil
 	}
 	files, err := s.index.Files(ctx, s.member, recipe)
 	if err != nil {
 		return false, err
 	}
-	sum, err := s.summaryOf(ctx, files)
-	return sum == hash, err
+	o, err := s.outlineOf(ctx, files)
+	return o != nil && o.Summary == hash, err
 }

@@ -2,9 +2,13 @@ package localstore
 
 import (
 	"compress/gzip"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"conanproxy/internal/conan"
 )
@@ -122,9 +126,8 @@ func TestRefusals(t *testing.T) {
 		"conanfile.py differs":         {rev, good.with(files{"conanfile.py": "class B"}), conan.ErrInvalid, "conanfile.py"},
 		"export differs":               {rev, good.with(files{"conan_export.tgz": other["conan_export.tgz"]}), conan.ErrInvalid, "x.txt"},
 		"sources differ":               {rev, good.with(files{"conan_sources.tgz": other["conan_sources.tgz"]}), conan.ErrInvalid, "a.c"},
-		"extra member":                 {rev, good.with(files{"conan_export.tgz": tgz(files{"x.txt": "x", "y.txt": "y"}, 6)}), conan.ErrInvalid, "y.txt"},
 		"missing member":               {rev, good.with(files{"conan_export.tgz": tgz(files{}, 6)}), conan.ErrInvalid, "x.txt"},
-		"archive nobody implied":       {conan.Revision{Ref: hi, RRev: plainRecipe("c").rev()}, plainRecipe("c").with(files{"conan_export.tgz": good["conan_export.tgz"]}), conan.ErrInvalid, "x.txt"},
+		"manifest in an archive":       {rev, good.with(files{"conan_export.tgz": tgz(files{"x.txt": "x", "conanmanifest.txt": "y"}, 6)}), conan.ErrInvalid, "conanmanifest.txt"},
 		"two archives of a kind":       {rev, good.with(files{"conan_sources.tzst": tzst(files{"a.c": "int a;"})}), conan.ErrConflict, "conan_sources.tgz"},
 		"not an archive":               {rev, good.with(files{"conan_export.tgz": "hello"}), conan.ErrInvalid, "conan_export.tgz"},
 		"cut archive":                  {rev, good.with(files{"conan_export.tgz": good["conan_export.tgz"][:30]}), conan.ErrInvalid, "conan_export.tgz"},
@@ -243,7 +246,7 @@ func TestScmRevisions(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	wantError(t, e.send(rev, plainRecipe("class B")), conan.ErrConflict, "never changes")
+	wantError(t, e.send(rev, plainRecipe("class B")), conan.ErrConflict, "another manifest")
 	wantEqual(t, "content", content(t, e, rev), set)
 
 	// A v1 package finds the revision by the summary of its manifest.
@@ -291,9 +294,29 @@ func TestRepublish(t *testing.T) {
 	wantEqual(t, "the older is the newest again, once", ids(t, e, ra.Recipe()), []string{a.rev(), b.rev()})
 	noStages(e)
 
-	wantError(t, e.put(ra, "conan_sources.tzst", tzst(files{"a.c": "int a;"})), conan.ErrConflict, "conan_sources.tgz")
 	other := a.without("conan_sources.tgz").with(files{"conan_sources.tzst": tzst(files{"a.c": "int a;"})})
-	wantError(t, e.sendV1(conan.Revision{Ref: hi}, other), conan.ErrConflict, "conan_sources.tgz")
+	wantError(t, e.send(ra, other), nil)
+	wantError(t, e.sendV1(conan.Revision{Ref: hi}, other), nil)
+	wantEqual(t, "another compression is no other content", content(t, e, ra), a)
+}
+
+// TestExtraMembers: files that the manifest lacks are taken, also in an archive that it does not imply, and are in the log.
+func TestExtraMembers(t *testing.T) {
+	t.Parallel()
+	core, logs := observer.New(zap.WarnLevel)
+	e := newEnv(t, func(o *Options) { o.Log = zap.New(core) })
+	sets := map[string]files{
+		"y.txt":     recipe("class A", files{"x.txt": "x"}, nil).with(files{"conan_export.tgz": tgz(files{"x.txt": "x", "y.txt": "y"}, 6)}),
+		"Thumbs.db": plainRecipe("class B").with(files{"conan_export.tgz": tgz(files{"Thumbs.db": "x"}, 6)}),
+	}
+	for name, set := range sets {
+		rev := e.publishRecipe(hi, set)
+		wantEqual(t, "content", content(t, e, rev), set)
+		warnings := logs.TakeAll()
+		if len(warnings) != 1 || !strings.Contains(fmt.Sprint(warnings[0].ContextMap()["files"]), name) {
+			t.Errorf("the log has %v, want a warning about %s", warnings, name)
+		}
+	}
 }
 
 func TestRepublishPackage(t *testing.T) {

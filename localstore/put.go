@@ -34,7 +34,7 @@ func (s *Store) put(ctx context.Context, up conan.Upload) error {
 	if err != nil {
 		return err
 	}
-	if err := s.admit(ctx, st, up.Name); err != nil {
+	if err := oneArchive(st, up.Name); err != nil {
 		return err
 	}
 	if err := s.prepareMetadata(ctx, st, up.Name); err != nil {
@@ -83,25 +83,13 @@ func announced(st index.Stage, up conan.Upload) (int64, error) {
 	return want, checkSize(st.Revision, up.Name, want)
 }
 
-// admit refuses a second archive of a kind, in the stage or in the revision if it is published already.
-func (s *Store) admit(ctx context.Context, st index.Stage, name string) error {
+// oneArchive refuses a second archive of a kind in the stage.
+func oneArchive(st index.Stage, name string) error {
 	kind := archiveKind(name)
 	if kind == "" {
 		return nil
 	}
 	for _, f := range st.Files {
-		if archiveKind(f.Name) == kind && f.Name != name {
-			return twoArchives(st.Revision, f.Name, name)
-		}
-	}
-	if !st.Pinned() {
-		return nil
-	}
-	published, err := s.index.Files(ctx, s.member, st.Revision)
-	if err != nil {
-		return err
-	}
-	for _, f := range published {
 		if archiveKind(f.Name) == kind && f.Name != name {
 			return twoArchives(st.Revision, f.Name, name)
 		}
@@ -112,11 +100,11 @@ func (s *Store) admit(ctx context.Context, st index.Stage, name string) error {
 // receive copies the body and validates what can be validated of one file alone. It returns the member list of an archive.
 func (s *Store) receive(ctx context.Context, w blob.Writer, lease Lease, st index.Stage, up conan.Upload, want int64) (members string, err error) {
 	var dst io.Writer = leased{w, lease}
-	var list *conan.ArchiveLister
+	var lister *conan.ArchiveLister
 	if conan.IsArchive(up.Name) {
-		list = conan.NewArchiveLister(up.Name)
-		defer list.Close()
-		dst = io.MultiWriter(dst, list)
+		lister = s.checks.NewLister(up.Name)
+		defer lister.End()
+		dst = io.MultiWriter(dst, lister)
 	}
 	n, err := s.copyBody(ctx, dst, lease, up, want)
 	if err != nil {
@@ -135,22 +123,28 @@ func (s *Store) receive(ctx context.Context, w blob.Writer, lease Lease, st inde
 		return bad("has the sha1 %s, but X-Checksum-Sha1 says %.64q", sum, up.SHA1)
 	}
 	if up.Name == conan.ManifestFile {
-		var text bytes.Buffer
-		if _, err := text.ReadFrom(io.NewSectionReader(w, 0, n)); err != nil {
-			return "", fmt.Errorf("read %s of %s: %w", up.Name, st.Revision, err)
-		}
-		if _, err := conan.ParseManifest(text.Bytes()); err != nil {
-			return "", fmt.Errorf("%s: %w", st.Revision, err)
-		}
+		return "", s.checkManifest(ctx, st, io.NewSectionReader(w, 0, n))
 	}
-	if list == nil {
+	if lister == nil {
 		return "", nil
 	}
-	members, err = keptMembers(list, s.checkTimeout)
+	members, err = keptList(lister, s.checkTimeout)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", st.Revision, err)
 	}
 	return members, nil
+}
+
+// checkManifest refuses what is no manifest. It waits at most as long as for a check.
+func (s *Store) checkManifest(ctx context.Context, st index.Stage, text *io.SectionReader) error {
+	waiting, cancel := context.WithTimeoutCause(ctx, s.checkTimeout, errBusy)
+	defer cancel()
+	k := s.checks.Begin(waiting)
+	defer k.End()
+	if _, err := k.ReadManifest(text, text.Size()); err != nil {
+		return fmt.Errorf("%s: %w", st.Revision, err)
+	}
+	return nil
 }
 
 // copyBody copies at most one byte more than is wanted, or than a file of that name may have. While the length is not

@@ -81,17 +81,12 @@ func (s *Store) needless(ctx context.Context, rev conan.Revision, files conan.Sn
 	if len(asked) == 0 {
 		return nil, nil
 	}
-	f, ok := files.Find(conan.ManifestFile)
-	if !ok {
-		return nil, s.notHere(rev)
-	}
-	text, err := s.readSmall(ctx, f, conan.MaxManifestSize)
-	if err != nil {
-		return nil, err
-	}
-	m, err := conan.ParseManifest(text)
+	o, err := s.outlineOf(ctx, files)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", rev, err)
+	}
+	if o == nil {
+		return nil, s.notHere(rev)
 	}
 	var rest conan.Snapshot
 	var needless []string
@@ -102,7 +97,7 @@ func (s *Store) needless(ctx context.Context, rev conan.Revision, files conan.Sn
 			rest = append(rest, f)
 		}
 	}
-	if missing := m.Missing(rest, rev.IsPackage()); len(missing) > 0 {
+	if missing := o.Missing(rest, rev.IsPackage()); len(missing) > 0 {
 		return nil, fmt.Errorf("%w: the manifest of %s needs %s", conan.ErrInvalid, rev, strings.Join(missing, ", "))
 	}
 	return needless, nil

@@ -38,6 +38,8 @@ type Options struct {
 	// released. Nil means that nothing bounds the space.
 	Lease func(ctx context.Context, bytes int64) (Lease, error)
 
+	Checks *conan.Checks // shared with the caches and other stores; nil: bounds of its own
+
 	Log          *zap.Logger      // nil logs nothing
 	Now          func() time.Time // nil is time.Now
 	CheckTimeout time.Duration    // how long one request waits for a check; 0 is 45 s
@@ -53,6 +55,7 @@ type Store struct {
 	upstream     conan.Source
 	checkSpace   func(context.Context, int64) error
 	lease        func(context.Context, int64) (Lease, error)
+	checks       *conan.Checks
 	names        names
 	log          *zap.Logger
 	now          func() time.Time
@@ -88,7 +91,7 @@ func New(o Options) (*Store, error) {
 	o.setDefaults()
 	s := &Store{
 		name: o.Name, member: o.Member, index: o.Index, blobs: o.Blobs, memory: o.Memory, upstream: o.Upstream,
-		checkSpace: o.CheckSpace, lease: o.Lease, names: names{index: o.Index, member: o.Member},
+		checkSpace: o.CheckSpace, lease: o.Lease, checks: o.Checks, names: names{index: o.Index, member: o.Member},
 		log: o.Log.With(zap.String("member", o.Name)), now: o.Now, checkTimeout: o.CheckTimeout,
 		verdicts: verdicts, works: make(map[string]*work),
 	}
@@ -106,6 +109,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Lease == nil {
 		o.Lease = func(context.Context, int64) (Lease, error) { return unbounded{}, nil }
+	}
+	if o.Checks == nil {
+		o.Checks = conan.NewChecks()
 	}
 	if o.Log == nil {
 		o.Log = zap.NewNop()

@@ -21,11 +21,12 @@ type candidate struct {
 	rows     map[string]string         // every row of the stage but metadata: name → sha256
 	takeover []string                  // names taken over from the base revision
 
-	manifest *conan.Manifest
-	rev      conan.Revision // pinned, once identify has run
-	info     *string        // conaninfo.txt of a package
-	existing conan.Snapshot // of the revision if it is published already, metadata left out
-	checked  bool           // the contents are right
+	manifestFile conan.FileInfo
+	outline      *conan.Outline // of the manifest
+	rev          conan.Revision // pinned, once identify has run
+	info         *string        // conaninfo.txt of a package
+	existing     conan.Snapshot // of the revision if it is published already, metadata left out
+	checked      bool           // the contents are right
 }
 
 // load reads a stage. Of a declared one only the declared names count: other rows were taken over by an earlier attempt.
@@ -101,13 +102,12 @@ func (s *Store) identify(ctx context.Context, c *candidate, base conan.Snapshot)
 			return err
 		}
 	}
-	text, err := s.readSmall(ctx, c.files[conan.ManifestFile], conan.MaxManifestSize)
+	c.manifestFile = c.files[conan.ManifestFile]
+	outline, err := s.outlineOf(ctx, conan.Snapshot{c.manifestFile})
 	if err != nil {
-		return err
-	}
-	if c.manifest, err = conan.ParseManifest(text); err != nil {
 		return fmt.Errorf("%s: %w", c.stage.Revision, err)
 	}
+	c.outline = outline
 	c.rev = c.stage.Revision
 	if c.rev.IsPackage() {
 		err = s.identifyPackage(ctx, c, base)
@@ -121,18 +121,18 @@ func (s *Store) identify(ctx context.Context, c *candidate, base conan.Snapshot)
 }
 
 func (c *candidate) identifyRecipe() error {
-	sum := c.manifest.Summary()
+	sum := c.outline.Summary
 	if c.rev.RRev == "" {
 		c.rev.RRev = sum
 	}
-	if isHash(c.rev.RRev) && c.rev.RRev != sum {
+	if conan.IsMD5(c.rev.RRev) && c.rev.RRev != sum {
 		return fmt.Errorf("%w: the manifest of %s gives the recipe revision %s", conan.ErrInvalid, c.rev, sum)
 	}
 	return nil
 }
 
 func (s *Store) identifyPackage(ctx context.Context, c *candidate, base conan.Snapshot) error {
-	sum := c.manifest.Summary()
+	sum := c.outline.Summary
 	if c.rev.PRev != "" && c.rev.PRev != sum {
 		return fmt.Errorf("%w: the manifest of %s gives the package revision %s", conan.ErrInvalid, c.rev, sum)
 	}
@@ -156,7 +156,7 @@ func (s *Store) readInfo(ctx context.Context, c *candidate, base conan.Snapshot)
 	info, ok := c.files[conan.InfoFile]
 	if !ok {
 		info, ok = base.Find(conan.InfoFile)
-		if !ok || info.MD5 != c.manifest.Files[conan.InfoFile] {
+		if !ok || info.MD5 != c.outline.Small[conan.InfoFile] {
 			return nil
 		}
 	}
@@ -181,34 +181,17 @@ func (s *Store) findExisting(ctx context.Context, c *candidate) error {
 			c.existing = append(c.existing, f)
 		}
 	}
-	if len(files) == 0 || c.rev.IsPackage() || isHash(c.rev.RRev) {
+	if len(files) == 0 || c.rev.IsPackage() || conan.IsMD5(c.rev.RRev) {
 		return nil
 	}
-	sum, err := s.summaryOf(ctx, files)
+	published, err := s.outlineOf(ctx, files)
 	if err != nil {
 		return err
 	}
-	if sum != c.manifest.Summary() {
-		return fmt.Errorf("%w: %s is published with other files, and a revision never changes", conan.ErrConflict, c.rev)
+	if published == nil || published.Summary != c.outline.Summary {
+		return fmt.Errorf("%w: %s is published with another manifest, and a revision keeps its own", conan.ErrConflict, c.rev)
 	}
 	return nil
-}
-
-// summaryOf is the summary of a revision's manifest.
-func (s *Store) summaryOf(ctx context.Context, files conan.Snapshot) (string, error) {
-	f, ok := files.Find(conan.ManifestFile)
-	if !ok {
-		return "", nil
-	}
-	text, err := s.readSmall(ctx, f, conan.MaxManifestSize)
-	if err != nil {
-		return "", err
-	}
-	m, err := conan.ParseManifest(text)
-	if err != nil {
-		return "", err
-	}
-	return m.Summary(), nil
 }
 
 // complete drops and adds until the set is what the manifest implies, or says what is missing.
@@ -216,12 +199,12 @@ func (s *Store) complete(ctx context.Context, c *candidate, base conan.Snapshot)
 	if c.stage.Declared == nil && c.stage.RRev == "" {
 		c.dropLeftovers()
 	}
-	for _, missing := range c.manifest.Missing(c.whole(), c.rev.IsPackage()) {
+	for _, missing := range c.outline.Missing(c.whole(), c.rev.IsPackage()) {
 		if err := s.takeOver(ctx, c, base, missing); err != nil && !errors.Is(err, conan.ErrIncomplete) {
 			return err
 		}
 	}
-	if missing := c.manifest.Missing(c.whole(), c.rev.IsPackage()); len(missing) > 0 {
+	if missing := c.outline.Missing(c.whole(), c.rev.IsPackage()); len(missing) > 0 {
 		return c.incomplete(missing)
 	}
 	kinds := make(map[string]string)
@@ -241,9 +224,8 @@ func (c *candidate) dropLeftovers() {
 	if c.rev.IsPackage() {
 		return
 	}
-	export, sources := c.manifest.Implies()
 	for name := range c.files {
-		if archiveKind(name) == conan.ExportPrefix && !export || archiveKind(name) == conan.SourcesPrefix && !sources {
+		if archiveKind(name) == conan.ExportPrefix && !c.outline.Export || archiveKind(name) == conan.SourcesPrefix && !c.outline.Sources {
 			delete(c.files, name)
 		}
 	}
@@ -256,7 +238,7 @@ func (c *candidate) whole() conan.Snapshot {
 		out = append(out, f)
 	}
 	for _, f := range c.existing {
-		if _, sent := c.files[f.Name]; !sent {
+		if _, sent := findFile(out, f.Name); !sent {
 			out = append(out, f)
 		}
 	}
@@ -275,7 +257,7 @@ func (s *Store) takeOver(ctx context.Context, c *candidate, base conan.Snapshot,
 	if !ok {
 		return c.incomplete([]string{name})
 	}
-	if c.manifest != nil && !conan.IsArchive(info.Name) && c.manifest.Files[info.Name] != info.MD5 {
+	if c.outline != nil && !conan.IsArchive(info.Name) && c.outline.Small[info.Name] != info.MD5 {
 		return c.incomplete([]string{name})
 	}
 	st := c.stage
@@ -321,19 +303,6 @@ func (s *Store) readSmall(ctx context.Context, info conan.FileInfo, limit int64)
 		return nil, fmt.Errorf("read %s: %w", info.Name, err)
 	}
 	return text, nil
-}
-
-// isHash tells a revision id that is a summary of a manifest (32 characters) from one of a source control system.
-func isHash(id string) bool {
-	if len(id) != 32 {
-		return false
-	}
-	for _, c := range id {
-		if !(c >= '0' && c <= '9' || c >= 'a' && c <= 'f') {
-			return false
-		}
-	}
-	return true
 }
 
 // checkPackageID compares the id of a Conan 2 package with its conaninfo.txt, of which it is the sha1. The ids of Conan 1,

@@ -45,11 +45,13 @@ func (s *Store) wait(ctx context.Context, done <-chan struct{}) error {
 	case <-done:
 		return nil
 	case <-timer.C:
-		return fmt.Errorf("%w: the upload is still being checked; send again", conan.ErrConflict)
+		return errBusy
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
+
+var errBusy = fmt.Errorf("%w: the upload is still being checked; send again", conan.ErrConflict)
 
 var errStopping = fmt.Errorf("%w: the server is stopping; send again", conan.ErrConflict)
 

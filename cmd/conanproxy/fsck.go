@@ -30,7 +30,7 @@ func fsckCommand() *cobra.Command {
 // fsck writes one line for each finding and a summary.
 func fsck(ctx context.Context, o *offline, repair bool, out io.Writer) error {
 	sum, err := scrub.Check(ctx, scrub.Options{
-		Index: o.index, Blobs: o.blobs, Repair: repair, Fetch: o.upstreams.fetch,
+		Index: o.index, Blobs: o.blobs, Repair: repair, Fetch: o.fetch,
 		Found: func(f scrub.Finding) { printFinding(out, f) },
 	})
 	if err != nil {

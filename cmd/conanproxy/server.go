@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"conanproxy/internal/config"
@@ -84,7 +83,8 @@ func (s *server) start() {
 
 // fetch downloads a stored file again, from the upstreams in force.
 func (s *server) fetch(ctx context.Context, f index.FileRow) error {
-	return s.current.Load().upstreams.fetch(ctx, f)
+	now := s.current.Load()
+	return now.upstreams.fetch(ctx, now.owned, f)
 }
 
 // sweep removes abandoned uploads and old answers every hour. The first time is a minute after the start: with a million

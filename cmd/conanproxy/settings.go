@@ -21,6 +21,7 @@ import (
 type settings struct {
 	config      *config.Config
 	upstreams   upstreams
+	owned       policy.Globs // what stores own
 	adoptFrom   conan.Source // all upstreams
 	directory   *identity.Directory
 	certificate *tls.Certificate // nil: plain HTTP
@@ -46,6 +47,9 @@ func (s *server) newSettings(ctx context.Context, cfg *config.Config, old *setti
 		return nil, usageError{err}
 	}
 	next.directory = guard.Directory
+	if next.owned, err = ownedNames(cfg); err != nil {
+		return nil, err
+	}
 	if next.upstreams, err = s.openUpstreams(ctx, cfg, before); err != nil {
 		return nil, err
 	}
@@ -54,13 +58,15 @@ func (s *server) newSettings(ctx context.Context, cfg *config.Config, old *setti
 			next.upstreams.closeExcept(before)
 		}
 	}()
-	if next.adoptFrom, err = s.adoptFrom(next.upstreams); err != nil {
-		return nil, usageError{err}
-	}
-	views, err := s.views(cfg, next.upstreams)
+	views, err := s.views(next)
 	if err != nil {
 		return nil, usageError{err}
 	}
+	adoption, err := s.resolver("adoption", next.owned, next.upstreams.resolverMembers()...)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	next.adoptFrom = adoption.For(conan.AnyGeneration)
 	next.http, err = proxy.NewSettings(proxy.SettingsOptions{
 		Views: views, Guard: guard, PublicURL: cfg.PublicURL, BasePath: cfg.BasePath, TrustedProxies: cfg.TrustedProxies,
 		LogProbes: cfg.Log.Probes,
@@ -96,34 +102,24 @@ func rules(in []config.Rule) []auth.Rule {
 	return out
 }
 
-// adoptFrom is the Source over all upstreams.
-func (s *server) adoptFrom(us upstreams) (conan.Source, error) {
-	r, err := s.resolver("adoption", us.resolverMembers()...)
-	if err != nil {
-		return nil, err
-	}
-	return r.For(conan.AnyGeneration), nil
-}
-
-// resolver answers from members in order. The scope keeps what it remembers apart from other resolvers.
-func (s *server) resolver(scope string, members ...resolver.Member) (*resolver.Resolver, error) {
-	return resolver.New(resolver.Options{Members: members, Memory: s.memory, Scope: scope, Log: s.log.Named("resolver")})
+// resolver answers from members in order. Nothing that is owned is asked of upstreams. The scope keeps what it remembers
+// apart from other resolvers.
+func (s *server) resolver(scope string, owned policy.Globs, members ...resolver.Member) (*resolver.Resolver, error) {
+	return resolver.New(resolver.Options{
+		Members: members, Owns: owned, Memory: s.memory, Scope: scope, Log: s.log.Named("resolver"),
+	})
 }
 
 // views mounts the members: all of them at the root, the store alone, and each upstream alone.
-func (s *server) views(cfg *config.Config, us upstreams) (views []proxy.View, err error) {
-	owns, err := policy.ParseGlobs("local.owns", cfg.Local.Owns)
-	if err != nil {
-		return nil, err
-	}
+func (s *server) views(of *settings) (views []proxy.View, err error) {
 	mount := func(v proxy.View, members ...resolver.Member) {
-		r, failed := s.resolver("view "+v.Name, members...)
+		r, failed := s.resolver("view "+v.Name, of.owned, members...)
 		v.Resolver = r
 		views = append(views, v)
 		err = errors.Join(err, failed)
 	}
-	store := resolver.Member{Name: storeName, Store: s.store, Owns: owns}
-	ups := us.resolverMembers()
+	store := resolver.Member{Name: storeName, Store: s.store, Owns: of.owned}
+	ups := of.upstreams.resolverMembers()
 	mount(proxy.View{Name: "all", Store: storeName}, append([]resolver.Member{store}, ups...)...)
 	mount(proxy.View{Name: storeName, Path: "/" + storeName, Store: storeName}, store)
 	for _, up := range ups {

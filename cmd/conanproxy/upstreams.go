@@ -24,7 +24,7 @@ type member struct {
 	config config.Upstream // with the password in force
 	remote *upstream.Remote
 	cache  *cache.Cache
-	filter *policy.Filter // over the cache; what the store owns is never asked
+	filter *policy.Filter // over the cache
 }
 
 // openUpstreams makes a cache over each configured upstream. Those of old that are configured as before are shared.
@@ -36,7 +36,7 @@ func (d *data) openUpstreams(ctx context.Context, cfg *config.Config, old upstre
 		}
 	}()
 	for _, c := range cfg.Upstreams {
-		rules, err := policy.ParseRules(c.Name, c.Include, slices.Concat(c.Exclude, cfg.Local.Owns))
+		rules, err := policy.ParseRules(c.Name, c.Include, c.Exclude)
 		if err != nil {
 			return us, usageError{err}
 		}
@@ -112,9 +112,25 @@ func (us upstreams) resolverMembers() []resolver.Member {
 	return list
 }
 
-// fetch downloads a stored file again: from the upstream that it came from, or a published one from any that has it and
-// may be asked for it.
-func (us upstreams) fetch(ctx context.Context, f index.FileRow) error {
+// ownedNames are the patterns of what stores own: no upstream is asked about it.
+func ownedNames(cfg *config.Config) (policy.Globs, error) {
+	var owned policy.Globs
+	for _, s := range cfg.AllStores() {
+		globs, err := policy.ParseGlobs("owns of store "+s.Name, s.Owns)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		owned = append(owned, globs...)
+	}
+	return owned, nil
+}
+
+// fetch downloads a stored file again: from the upstream that it came from, or a published one from any that has it,
+// unless its name is owned.
+func (us upstreams) fetch(ctx context.Context, owned policy.Globs, f index.FileRow) error {
+	if owned.Match(f.Revision.Ref) {
+		return errors.New("a store owns its name, so no upstream is asked")
+	}
 	err := errors.New("no upstream has it")
 	for _, m := range us {
 		cachedElsewhere := f.Member.Kind == index.KindUpstream && f.Member.Name != m.config.Name

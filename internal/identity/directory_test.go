@@ -11,6 +11,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
 	"conanproxy/internal/conan"
 )
 
@@ -43,6 +49,16 @@ func writeUsers(t *testing.T, path string, passwords map[string]string) {
 	}
 }
 
+// loggedIn is the caller with a password.
+func loggedIn(t *testing.T, d *Directory, user, password string) Caller {
+	t.Helper()
+	c, err := d.Identify(t.Context(), loginHeader(user, password), here)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 func loginHeader(user, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 }
@@ -51,8 +67,8 @@ func TestIdentify(t *testing.T) {
 	const odd = "Jörg @ acme/ops*"
 	g, _ := loginDirectory(t, map[string]string{"ann": "pä:ss:", odd: "x"})
 	issue := func(user string) string {
-		state, _ := g.State(user)
-		token, err := g.tokens.issue(user, state, time.Hour)
+		a, _ := g.users.account(user)
+		token, err := g.tokens.issue(Caller{user, a.state}, time.Hour)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -110,12 +126,99 @@ func TestIdentify(t *testing.T) {
 	}
 }
 
+// Conan's clients send letters beyond ASCII in Latin-1, others in UTF-8. Some Latin-1 texts are
+// UTF-8 texts too.
+func TestEncodings(t *testing.T) {
+	users := map[string]string{"jörg": "paßwörd", "ann": "TÜ§ 10", "eve": strings.Repeat("ä", 36)}
+	d, _ := loginDirectory(t, users)
+	for user, password := range users {
+		var latin []byte
+		for _, r := range user + ":" + password {
+			latin = append(latin, byte(r))
+		}
+		for name, sent := range map[string]string{"UTF-8": user + ":" + password, "Latin-1": string(latin)} {
+			header := "Basic " + base64.StdEncoding.EncodeToString([]byte(sent))
+			for range 2 { // the second one is remembered
+				if c, err := d.Identify(t.Context(), header, here); err != nil || c.Name != user {
+					t.Errorf("%s in %s: caller %q, error %v", user, name, c.Name, err)
+				}
+			}
+		}
+	}
+	if d.logins.throttle.counts.Len() != 0 {
+		t.Error("a right login counted as a wrong one")
+	}
+}
+
+// bcrypt looks at 72 bytes of a password; what follows must not be without effect.
+func TestPasswordLongerThanBcryptSees(t *testing.T) {
+	longest := strings.Repeat("a", maxPassword)
+	d, _ := loginDirectory(t, map[string]string{"ann": longest})
+	loggedIn(t, d, "ann", longest)
+	for _, user := range []string{"ann", "eve"} {
+		_, err := d.Identify(t.Context(), loginHeader(user, longest+"b"), here)
+		if !errors.Is(err, ErrLogin) || !strings.Contains(err.Error(), "longer than 72 bytes") {
+			t.Errorf("%s: error %v, want a login that says why", user, err)
+		}
+	}
+}
+
+// Logins are counted, and a refused one is in the log with its name and without what else was sent.
+func TestLoginsAreReported(t *testing.T) {
+	core, logs := observer.New(zapcore.InfoLevel)
+	path := filepath.Join(t.TempDir(), "htpasswd")
+	writeUsers(t, path, map[string]string{"ann": "right"})
+	metrics := NewMetrics(prometheus.NewRegistry())
+	d, err := New(Options{HtpasswdFile: path, Secret: testSecret, Metrics: metrics, Log: zap.New(core)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := d.IssueToken(loggedIn(t, d, "ann", "right"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, header := range []string{
+		loginHeader("ann", "hunter2"), loginHeader("e\u202eve\u0085"+strings.Repeat("x", 300), "hunter2"), "Bearer hunter2",
+	} {
+		if _, err := d.Identify(t.Context(), header, here); !errors.Is(err, ErrLogin) {
+			t.Errorf("error %v, want a login", err)
+		}
+	}
+	writeUsers(t, path, nil)
+	if _, err := d.Identify(t.Context(), "Bearer "+token, here); !errors.Is(err, ErrLogin) {
+		t.Errorf("error %v, want a login", err)
+	}
+	type entry struct{ Message, User, Address string }
+	var got []entry
+	for _, e := range logs.FilterLevelExact(zapcore.WarnLevel).All() {
+		fields := e.ContextMap()
+		user, _ := fields["user"].(string)
+		address, _ := fields["address"].(string)
+		got = append(got, entry{e.Message, user, address})
+	}
+	want := []entry{
+		{"login refused", "ann", "192.0.2.1"},
+		{"login refused", "e\ufffdve\ufffd" + strings.Repeat("x", 56) + "…", "192.0.2.1"},
+		{"token refused: its user is gone or has a new password", "ann", "192.0.2.1"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("log (-want +got):\n%s", diff)
+	}
+	counted := map[string]float64{"refused tokens": value(t, metrics.refusedTokens)}
+	for _, result := range []string{loginOK, loginRefused, loginBusy} {
+		counted[result] = value(t, metrics.logins.WithLabelValues(result))
+	}
+	if diff := cmp.Diff(map[string]float64{"refused tokens": 2, loginOK: 1, loginRefused: 2, loginBusy: 0}, counted); diff != "" {
+		t.Errorf("metrics (-want +got):\n%s", diff)
+	}
+}
+
 func TestNoUsersAtAll(t *testing.T) {
 	g, err := New(Options{Secret: testSecret})
 	if err != nil {
 		t.Fatal(err)
 	}
-	token, err := g.tokens.issue("ann", "", time.Hour)
+	token, err := g.tokens.issue(Caller{Name: "ann"}, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +232,8 @@ func TestNoUsersAtAll(t *testing.T) {
 // A change of the users' file counts at once, also for tokens and remembered passwords.
 func TestUsersChange(t *testing.T) {
 	g, path := loginDirectory(t, map[string]string{"ann": "one", "bob": "b"})
-	token, err := g.IssueToken(Caller{Name: "ann"})
+	ann := loggedIn(t, g, "ann", "one")
+	token, err := g.IssueToken(ann)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,6 +249,11 @@ func TestUsersChange(t *testing.T) {
 	want("old password", loginHeader("ann", "one"), true)
 	want("new password", loginHeader("ann", "two"), false)
 	want("token of the old password", "Bearer "+token, true)
+	late, err := g.IssueToken(ann)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want("token made now for a login with the old password", "Bearer "+late, true)
 	writeUsers(t, path, map[string]string{"bob": "b"})
 	want("password of a user who is gone", loginHeader("ann", "two"), true)
 	want("token of a user who is gone", "Bearer "+token, true)
@@ -163,7 +272,7 @@ func TestIssueTokenNeedsAUser(t *testing.T) {
 func TestTokenLifetime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, _ := loginDirectory(t, map[string]string{"ann": "x"})
-		token, err := g.IssueToken(Caller{Name: "ann"})
+		token, err := g.IssueToken(loggedIn(t, g, "ann", "x"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -35,8 +36,8 @@ type htpasswdLine struct {
 
 // The words that stand for many users in a rule; they are no user names.
 const (
-	AnyoneWord = "*"
-	KnownWord  = "?"
+	AnyoneWord   = "*"
+	LoggedInWord = "?"
 )
 
 const (
@@ -46,23 +47,31 @@ const (
 	maxHashCost = 16
 )
 
+const (
+	minPassword = 4  // characters
+	maxPassword = 72 // bytes of UTF-8; bcrypt looks at no more
+)
+
 // HashPassword returns the bcrypt hash of a password for an htpasswd file.
-// An empty password and one of more than 72 bytes, which is all that bcrypt looks at, are conan.ErrInvalid.
+// A password that is too short or longer than bcrypt looks at is conan.ErrInvalid.
 func HashPassword(password string) (string, error) {
-	if password == "" {
+	switch {
+	case password == "":
 		return "", fmt.Errorf("%w: the password is empty", conan.ErrInvalid)
+	case utf8.RuneCountInString(password) < minPassword:
+		return "", fmt.Errorf("%w: the password is shorter than %d characters", conan.ErrInvalid, minPassword)
+	case len(password) > maxPassword:
+		return "", fmt.Errorf("%w: the password is longer than %d bytes", conan.ErrInvalid, maxPassword)
 	}
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.DefaultCost)
-	if errors.Is(err, bcrypt.ErrPasswordTooLong) {
-		return "", fmt.Errorf("%w: the password is longer than 72 bytes", conan.ErrInvalid)
-	}
 	if err != nil {
 		return "", fmt.Errorf("hashing a password: %w", err)
 	}
 	return string(hash), nil
 }
 
-// ReadHtpasswd reads a file. A missing one is fs.ErrNotExist; damaged lines are no error, see Problems.
+// ReadHtpasswd reads a file. A missing one is fs.ErrNotExist; damaged lines are no error, see
+// Problems.
 func ReadHtpasswd(path string) (*Htpasswd, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -76,8 +85,10 @@ func ReadHtpasswd(path string) (*Htpasswd, error) {
 	return h, nil
 }
 
-// WriteHtpasswd replaces the file in one step: a reader sees the old or the new content, and
-// a crash leaves one of them. The file gets mode 0600; a symbolic link stays one.
+// WriteHtpasswd replaces the file in one step: a reader sees the old or the new content, and a
+// crash leaves one of them. Owner, group and mode stay, so that a server which could read the file
+// still can; if they cannot be kept, nothing is changed. A new file gets mode 0600. A symbolic link
+// stays one.
 func WriteHtpasswd(path string, h *Htpasswd) (err error) {
 	defer func() {
 		if err != nil {
@@ -96,6 +107,9 @@ func WriteHtpasswd(path string, h *Htpasswd) (err error) {
 	if err := writeSynced(f, h.format()); err != nil {
 		return err
 	}
+	if err := copyAccess(path, f.Name()); err != nil {
+		return err
+	}
 	if err := os.Rename(f.Name(), path); err != nil {
 		return err
 	}
@@ -111,6 +125,21 @@ func writeSynced(f *os.File, content []byte) error {
 		err = closeErr
 	}
 	return err
+}
+
+// copyAccess gives a file the owner, group and mode of another one, if that exists.
+func copyAccess(from, to string) error {
+	info, err := os.Stat(from)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := copyOwner(info, to); err != nil {
+		return fmt.Errorf("keeping the owner of %s: %w", from, err)
+	}
+	return os.Chmod(to, info.Mode().Perm()) // after the owner, whose change may clear bits
 }
 
 func syncDir(dir string) error {
@@ -180,17 +209,6 @@ func (l htpasswdLine) names(user string) bool {
 	return ok && user != "" && name == user && !isComment(l.text)
 }
 
-// hashes is the table that logins are checked against.
-func (h *Htpasswd) hashes() map[string]string {
-	table := make(map[string]string, len(h.lines))
-	for _, l := range h.lines {
-		if l.user != "" {
-			table[l.user] = l.hash
-		}
-	}
-	return table
-}
-
 func (h *Htpasswd) format() []byte {
 	var b bytes.Buffer
 	for _, l := range h.lines {
@@ -250,8 +268,8 @@ func isComment(text string) bool {
 	return text == "" || text[0] == '#'
 }
 
-// CheckUserName refuses, as conan.ErrInvalid, what an htpasswd line cannot hold, and the two words that mean many users
-// in a rule.
+// CheckUserName refuses, as conan.ErrInvalid, what an htpasswd line cannot hold, and the two words
+// that mean many users in a rule.
 func CheckUserName(user string) error {
 	if user == "" {
 		return fmt.Errorf("%w: a user name is empty", conan.ErrInvalid)
@@ -262,7 +280,7 @@ func CheckUserName(user string) error {
 	if strings.ContainsFunc(user, func(r rune) bool { return r == ':' || !unicode.IsGraphic(r) }) {
 		return fmt.Errorf("%w: user name %q has a colon or an invisible character", conan.ErrInvalid, user)
 	}
-	if user == AnyoneWord || user == KnownWord || isComment(user) || strings.TrimSpace(user) != user {
+	if user == AnyoneWord || user == LoggedInWord || isComment(user) || strings.TrimSpace(user) != user {
 		return fmt.Errorf("%w: %q cannot be a user name", conan.ErrInvalid, user)
 	}
 	return nil

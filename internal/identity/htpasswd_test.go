@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
@@ -150,7 +152,7 @@ func TestHtpasswdSetRefuses(t *testing.T) {
 func TestWriteHtpasswd(t *testing.T) {
 	dir := t.TempDir()
 	target, link := filepath.Join(dir, "target"), filepath.Join(dir, "link")
-	if err := os.WriteFile(target, []byte("old\n"), 0o644); err != nil {
+	if err := os.WriteFile(target, []byte("old\n"), 0o640); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Symlink(target, link); err != nil {
@@ -164,8 +166,8 @@ func TestWriteHtpasswd(t *testing.T) {
 		t.Fatal(err)
 	}
 	info, err := os.Lstat(target)
-	if err != nil || info.Mode() != 0o600 {
-		t.Errorf("mode %v, %v; want a file of mode 0600", info.Mode(), err)
+	if err != nil || info.Mode() != 0o640 {
+		t.Errorf("mode %v, %v; want that of the file before", info.Mode(), err)
 	}
 	if info, err := os.Lstat(link); err != nil || info.Mode()&fs.ModeSymlink == 0 {
 		t.Errorf("the link became %v, %v", info.Mode(), err)
@@ -178,6 +180,13 @@ func TestWriteHtpasswd(t *testing.T) {
 	if diff := cmp.Diff([]string{"ann"}, got.Users()); err != nil || diff != "" {
 		t.Errorf("error %v, users (-want +got):\n%s", err, diff)
 	}
+	fresh := filepath.Join(t.TempDir(), "htpasswd")
+	if err := WriteHtpasswd(fresh, &h); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(fresh); err != nil || info.Mode() != 0o600 {
+		t.Errorf("mode %v, %v; want a new file of mode 0600", info.Mode(), err)
+	}
 	if err := WriteHtpasswd(filepath.Join(dir, "none", "htpasswd"), &h); err == nil {
 		t.Error("a folder that is not there: no error")
 	}
@@ -187,7 +196,7 @@ func TestWriteHtpasswd(t *testing.T) {
 }
 
 func TestHashPassword(t *testing.T) {
-	for _, password := range []string{"", strings.Repeat("a", 73)} {
+	for _, password := range []string{"", "a", "äöü", strings.Repeat("a", 73), strings.Repeat("ä", 37)} {
 		if _, err := HashPassword(password); !errors.Is(err, conan.ErrInvalid) {
 			t.Errorf("a password of %d bytes: error %v, want invalid", len(password), err)
 		}
@@ -201,11 +210,49 @@ func TestHashPassword(t *testing.T) {
 	}
 }
 
+// value reads a counter or a gauge.
+func value(t *testing.T, m prometheus.Metric) float64 {
+	t.Helper()
+	var out dto.Metric
+	if err := m.Write(&out); err != nil {
+		t.Fatal(err)
+	}
+	return out.GetCounter().GetValue() + out.GetGauge().GetValue()
+}
+
+// hashes are the users of a content.
+func (h *Htpasswd) hashes() map[string]string {
+	table := make(map[string]string)
+	for _, l := range h.lines {
+		if l.user != "" {
+			table[l.user] = l.hash
+		}
+	}
+	return table
+}
+
+// hash and has look a user up.
+func (u *userFile) hash(user string) string {
+	a, _ := u.account(user)
+	return a.hash
+}
+
+func (u *userFile) has(user string) bool {
+	_, ok := u.account(user)
+	return ok
+}
+
 // userFileWith makes a watched file with this content and a log of what it says.
 func userFileWith(t *testing.T, content string) (*userFile, *observer.ObservedLogs) {
 	t.Helper()
 	core, logs := observer.New(zapcore.DebugLevel)
-	u := &userFile{path: filepath.Join(t.TempDir(), "htpasswd"), log: zap.New(core)}
+	u := &userFile{
+		path:    filepath.Join(t.TempDir(), "htpasswd"),
+		log:     zap.New(core),
+		now:     time.Now,
+		tokens:  Tokens{secret: testSecret, now: time.Now},
+		metrics: NewMetrics(nil),
+	}
 	writeOld(t, u.path, content)
 	return u, logs
 }
@@ -227,7 +274,7 @@ func TestUserFileReadsAgain(t *testing.T) {
 	u, logs := userFileWith(t, "ann:"+one+"\n")
 	wantHash := func(when, user, want string) {
 		t.Helper()
-		if got, _ := u.hash(user); got != want {
+		if got := u.hash(user); got != want {
 			t.Errorf("%s: %s has the hash %q, want %q", when, user, got, want)
 		}
 	}
@@ -270,24 +317,64 @@ func TestUserFileReadsAgain(t *testing.T) {
 	wantHash("with a file again", "ann", one)
 }
 
+// The users of a changed file that cannot be read stay for the time of a repair, and no longer.
 func TestUserFileUnreadable(t *testing.T) {
 	one := cheapHash(t, "one")
 	u, logs := userFileWith(t, "ann:"+one+"\n")
-	if !u.has("ann") {
-		t.Fatal("ann is not there")
-	}
-	writeOld(t, u.path, strings.Repeat("#\n", maxHtpasswdSize))
-	for range 3 {
-		if !u.has("ann") {
-			t.Error("a file that cannot be read took the users away")
+	now := time.Now()
+	u.now = func() time.Time { return now }
+	want := func(when, user string, there bool, problem string) {
+		t.Helper()
+		if u.has(user) != there {
+			t.Errorf("%s: %s is there: %v, want %v", when, user, !there, there)
+		}
+		text := ""
+		if err := u.problem(); err != nil {
+			text = err.Error()
+		}
+		if (problem == "") != (text == "") || !strings.Contains(text, problem) {
+			t.Errorf("%s: problem %q, want one with %q", when, text, problem)
+		}
+		ok := 1.0
+		if problem != "" {
+			ok = 0
+		}
+		if got := value(t, u.metrics.usersFileOK); got != ok {
+			t.Errorf("%s: the metric is %v, want %v", when, got, ok)
 		}
 	}
+	want("at first", "ann", true, "")
+	writeOld(t, u.path, strings.Repeat("#\n", maxHtpasswdSize))
+	want("with a file too large", "ann", true, "will be refused")
+	now = now.Add(closeAfter - time.Second)
+	want("a second before the end", "ann", true, "will be refused")
 	if n := logs.FilterLevelExact(zapcore.ErrorLevel).Len(); n != 1 {
 		t.Errorf("%d errors in the log, want one", n)
 	}
+	now = now.Add(time.Second)
+	want("at the end", "ann", false, "are refused")
+	want("after the end", "ann", false, "are refused")
+	if n := logs.FilterLevelExact(zapcore.ErrorLevel).Len(); n != 2 {
+		t.Errorf("%d errors in the log, want two", n)
+	}
+	writeOld(t, u.path, "ann:"+one+"\n")
+	want("mended", "ann", true, "")
+	writeOld(t, u.path, strings.Repeat("#\n", maxHtpasswdSize))
+	want("broken again", "ann", true, "will be refused")
 	writeOld(t, u.path, "bob:"+one+"\n")
-	if u.has("ann") || !u.has("bob") {
-		t.Error("a good file after a bad one does not count")
+	want("with other users", "ann", false, "")
+	want("with other users", "bob", true, "")
+	if err := os.Remove(u.path); err != nil {
+		t.Fatal(err)
+	}
+	want("without a file", "bob", false, "")
+}
+
+// A file that cannot be read when the server starts has no last users.
+func TestUserFileUnreadableAtStart(t *testing.T) {
+	u, _ := userFileWith(t, strings.Repeat("#\n", maxHtpasswdSize))
+	if u.has("ann") || u.problem() == nil {
+		t.Errorf("users %v, problem %v", u.table(), u.problem())
 	}
 }
 

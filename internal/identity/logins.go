@@ -13,10 +13,12 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/sync/singleflight"
 )
 
-// logins checks passwords. bcrypt is slow on purpose, so a right pair is remembered for a
-// minute, only so many checks run at once, and an address that guesses is slowed down.
+// logins checks passwords. bcrypt is slow on purpose, so a right pair is remembered for a minute,
+// equal logins share a check, only so many checks run at once, and an address that guesses is
+// slowed down.
 type logins struct {
 	users *userFile
 	now   func() time.Time
@@ -24,14 +26,14 @@ type logins struct {
 	key        []byte                                   // of this process, for the keys of remembered
 	remembered *lru.Cache[[sha256.Size]byte, time.Time] // right pairs, by remembering until when
 	throttle   *throttle
-
-	checks  chan struct{} // one slot per bcrypt at work
-	suspect chan struct{} // one slot per bcrypt at work for an address that guesses
+	queue      *queue
+	checks     singleflight.Group
 }
 
 const (
 	rememberPair    = time.Minute
 	rememberedPairs = 4096
+	maxQueued       = 64 // logins; with two slots and our own hashes about 2 s of work
 )
 
 func newLogins(users *userFile, now func() time.Time) (*logins, error) {
@@ -51,68 +53,100 @@ func newLogins(users *userFile, now func() time.Time) (*logins, error) {
 		key:        key,
 		remembered: remembered,
 		throttle:   throttle,
-		checks:     make(chan struct{}, max(2, runtime.GOMAXPROCS(0))),
-		suspect:    make(chan struct{}, 1),
+		queue:      newQueue(max(2, runtime.GOMAXPROCS(0)/2), maxQueued, throttle.isSuspect),
 	}, nil
 }
 
-// check is nil if the password is the user's, and ErrLogin if it is not or there is no such
-// user, which takes as long. It returns the error of ctx if that ends first.
-func (l *logins) check(ctx context.Context, user, password string, addr netip.Addr) error {
-	hash, known := l.users.hash(user)
-	pair := l.pair(user, password, hash)
-	if known && l.isRemembered(pair) {
-		return nil
+// credentials are a name and a password.
+type credentials struct{ user, password string }
+
+// login is credentials beside the account that they are for.
+type login struct {
+	credentials
+	account account
+	exists  bool // the account does; else its hash is a decoy
+	pair    [sha256.Size]byte
+}
+
+// check returns the caller if one of the readings of what was sent is right, and ErrLogin if none
+// is, which takes as long for users that do not exist. It is ErrBusy if too many others are being
+// checked, and the error of ctx if that ends first.
+func (l *logins) check(ctx context.Context, readings []credentials, addr netip.Addr) (Caller, error) {
+	attempts := l.prepare(readings)
+	for _, a := range attempts {
+		if a.exists && l.isRemembered(a.pair) {
+			return a.caller(), nil
+		}
 	}
-	if !known {
-		hash = l.users.decoyHash()
-	}
-	right, err := l.compare(ctx, pair, hash, password, addr)
-	if err != nil {
-		return fmt.Errorf("checking a password: %w", err)
-	}
-	if right && known && password != "" {
-		l.remembered.Add(pair, l.now().Add(rememberPair))
-		return nil
+	for _, a := range attempts {
+		right, err := l.compare(ctx, a, network(addr))
+		if err != nil {
+			return Caller{}, fmt.Errorf("checking a password: %w", err)
+		}
+		if right {
+			return a.caller(), nil
+		}
 	}
 	if err := l.throttle.wrong(ctx, addr); err != nil {
-		return fmt.Errorf("refusing a login: %w", err)
+		return Caller{}, fmt.Errorf("refusing a login: %w", err)
 	}
-	return fmt.Errorf("%w: wrong user or password", ErrLogin)
+	if len(attempts) == 0 {
+		return Caller{}, fmt.Errorf("%w: the password is longer than %d bytes", ErrLogin, maxPassword)
+	}
+	return Caller{}, fmt.Errorf("%w: wrong user or password", ErrLogin)
 }
 
-// compare runs bcrypt when a slot is free. An address that guesses has one slot, so that the
-// others keep theirs. Of many logins with the same right pair at once, only those run it that found a slot at once.
-func (l *logins) compare(ctx context.Context, pair [sha256.Size]byte, hash, password string, addr netip.Addr) (bool, error) {
-	if l.throttle.isSuspect(addr) {
-		if err := enter(ctx, l.suspect); err != nil {
-			return false, err
+// prepare looks the accounts up. Passwords of which bcrypt would see only a part are left out.
+func (l *logins) prepare(readings []credentials) []login {
+	attempts := make([]login, 0, len(readings))
+	for _, c := range readings {
+		if len(c.password) > maxPassword {
+			continue
 		}
-		defer leave(l.suspect)
+		a := login{credentials: c}
+		if a.account, a.exists = l.users.account(c.user); !a.exists {
+			a.account.hash = l.users.decoyHash(c.user)
+		}
+		a.pair = l.pair(c.user, c.password, a.account.hash)
+		attempts = append(attempts, a)
 	}
-	if err := enter(ctx, l.checks); err != nil {
+	return attempts
+}
+
+func (a login) caller() Caller { return Caller{Name: a.user, state: a.account.state} }
+
+// compare shares one check among the equal logins of a network. The check goes on if the caller
+// leaves.
+func (l *logins) compare(ctx context.Context, a login, from netip.Prefix) (bool, error) {
+	if err := ctx.Err(); err != nil {
 		return false, err
 	}
-	defer leave(l.checks)
-	if l.isRemembered(pair) {
+	done := l.checks.DoChan(from.String()+string(a.pair[:]), func() (any, error) { return l.compareNow(a, from) })
+	select {
+	case result := <-done:
+		right, _ := result.Val.(bool)
+		return right, result.Err
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+}
+
+// compareNow runs bcrypt when a slot is free, unless the pair was found right meanwhile.
+func (l *logins) compareNow(a login, from netip.Prefix) (bool, error) {
+	if err := l.queue.enter(from); err != nil {
+		return false, err
+	}
+	defer l.queue.leave(from)
+	if a.exists && l.isRemembered(a.pair) {
 		return true, nil
 	}
-	return bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) == nil, nil
-}
-
-func enter(ctx context.Context, slots chan struct{}) error {
-	if err := ctx.Err(); err != nil {
-		return err
+	right := bcrypt.CompareHashAndPassword([]byte(a.account.hash), []byte(a.password)) == nil
+	if !right || !a.exists || a.password == "" {
+		return false, nil
 	}
-	select {
-	case slots <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	l.remembered.Add(a.pair, l.now().Add(rememberPair))
+	return true, nil
 }
-
-func leave(slots chan struct{}) { <-slots }
 
 // pair is the key under which a right pair is remembered. It holds the hash too, so that a
 // new password in the users' file counts at once.

@@ -3,14 +3,15 @@ package identity
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/zap"
 	"golang.org/x/crypto/bcrypt"
 )
 
@@ -115,15 +116,38 @@ func TestWaitingIsBounded(t *testing.T) {
 	})
 }
 
+var elsewhere = netip.MustParseAddr("192.0.2.2")
+
+// takeSlots takes every slot in which passwords are checked, and gives them back when called.
+func takeSlots(t *testing.T, l *logins) (giveBack func()) {
+	t.Helper()
+	holders := network(netip.MustParseAddr("198.51.100.1"))
+	for range l.queue.slots {
+		if err := l.queue.enter(holders); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return func() {
+		for range l.queue.slots {
+			l.queue.leave(holders)
+		}
+	}
+}
+
 // An address that guesses cannot take the places of the others.
-func TestGuessersHaveOnePlace(t *testing.T) {
+func TestGuessersHaveHalfOfTheSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, _ := loginDirectory(t, map[string]string{"ann": "right"})
 		for range freeWrongLogins {
 			g.logins.throttle.count(here)
 		}
-		g.logins.suspect <- struct{}{} // a guess is being checked
-		if _, err := g.Identify(t.Context(), loginHeader("ann", "right"), netip.MustParseAddr("192.0.2.2")); err != nil {
+		half := g.logins.queue.slots / 2
+		for range half { // as many guesses are being checked
+			if err := g.logins.queue.enter(network(here)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := g.Identify(t.Context(), loginHeader("ann", "right"), elsewhere); err != nil {
 			t.Errorf("from elsewhere: %v", err)
 		}
 		done := make(chan error, 1)
@@ -134,32 +158,114 @@ func TestGuessersHaveOnePlace(t *testing.T) {
 		time.Sleep(2 * maxDelay) // longer than it takes to refuse a guess that was checked
 		select {
 		case err := <-done:
-			t.Errorf("a second guess was checked at the same time: %v", err)
+			t.Errorf("another guess was checked at the same time: %v", err)
 		default:
 		}
 		if _, err := g.Identify(t.Context(), loginHeader("ann", "right"), here); err != nil {
 			t.Errorf("a remembered login from there: %v", err)
 		}
-		leave(g.logins.suspect)
+		for range half {
+			g.logins.queue.leave(network(here))
+		}
 		if err := <-done; !errors.Is(err, ErrLogin) {
-			t.Errorf("the second guess: error %v, want a login", err)
+			t.Errorf("the other guess: error %v, want a login", err)
 		}
 	})
 }
 
-// Known and unknown users wait for the same room, and no more than it holds are checked at once.
-func TestChecksAreBounded(t *testing.T) {
-	g, _ := loginDirectory(t, map[string]string{"ann": "right"})
-	for range cap(g.logins.checks) {
-		g.logins.checks <- struct{}{}
-	}
-	for _, user := range []string{"ann", "nobody"} {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-		if _, err := g.Identify(ctx, loginHeader(user, "right"), here); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("%s with the room full: error %v, want to wait", user, err)
+// A burst of guesses from one address: the oldest that find no room are put off, and a login that
+// comes later waits for no more than the check under way, from there and from elsewhere.
+func TestBurstOfGuesses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, _ := loginDirectory(t, map[string]string{"ann": "right", "bob": "right"})
+		q := g.logins.queue
+		takeSlots(t, g.logins) // given back one by one below
+		const burst = 200
+		results := make(chan error, burst)
+		for n := range burst {
+			go func() {
+				_, err := g.Identify(t.Context(), loginHeader("ann", fmt.Sprint("guess", n)), here)
+				results <- err
+			}()
 		}
-		cancel()
-	}
+		synctest.Wait()
+		for range burst - maxQueued {
+			if err := <-results; !errors.Is(err, ErrBusy) || errors.Is(err, ErrLogin) {
+				t.Fatalf("error %v, want %v", err, ErrBusy)
+			}
+		}
+		started := make(chan netip.Prefix, 2)
+		for _, addr := range []netip.Addr{here, elsewhere} {
+			go func() {
+				if err := q.enter(network(addr)); err != nil {
+					t.Errorf("a later login from %v: %v", addr, err)
+				}
+				started <- network(addr)
+			}()
+			synctest.Wait()
+		}
+		if err := <-results; !errors.Is(err, ErrBusy) {
+			t.Errorf("error %v, want that guesses make room for others", err)
+		}
+		// Each of the two gets the next slot that its network has.
+		holders := network(netip.MustParseAddr("198.51.100.1"))
+		q.leave(holders)
+		q.leave(holders)
+		synctest.Wait()
+		if len(started) != 2 {
+			t.Errorf("%d of the two later logins were checked next", len(started))
+		}
+		for range cap(started) {
+			q.leave(<-started)
+		}
+		for range q.slots - 2 {
+			q.leave(holders)
+		}
+		synctest.Wait()
+		for range maxQueued - 1 {
+			if err := <-results; err == nil {
+				t.Error("a guess was right")
+			}
+		}
+	})
+}
+
+// Equal logins at once share one check, so that many machines with one account are not put off.
+func TestEqualLoginsShareACheck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, _ := loginDirectory(t, map[string]string{"ci": "right"})
+		giveBack := takeSlots(t, g.logins)
+		var all sync.WaitGroup
+		for range 4 * maxQueued {
+			all.Go(func() {
+				if _, err := g.Identify(t.Context(), loginHeader("ci", "right"), here); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		if n := g.logins.queue.waiting; n != 1 {
+			t.Errorf("%d checks wait, want one", n)
+		}
+		giveBack()
+		all.Wait()
+	})
+}
+
+// Known and unknown users wait for the same slots, and no more than these are checked at once.
+func TestChecksAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, _ := loginDirectory(t, map[string]string{"ann": "right"})
+		giveBack := takeSlots(t, g.logins)
+		defer giveBack()
+		for _, user := range []string{"ann", "nobody"} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			if _, err := g.Identify(ctx, loginHeader(user, "right"), here); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s with every slot taken: error %v, want to wait", user, err)
+			}
+			cancel()
+		}
+	})
 }
 
 func TestRemembered(t *testing.T) {
@@ -172,9 +278,8 @@ func TestRemembered(t *testing.T) {
 		if err := identify("right"); err != nil {
 			t.Fatal(err)
 		}
-		for range cap(g.logins.checks) {
-			g.logins.checks <- struct{}{} // nothing can be checked from now on
-		}
+		giveBack := takeSlots(t, g.logins) // nothing can be checked from now on
+		defer giveBack()
 		time.Sleep(rememberPair - time.Second)
 		if err := identify("right"); err != nil {
 			t.Errorf("within the minute: %v", err)
@@ -193,12 +298,11 @@ func TestRemembered(t *testing.T) {
 
 func TestDecoyHash(t *testing.T) {
 	users, _ := userFileWith(t, "ann:"+cheapHash(t, "x")+"\n")
-	none := &userFile{log: zap.NewNop()}
 	for name, tt := range map[string]struct {
 		users *userFile
 		cost  int
-	}{"as costly as the users'": {users, bcrypt.MinCost}, "without users": {none, bcrypt.DefaultCost}} {
-		hash := tt.users.decoyHash()
+	}{"as costly as the users'": {users, bcrypt.MinCost}, "without users": {&userFile{}, bcrypt.DefaultCost}} {
+		hash := tt.users.decoyHash("eve")
 		cost, err := bcrypt.Cost([]byte(hash))
 		if err != nil || cost != tt.cost || checkHash(hash) != "" {
 			t.Errorf("%s: cost %d, error %v, %q; want %d", name, cost, err, checkHash(hash), tt.cost)
@@ -210,24 +314,48 @@ func TestDecoyHash(t *testing.T) {
 	}
 }
 
-// Who waited for room behind the same right pair is let in without another check.
+// Where hashes have several costs, a name that is no user's always has the same one of them, and
+// other names have others: neither the time of one check nor that of several tells who exists.
+func TestDecoyCosts(t *testing.T) {
+	cheap := cheapHash(t, "x")
+	users, _ := userFileWith(t, "ann:"+cheap+"\nbob:"+strings.Replace(cheap, "$04$", "$12$", 1)+"\n")
+	costs := map[int]int{}
+	for n := range 100 {
+		name := fmt.Sprint("nobody", n)
+		hash := users.decoyHash(name)
+		for range 3 {
+			if again := users.decoyHash(name); again != hash {
+				t.Fatalf("%s: %q, then %q", name, hash, again)
+			}
+		}
+		cost, err := bcrypt.Cost([]byte(hash))
+		if err != nil {
+			t.Fatal(err)
+		}
+		costs[cost]++
+	}
+	if costs[4] < 20 || costs[12] < 20 || costs[4]+costs[12] != 100 {
+		t.Errorf("costs of a hundred names: %v, want 4 and 12 about equally often", costs)
+	}
+}
+
+// A login that waited for a slot behind the same right pair from elsewhere is let in without
+// another check.
 func TestRememberedWhileWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, _ := loginDirectory(t, map[string]string{"ann": "right"})
 		l := g.logins
-		for range cap(l.checks) {
-			l.checks <- struct{}{}
-		}
+		giveBack := takeSlots(t, l)
 		done := make(chan error, 2)
 		for _, password := range []string{"another", "wrong"} { // neither is what the file has: a check would refuse both
-			go func() { done <- l.check(t.Context(), "ann", password, here) }()
+			go func() {
+				_, err := l.check(t.Context(), []credentials{{"ann", password}}, here)
+				done <- err
+			}()
 		}
 		synctest.Wait()
-		hash, _ := l.users.hash("ann")
-		l.remembered.Add(l.pair("ann", "another", hash), l.now().Add(rememberPair))
-		for range cap(l.checks) {
-			leave(l.checks)
-		}
+		l.remembered.Add(l.pair("ann", "another", l.users.hash("ann")), l.now().Add(rememberPair))
+		giveBack()
 		var refused int
 		for range cap(done) {
 			if err := <-done; errors.Is(err, ErrLogin) {

@@ -52,11 +52,11 @@ func network(addr netip.Addr) netip.Prefix {
 	return prefix
 }
 
-// isSuspect tells whether the address used up its free wrong logins.
-func (t *throttle) isSuspect(addr netip.Addr) bool {
+// isSuspect tells whether the network used up its free wrong logins.
+func (t *throttle) isSuspect(n netip.Prefix) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	w, ok := t.counts.Peek(network(addr))
+	w, ok := t.counts.Peek(n)
 	return ok && w.count >= freeWrongLogins && t.now().Sub(w.since) < wrongWindow
 }
 
@@ -69,7 +69,7 @@ func (t *throttle) wrong(ctx context.Context, addr netip.Addr) error {
 	}
 	select {
 	case t.waiting <- struct{}{}:
-		defer leave(t.waiting)
+		defer func() { <-t.waiting }()
 	default:
 		return nil
 	}

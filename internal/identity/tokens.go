@@ -11,7 +11,8 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Tokens makes and reads everything that is signed with one secret. A token of one audience is none of another.
+// Tokens makes and reads everything that is signed with one secret. A token of one audience is none
+// of another.
 type Tokens struct {
 	secret []byte
 	now    func() time.Time
@@ -25,27 +26,27 @@ const (
 // apiClaims are the claims of an API token.
 type apiClaims struct {
 	jwt.RegisteredClaims
-	State string `json:"state"` // of the user when it was made
+	State string `json:"state"` // of the caller when it was made
 }
 
-// issue makes an API token of a user in a state.
-func (t Tokens) issue(user, state string, life time.Duration) (string, error) {
-	claims := apiClaims{RegisteredClaims: t.Claims(audienceAPI, life), State: state}
-	claims.Subject = user
+// issue makes an API token of a user who logged in.
+func (t Tokens) issue(c Caller, life time.Duration) (string, error) {
+	claims := apiClaims{RegisteredClaims: t.Claims(audienceAPI, life), State: c.state}
+	claims.Subject = c.Name
 	return t.Sign(claims)
 }
 
-// user reads an API token. Whatever is wrong with it is ErrLogin.
-func (t Tokens) user(token string) (user, state string, err error) {
+// verify reads an API token. Whatever is wrong with it is ErrLogin.
+func (t Tokens) verify(token string) (verifiedToken, error) {
 	var claims apiClaims
-	err = t.Parse(token, audienceAPI, &claims)
+	err := t.Parse(token, audienceAPI, &claims)
 	switch {
 	case errors.Is(err, jwt.ErrTokenExpired):
-		return "", "", fmt.Errorf("%w: the token has expired", ErrLogin)
+		return verifiedToken{}, fmt.Errorf("%w: the token has expired", ErrLogin)
 	case err != nil || claims.Subject == "":
-		return "", "", fmt.Errorf("%w: the token is not valid here", ErrLogin)
+		return verifiedToken{}, fmt.Errorf("%w: the token is not valid here", ErrLogin)
 	}
-	return claims.Subject, claims.State, nil
+	return verifiedToken{Caller{claims.Subject, claims.State}, claims.ExpiresAt.Time}, nil
 }
 
 // fingerprint is a word for a secret text, from which that cannot be found.
@@ -75,8 +76,8 @@ func (t Tokens) Sign(claims jwt.Claims) (string, error) {
 	return s, nil
 }
 
-// Parse reads a token of one audience into claims. Its errors may quote the token, so callers look at them and never
-// show them.
+// Parse reads a token of one audience into claims. Its errors may quote the token, so callers look
+// at them and never show them.
 func (t Tokens) Parse(token, audience string, claims jwt.Claims) error {
 	_, err := jwt.ParseWithClaims(token, claims,
 		func(*jwt.Token) (any, error) { return t.secret, nil },

@@ -28,8 +28,8 @@ func TestTokenOfAnotherKind(t *testing.T) {
 		return s
 	}
 	good := sign(jwt.SigningMethodHS256, testSecret, claims(nil))
-	if user, _, err := ours.user(good); user != "ann" || err != nil {
-		t.Fatalf("a good token: %q, %v", user, err)
+	if token, err := ours.verify(good); token.Name != "ann" || err != nil {
+		t.Fatalf("a good token: %q, %v", token.Name, err)
 	}
 	tests := []struct{ name, token string }{
 		{"empty", ""},
@@ -52,9 +52,9 @@ func TestTokenOfAnotherKind(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			user, _, err := ours.user(tt.token)
-			if user != "" || !errors.Is(err, ErrLogin) {
-				t.Errorf("user %q, error %v; want a login", user, err)
+			token, err := ours.verify(tt.token)
+			if token.Name != "" || !errors.Is(err, ErrLogin) {
+				t.Errorf("user %q, error %v; want a login", token.Name, err)
 			}
 			if tt.token != "" && err != nil && len(tt.token) > 10 && strings.Contains(err.Error(), tt.token[:10]) {
 				t.Errorf("the error quotes the token: %v", err)

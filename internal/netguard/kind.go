@@ -21,9 +21,9 @@ func (k kind) String() string {
 	case public:
 		return "a public address"
 	case private:
-		return "in a private network"
+		return "an address in a private network"
 	case loopback:
-		return "this machine"
+		return "an address of this machine"
 	}
 	return "a link-local or reserved address"
 }

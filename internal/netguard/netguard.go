@@ -9,7 +9,6 @@ package netguard
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -22,9 +21,15 @@ import (
 	"golang.org/x/net/http/httpproxy"
 )
 
-// ErrRefused is wrapped by the errors of connections that are not allowed; their text names the
-// address and what it is.
-var ErrRefused = errors.New("address not allowed")
+// RefusedError is that of a connection that is not allowed.
+type RefusedError struct {
+	Address string // host and port
+	Kind    string // of the address, in words
+}
+
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("%s, %s, which allow_networks does not name", e.Address, e.Kind)
+}
 
 // Options shape a Guard.
 type Options struct {
@@ -141,7 +146,7 @@ func (g *Guard) DialContext(ctx context.Context, network, address string) (net.C
 func (g *Guard) check(address, resolved string) error {
 	to, err := netip.ParseAddrPort(resolved)
 	if err != nil {
-		return fmt.Errorf("%w: %s", ErrRefused, resolved)
+		return fmt.Errorf("judge the address %q: %w", resolved, err)
 	}
 	if g.proxies[address] || address == g.home && g.isHome(kindOf(to.Addr())) {
 		return nil
@@ -180,7 +185,7 @@ func (g *Guard) verdict(host string, k kind, port string) error {
 	case k == public, k == private && near, k == loopback && near && strings.HasSuffix(g.home, ":"+port):
 		return nil
 	}
-	return fmt.Errorf("%w: %s is %s", ErrRefused, net.JoinHostPort(host, port), k)
+	return &RefusedError{Address: net.JoinHostPort(host, port), Kind: k.String()}
 }
 
 // hostPort is the host and port of a URL as a transport dials them.

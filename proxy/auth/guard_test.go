@@ -1,7 +1,9 @@
 package auth
 
 import (
+	"encoding/base64"
 	"errors"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -77,6 +79,17 @@ func writeUsers(t *testing.T, path string, passwords map[string]string) {
 	}
 }
 
+// login is the caller with a password.
+func login(t *testing.T, g *Guard, user, password string) Caller {
+	t.Helper()
+	header := "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
+	c, err := g.Identify(t.Context(), header, netip.MustParseAddr("192.0.2.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 func TestInjectedClock(t *testing.T) {
 	now := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
 	g := newGuard(t, identity.Options{Secret: testSecret, Now: func() time.Time { return now }}, 0)
@@ -84,9 +97,8 @@ func TestInjectedClock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	grant, err := g.VerifySignature(signature, "GET", "p")
-	if err != nil || !grant.Started.Equal(now) {
-		t.Errorf("grant %+v, error %v; want one that started at %v", grant, err, now)
+	if _, err := g.VerifySignature(signature, "GET", "p"); err != nil {
+		t.Errorf("at first: %v", err)
 	}
 	now = now.Add(24 * time.Hour)
 	if _, err := g.VerifySignature(signature, "GET", "p"); !errors.Is(err, conan.ErrDenied) {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 
@@ -16,12 +15,11 @@ const audienceFiles = "conanproxy-files"
 
 // Grant is what a signed file URL allows: one method on one path.
 type Grant struct {
-	Method  string    // GET, which allows HEAD too, or PUT
-	Path    string    // of the file, independent of the view
-	Size    int64     // of an upload in bytes; 0 for a GET
-	User    string    // who was given the URL; empty for an anonymous caller
-	Stage   string    // of a declared upload; else empty
-	Started time.Time // when the URL was made; set by Sign, whole seconds
+	Method string // GET, which allows HEAD too, or PUT
+	Path   string // of the file, independent of the view
+	Size   int64  // of an upload in bytes; 0 for a GET
+	Caller Caller // that was given the URL
+	Stage  string // of a declared upload; else empty
 }
 
 // grantClaims are the claims of a signature.
@@ -31,7 +29,7 @@ type grantClaims struct {
 	Path   string `json:"path"`
 	Size   int64  `json:"size,omitempty"`
 	Stage  string `json:"stage,omitempty"`
-	State  string `json:"state,omitempty"` // of the user when it was made
+	State  string `json:"state,omitempty"` // of the caller when it was made
 }
 
 // Sign makes the signature of a file URL, which expires.
@@ -45,20 +43,18 @@ func (g *Guard) Sign(grant Grant) (string, error) {
 		Path:             grant.Path,
 		Size:             grant.Size,
 		Stage:            grant.Stage,
+		State:            grant.Caller.State(),
 	}
-	if grant.User != "" {
-		claims.Subject = grant.User
-		claims.State, _ = g.State(grant.User)
-	}
+	claims.Subject = grant.Caller.Name
 	return g.Tokens().Sign(claims)
 }
 
 // maxSignature bounds the query argument; the path and a user's name are its longest parts.
 const maxSignature = 8 << 10
 
-// VerifySignature reads a signature and checks that it allows the method on the path, and that its user is still there with
-// the same password. The caller asks for the user's rights.
-// A bad one is conan.ErrDenied with the reason; never identity.ErrLogin: a login does not mend it.
+// VerifySignature reads a signature and checks that it allows the method on the path, and that its
+// user is still there with the same password. Its caller's rights are to be asked: they may have
+// changed. A bad one is conan.ErrDenied with the reason; never ErrLogin: a login does not mend it.
 func (g *Guard) VerifySignature(signature, method, path string) (Grant, error) {
 	if len(signature) > maxSignature {
 		return Grant{}, fmt.Errorf("%w: the signature of the URL is broken: it is too long", conan.ErrDenied)
@@ -75,12 +71,13 @@ func (g *Guard) VerifySignature(signature, method, path string) (Grant, error) {
 	case claims.Method != method && !(claims.Method == http.MethodGet && method == http.MethodHead):
 		return Grant{}, fmt.Errorf("%w: the signature of the URL is for another method, %s", conan.ErrDenied, claims.Method)
 	}
-	if state, _ := g.State(claims.Subject); claims.Subject != "" && state != claims.State {
-		return Grant{}, fmt.Errorf("%w: the user of the signed URL is gone or has a new password; ask for a new URL", conan.ErrDenied)
+	grant := Grant{Method: claims.Method, Path: claims.Path, Size: claims.Size, Stage: claims.Stage}
+	if claims.Subject == "" {
+		return grant, nil
 	}
-	grant := Grant{Method: claims.Method, Path: claims.Path, Size: claims.Size, User: claims.Subject, Stage: claims.Stage}
-	if claims.IssuedAt != nil {
-		grant.Started = claims.IssuedAt.Time
+	var ok bool
+	if grant.Caller, ok = g.Current(claims.Subject, claims.State); !ok {
+		return Grant{}, fmt.Errorf("%w: the user of the signed URL is gone or has a new password; ask for a new URL", conan.ErrDenied)
 	}
 	return grant, nil
 }

@@ -12,51 +12,52 @@ import (
 	"time"
 
 	"conanproxy/internal/conan"
+	"conanproxy/proxy/resolver"
 )
 
 // A v1 snapshot needs the md5 of every file as it is stored, which a server of the v2 protocol
 // does not tell: the files that lack one are fetched, all at once, and the answer waits.
 
 const (
-	digestPatience = 45 * time.Second // clients give up after 60 s of silence
-	digestRetry    = 5 * time.Second
-	digestLimit    = time.Hour // bounds a fetch that nobody waits for any more
+	sumsTimeout = 45 * time.Second // clients give up after 60 s of silence
+	sumsRetry   = 5 * time.Second
+	sumsLimit   = time.Hour // bounds a fetch that no request waits for any more
 )
 
-// digestFlights are the fetches under way. A request that cannot wait for its flight leaves it in the
-// air, and finds it again, or what it stored, when it comes back.
-type digestFlights struct {
+// sumFetches are the fetches under way. A request that cannot wait for its fetch leaves it running,
+// and finds it again, or what it stored, when the client asks again.
+type sumFetches struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	mu     sync.Mutex
-	flying map[digestKey]*digestFlight
+	mu      sync.Mutex
+	running map[sumsKey]*sumFetch
 }
 
-// digestKey is what a flight is for. Views may find one revision at different members, whose archives differ.
-type digestKey struct {
+// sumsKey is what a fetch is for. Views may find one revision at different members, whose archives differ.
+type sumsKey struct {
 	view       string
 	generation conan.Generation
 	revision   conan.Revision
 }
 
-// digestFlight is written by its own goroutine until done is closed.
-type digestFlight struct {
+// sumFetch is written by its own goroutine until done is closed.
+type sumFetch struct {
 	done chan struct{}
 	sums map[string]string
 	err  error
 }
 
-func newDigestFlights() *digestFlights {
+func newSumFetches() *sumFetches {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &digestFlights{ctx: ctx, cancel: cancel, flying: make(map[digestKey]*digestFlight)}
+	return &sumFetches{ctx: ctx, cancel: cancel, running: make(map[sumsKey]*sumFetch)}
 }
 
-// close ends all flights.
-func (d *digestFlights) close() { d.cancel() }
+// close ends all fetches.
+func (d *sumFetches) close() { d.cancel() }
 
 // complete maps the names of the files to their md5 sums, fetching those files that lack one.
-func (d *digestFlights) complete(ctx context.Context, key digestKey, reader Reader, files conan.Snapshot) (map[string]string, error) {
+func (d *sumFetches) complete(ctx context.Context, key sumsKey, reader resolver.Reader, files conan.Snapshot) (map[string]string, error) {
 	sums := make(map[string]string, len(files))
 	var unknown []string
 	for _, f := range files {
@@ -68,54 +69,54 @@ func (d *digestFlights) complete(ctx context.Context, key digestKey, reader Read
 	if len(unknown) == 0 {
 		return sums, nil
 	}
-	flight := d.join(ctx, key, reader, unknown)
-	patience := time.NewTimer(digestPatience)
-	defer patience.Stop()
+	fetch := d.start(ctx, key, reader, unknown)
+	timeout := time.NewTimer(sumsTimeout)
+	defer timeout.Stop()
 	select {
-	case <-flight.done:
+	case <-fetch.done:
 	case <-ctx.Done():
 		return nil, ctx.Err()
-	case <-patience.C:
+	case <-timeout.C:
 		return nil, &refusal{
 			status:     http.StatusServiceUnavailable,
 			text:       fmt.Sprintf("the files of %s are still being fetched, because Conan 1 needs their md5 sums; try again", key.revision),
-			retryAfter: digestRetry,
+			retryAfter: sumsRetry,
 		}
 	}
-	if flight.err != nil {
-		return nil, flight.err
+	if fetch.err != nil {
+		return nil, fetch.err
 	}
 	for _, name := range unknown {
-		sums[name] = flight.sums[name]
+		sums[name] = fetch.sums[name]
 	}
 	return sums, nil
 }
 
-// join finds the flight for key or starts it.
-func (d *digestFlights) join(ctx context.Context, key digestKey, reader Reader, names []string) *digestFlight {
+// start finds the fetch for key or starts it.
+func (d *sumFetches) start(ctx context.Context, key sumsKey, reader resolver.Reader, names []string) *sumFetch {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if flight, ok := d.flying[key]; ok {
-		return flight
+	if fetch, ok := d.running[key]; ok {
+		return fetch
 	}
-	flight := &digestFlight{done: make(chan struct{})}
-	d.flying[key] = flight
-	own, cancel := context.WithTimeout(context.WithoutCancel(ctx), digestLimit)
+	fetch := &sumFetch{done: make(chan struct{})}
+	d.running[key] = fetch
+	own, cancel := context.WithTimeout(context.WithoutCancel(ctx), sumsLimit)
 	stop := context.AfterFunc(d.ctx, cancel)
 	go func() {
 		defer stop()
 		defer cancel()
-		flight.sums, flight.err = fetchSums(own, reader, key.revision, names)
+		fetch.sums, fetch.err = fetchSums(own, reader, key.revision, names)
 		d.mu.Lock()
-		delete(d.flying, key)
+		delete(d.running, key)
 		d.mu.Unlock()
-		close(flight.done)
+		close(fetch.done)
 	}()
-	return flight
+	return fetch
 }
 
 // fetchSums fetches all files at once: the fills of a revision then overlap.
-func fetchSums(ctx context.Context, reader Reader, rev conan.Revision, names []string) (map[string]string, error) {
+func fetchSums(ctx context.Context, reader resolver.Reader, rev conan.Revision, names []string) (map[string]string, error) {
 	sums, errs := make([]string, len(names)), make([]error, len(names))
 	var all sync.WaitGroup
 	for i, name := range names {
@@ -143,13 +144,13 @@ func firstError(errs []error) error {
 }
 
 // fetchSum waits for a file to be stored and verified, and returns its md5.
-func fetchSum(ctx context.Context, reader Reader, rev conan.Revision, name string) (sum string, err error) {
+func fetchSum(ctx context.Context, reader resolver.Reader, rev conan.Revision, name string) (sum string, err error) {
 	defer func() {
 		if p := recover(); p != nil { // here it would end the process, not one request
 			err = fmt.Errorf("panic while fetching %s of %s: %v", name, rev, p)
 		}
 	}()
-	f, err := reader.Open(ctx, rev, name)
+	opened, err := reader.Open(ctx, rev, name)
 	if errors.Is(err, conan.ErrNotFound) {
 		// The list says it is there: "not found" would claim that the whole revision is absent.
 		return "", fmt.Errorf("%w: %s of %s is listed but cannot be fetched", conan.ErrUnavailable, name, rev)
@@ -157,7 +158,8 @@ func fetchSum(ctx context.Context, reader Reader, rev conan.Revision, name strin
 	if err != nil {
 		return "", err
 	}
-	if f, err = verified(ctx, f); err != nil {
+	f, err := verified(ctx, opened.Value)
+	if err != nil {
 		return "", err
 	}
 	defer f.Close()
