@@ -3,6 +3,7 @@ package localstore
 import (
 	"context"
 	"errors"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -15,8 +16,9 @@ func (s *Store) publish(ctx context.Context, c *candidate) error {
 	p := index.Publication{
 		Member:  s.member,
 		StageID: c.stage.ID, Revision: c.rev, Files: c.added(),
-		Staged: c.rows, Existing: sums(c.existing), Info: c.info, Now: s.now(),
+		Staged: c.rows, Existing: sums(c.existing), Info: c.info, Now: s.now(), KeepTime: c.keepTime(),
 	}
+	c.overwrite(&p)
 	if c.rev.IsPackage() {
 		staged, err := s.requireRecipe(ctx, c)
 		if err != nil {
@@ -33,6 +35,15 @@ func (s *Store) publish(ctx context.Context, c *candidate) error {
 	}
 	s.log.Info("published", zap.Stringer("reference", c.rev), zap.String("user", c.stage.Uploader), zap.Bool("changed", changed))
 	return nil
+}
+
+// keepTime is how long a known revision keeps its time: jobs that publish at the same time do not reorder each other's work.
+// Conan 1 does not know revisions: the client sends what shall be the newest.
+func (c *candidate) keepTime() time.Duration {
+	if c.stage.Pinned() {
+		return time.Minute
+	}
+	return 0
 }
 
 // added are the files that the revision gets: all of a new one. One that is published keeps its bytes, since archives of
