@@ -57,6 +57,7 @@ type Cache struct {
 	refusals *lru.Cache[string, refusal]
 	pace     pace
 	asking   singleflight.Group
+	bounding sync.Mutex // one call of boundSearches at a time
 	slots    *semaphore.Weighted
 
 	ctx     context.Context // of fills and questions, which outlive the requests that began them

@@ -79,6 +79,10 @@ func store[T any](ctx context.Context, c *Cache, q question[T], doc document[T],
 	}
 	if err != nil {
 		c.o.Log.Error("an answer could not be stored", zap.String("kind", q.kind), zap.String("key", q.key), zap.Error(err))
+		return
+	}
+	if q.stored != nil {
+		q.stored(ctx)
 	}
 }
 

@@ -341,6 +341,15 @@ func (s *fakeSource) add(rev conan.Revision, when int64, files map[string][]byte
 	}
 }
 
+// setPackage has package search list a binary, in the place of an earlier one of its id.
+func (s *fakeSource) setPackage(recipe conan.Revision, p conan.Package) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := slices.DeleteFunc(s.packages[recipe], func(old conan.Package) bool { return old.ID == p.ID })
+	s.packages[recipe] = append(list, p)
+	slices.SortFunc(s.packages[recipe], func(a, b conan.Package) int { return strings.Compare(a.ID, b.ID) })
+}
+
 // remove takes a revision away, as if it had never been there.
 func (s *fakeSource) remove(rev conan.Revision) {
 	s.mu.Lock()

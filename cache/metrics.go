@@ -12,6 +12,8 @@ type Metrics struct {
 	fills         *prometheus.CounterVec
 	fillsInFlight *prometheus.GaugeVec
 	fillBytes     *prometheus.CounterVec
+
+	searchesDropped *prometheus.CounterVec
 }
 
 // What became of a question, besides the states of conan.Origin.
@@ -40,9 +42,11 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		fillsInFlight: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "conanproxy", Subsystem: "cache", Name: "fills_in_flight",
 			Help: "Downloads under way or waiting for a slot."}, []string{"member"}),
 		fillBytes: counter("fill_bytes_total", "Bytes downloaded.", "member"),
+		searchesDropped: counter("searches_dropped_total",
+			"Answers to searches dropped since there were too many or too large ones.", "member"),
 	}
 	if reg != nil {
-		reg.MustRegister(m.answers, m.fills, m.fillsInFlight, m.fillBytes)
+		reg.MustRegister(m.answers, m.fills, m.fillsInFlight, m.fillBytes, m.searchesDropped)
 	}
 	return m
 }
@@ -57,6 +61,7 @@ func (m *Metrics) prime(member string) {
 	}
 	m.fillsInFlight.WithLabelValues(member)
 	m.fillBytes.WithLabelValues(member)
+	m.searchesDropped.WithLabelValues(member)
 }
 
 func (m *Metrics) answered(member, result string) {

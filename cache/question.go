@@ -24,6 +24,8 @@ type question[T any] struct {
 	// instead answers from what the cache has stored, if upstream failed and nothing is remembered;
 	// ok is false if that cannot tell either. nil: never.
 	instead func(ctx context.Context) (value T, err error, ok bool)
+	// stored is called when the index has taken an answer. nil: nothing is done.
+	stored func(ctx context.Context)
 }
 
 func (q question[T]) id() string { return q.kind + "\x00" + q.key }

@@ -17,11 +17,11 @@ const (
 	batch = 500
 )
 
-// Sweep drops what upstream said so long ago that it is not used even if upstream fails, and searches
-// beyond the newest maxSearches. The list of files of a revision stays while the cache has stored something of it.
+// Sweep drops what upstream said so long ago that it is not used even if upstream fails. The list of
+// files of a revision stays while something of it is stored.
 func (c *Cache) Sweep(ctx context.Context) error {
-	if err := c.sweepSearches(ctx); err != nil || c.o.Mode != Normal {
-		return err
+	if c.o.Mode != Normal {
+		return nil
 	}
 	before := c.o.Now().Add(-c.o.FreshFor - c.o.StaleFor - dropAfter)
 	for _, kind := range []string{kindRevisions, kindFiles, kindPackages, kindSearch, kindBytes} {
@@ -46,18 +46,6 @@ func (c *Cache) sweepKind(ctx context.Context, kind string, before time.Time) er
 			}
 		}
 		if err := c.drop(ctx, kind, keys...); err != nil {
-			return err
-		}
-	}
-}
-
-func (c *Cache) sweepSearches(ctx context.Context) error {
-	for {
-		keys, err := c.o.Index.SurplusDocuments(ctx, c.o.Member, kindSearch, maxSearches, batch)
-		if err != nil || len(keys) == 0 {
-			return err
-		}
-		if err := c.drop(ctx, kindSearch, keys...); err != nil {
 			return err
 		}
 	}

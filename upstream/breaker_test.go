@@ -31,6 +31,8 @@ func admitted(b *breaker, outcome error) bool {
 func TestBreaker(t *testing.T) {
 	broken := &failure{kind: kindServerError, reason: "broken"}
 	odd := badAnswer("odd")
+	refusal := &failure{kind: kindDenied, reason: "forbids access (403)", refused: true}
+	oneError := &failure{kind: kindServerError, reason: "failed with status 500", refused: true}
 	throttled := &failure{kind: kindThrottled, reason: "slow down", retryAfter: 40 * time.Second}
 	type step struct {
 		wait    time.Duration
@@ -48,6 +50,8 @@ func TestBreaker(t *testing.T) {
 		"opens after five in a row":     append(times(4, step{0, broken, true, Closed}), step{0, broken, true, Open}, step{0, nil, false, Open}),
 		"not found is a success":        append(times(4, step{0, broken, true, Closed}), append([]step{{0, errNotThere, true, Closed}}, times(4, step{0, broken, true, Closed})...)...),
 		"odd content is a success":      append(times(4, step{0, broken, true, Closed}), append([]step{{0, odd, true, Closed}}, times(4, step{0, broken, true, Closed})...)...),
+		"refusals never open it":        append(times(7, step{0, refusal, true, Closed}), times(7, step{0, oneError, true, Closed})...),
+		"a refusal closes it":           append(times(4, step{0, broken, true, Closed}), step{0, broken, true, Open}, step{5 * time.Second, refusal, true, Closed}),
 		"leaving callers say nothing":   append(times(4, step{0, broken, true, Closed}), step{0, context.Canceled, true, Closed}, step{0, broken, true, Open}),
 		"closes when a probe succeeds":  append(times(4, step{0, broken, true, Closed}), step{0, broken, true, Open}, step{4 * time.Second, nil, false, Open}, step{time.Second, nil, true, Closed}, step{0, broken, true, Closed}),
 		"pauses double":                 append(times(4, step{0, broken, true, Closed}), step{0, broken, true, Open}, step{5 * time.Second, broken, true, Open}, step{5 * time.Second, nil, false, Open}, step{5 * time.Second, broken, true, Open}, step{19 * time.Second, nil, false, Open}, step{time.Second, errNotThere, true, Closed}),
@@ -80,7 +84,7 @@ func TestBreakerOneProbe(t *testing.T) {
 		}
 		_, err := b.admit()
 		var f *failure
-		if !errors.As(err, &f) || f.retryAfter != breakerFirst {
+		if !errors.As(err, &f) || f.retryAfter != breakerFirst || !f.permanent {
 			t.Errorf("refused with %#v", err)
 		}
 		time.Sleep(breakerFirst)
@@ -94,6 +98,19 @@ func TestBreakerOneProbe(t *testing.T) {
 		probe.done(nil)
 		if b.current() != Closed {
 			t.Errorf("state %v after a good probe", b.current())
+		}
+	})
+}
+
+// While upstream has asked for a pause, trying again later helps.
+func TestBreakerPauseIsNotPermanent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newTestBreaker()
+		admitted(b, &failure{kind: kindThrottled, reason: "slow down", retryAfter: time.Minute})
+		_, err := b.admit()
+		var f *failure
+		if !errors.As(err, &f) || f.retryAfter != time.Minute || f.permanent {
+			t.Errorf("refused with %#v", err)
 		}
 	})
 }

@@ -29,10 +29,12 @@ func (r *Remote) object(ctx context.Context, path string, query url.Values, out 
 		return err
 	}
 	if err := json.Unmarshal(body, out); err != nil {
-		return badAnswer("answered with JSON of another shape than the protocol's")
+		return errShape
 	}
 	return nil
 }
+
+var errShape = badAnswer("answered with JSON of another shape than the protocol's")
 
 // documentLimits describe a small answer.
 type documentLimits struct {

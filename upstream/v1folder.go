@@ -104,6 +104,9 @@ func (v v1) readOnce(ctx context.Context, f folder) (content, error) {
 	if len(digest) == 0 {
 		return content{}, errNotThere
 	}
+	if !namesFiles(digest, f) {
+		return content{}, errShape
+	}
 	c := content{id: conan.MutableRevision}
 	if raw, ok := digest[conan.ManifestFile]; ok {
 		manifest, err := v.fetchManifest(ctx, raw)
@@ -151,6 +154,16 @@ func (v v1) checkManifest(ctx context.Context, f folder, c *content) error {
 	}
 	c.listed = list
 	return nil
+}
+
+// namesFiles tells whether an object has a name that a file of the folder may have.
+func namesFiles(object map[string]json.RawMessage, f folder) bool {
+	for name := range object {
+		if conan.CheckFileName(name, f.pid != "") == nil {
+			return true
+		}
+	}
+	return false
 }
 
 func (v v1) fetchManifest(ctx context.Context, raw json.RawMessage) ([]byte, error) {

@@ -22,7 +22,8 @@
 //	… use srv.URL …
 //	if n := srv.Count("GET */conan_package.tgz"); n != 1 { … }
 //
-// Login, signed URLs, foreign hosts and the like are [Options] of [NewServerWith].
+// Login, signed URLs, foreign hosts and the like are [Options] of [NewServerWith]. [Profiles] are
+// the Options of servers other than conan_server: Artifactory, ConanCenter, Nexus, GitLab, Gitea.
 //
 // # A network
 //

@@ -19,16 +19,16 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// ErrLogin is a refusal that a login would lift, or a login that failed. A caller with a valid token never gets it for
-// want of rights: clients would log in again without end.
+// ErrLogin is a refusal that a login would lift, or a login that failed. A caller with a valid
+// token never gets it for want of rights: clients would log in again without end.
 var ErrLogin = errors.New("log in")
 
 // Caller is the user that a request comes from, or the anonymous caller.
 type Caller struct {
 	Name string // empty for an anonymous caller
 
-	// state is that of the account by which the caller logged in. Tokens are made for it, so that they
-	// end with the password that was shown, and not with one that was set meanwhile.
+	// state is that of the account by which the caller logged in. Tokens are made for it, so that
+	// they end with the password that was shown, and not with one that was set meanwhile.
 	state string
 }
 
@@ -37,7 +37,8 @@ func (c Caller) Anonymous() bool { return c.Name == "" }
 
 // Options are what a Directory needs.
 type Options struct {
-	// HtpasswdFile has the users with bcrypt hashes; it is read again when it changes. Empty: there are no users.
+	// HtpasswdFile has the users with bcrypt hashes; it is read again when it changes. Empty: there
+	// are no users.
 	HtpasswdFile string
 	// Secret signs tokens; at least 32 bytes.
 	Secret []byte
@@ -75,8 +76,8 @@ type verifiedToken struct {
 
 const verifiedTokens = 4096
 
-// New checks the options and makes a Directory. A short secret and a negative lifetime are errors; an htpasswd file
-// that is missing is only logged.
+// New checks the options and makes a Directory. A short secret and a negative lifetime are errors;
+// an htpasswd file that is missing is only logged.
 func New(o Options) (*Directory, error) {
 	if len(o.Secret) < minSecret {
 		return nil, fmt.Errorf("%w: the secret has %d bytes, %d are needed", conan.ErrInvalid, len(o.Secret), minSecret)
@@ -124,12 +125,12 @@ func (d *Directory) Tokens() Tokens { return d.tokens }
 // HasUsers tells whether anybody can log in.
 func (d *Directory) HasUsers() bool { return len(d.users.table()) > 0 }
 
-// Problem is why the users' file cannot be read, and what that means for its users; nil if it can be
-// read, does not exist yet, or none is configured.
+// Problem is why the users' file cannot be read, and what that means for its users; nil if it can
+// be read, does not exist yet, or none is configured.
 func (d *Directory) Problem() error { return d.users.problem() }
 
-// State is a word for the password that a caller logged in with. What is made for the caller carries
-// it and ends when Current says no. It tells nothing about the password.
+// State is a word for the password that a caller logged in with. What is made for the caller
+// carries it and ends when Current says no. It tells nothing about the password.
 func (c Caller) State() string { return c.state }
 
 // Current returns the user as a caller, if the user exists and has the password of the state.
@@ -186,8 +187,8 @@ func (d *Directory) basic(ctx context.Context, value string, addr netip.Addr) (C
 	return c, err
 }
 
-// parseBasic splits credentials at the first colon: a password may have colons. Conan's clients send
-// letters beyond ASCII in Latin-1, others in UTF-8; there may be a reading in each.
+// parseBasic splits credentials at the first colon: a password may have colons. Conan's clients
+// send letters beyond ASCII in Latin-1, others in UTF-8; there may be a reading in each.
 func parseBasic(value string) ([]credentials, error) {
 	decoded, err := base64.StdEncoding.DecodeString(value)
 	if err != nil {
@@ -220,8 +221,8 @@ func latin1(encoded []byte) string {
 	return b.String()
 }
 
-// shown is a name that was sent, for the log: short, and without characters that could change how the
-// line around it looks.
+// shown is a name that was sent, for the log: short, and without characters that could change how
+// the line around it looks.
 func shown(name string) string {
 	const most = 64
 	var b strings.Builder
@@ -238,30 +239,30 @@ func shown(name string) string {
 	return b.String()
 }
 
-// bearer reads a token. It ends with its user, and with the password by which it was made. The users
-// are looked at each time; that the signature is right is remembered.
+// bearer reads a token. It ends with its user, and with the password by which it was made. The
+// users are looked at each time; that the signature is right is remembered.
 func (d *Directory) bearer(token string, addr netip.Addr) (Caller, error) {
-	known, ok := d.verified.Get(token)
-	if !ok || !d.tokens.now().Before(known.expires) {
+	verified, ok := d.verified.Get(token)
+	if !ok || !d.tokens.now().Before(verified.expires) {
 		var err error
-		if known, err = d.tokens.verify(token); err != nil {
+		if verified, err = d.tokens.verify(token); err != nil {
 			d.metrics.refusedTokens.Inc()
 			return Caller{}, err
 		}
-		d.verified.Add(token, known)
+		d.verified.Add(token, verified)
 	}
-	c, ok := d.Current(known.Name, known.state)
+	c, ok := d.Current(verified.Name, verified.state)
 	if !ok {
 		d.metrics.refusedTokens.Inc()
 		d.log.Warn("token refused: its user is gone or has a new password",
-			zap.String("user", shown(known.Name)), zap.Stringer("address", addr))
+			zap.String("user", shown(verified.Name)), zap.Stringer("address", addr))
 		return Caller{}, fmt.Errorf("%w: the user of the token is gone or has a new password", ErrLogin)
 	}
 	return c, nil
 }
 
-// IssueToken makes the API token that a caller who logged in sends as Bearer afterwards. It is ErrLogin
-// for an anonymous caller.
+// IssueToken makes the API token that a caller who logged in sends as Bearer afterwards. It is
+// ErrLogin for an anonymous caller.
 func (d *Directory) IssueToken(c Caller) (string, error) {
 	if c.Anonymous() {
 		return "", fmt.Errorf("%w: a token needs a user and a password", ErrLogin)

@@ -126,8 +126,8 @@ func TestIdentify(t *testing.T) {
 	}
 }
 
-// Conan's clients send letters beyond ASCII in Latin-1, others in UTF-8. Some Latin-1 texts are UTF-8
-// texts too.
+// Conan's clients send letters beyond ASCII in Latin-1, others in UTF-8. Some Latin-1 texts are
+// UTF-8 texts too.
 func TestEncodings(t *testing.T) {
 	users := map[string]string{"jörg": "paßwörd", "ann": "TÜ§ 10", "eve": strings.Repeat("ä", 36)}
 	d, _ := loginDirectory(t, users)

@@ -36,8 +36,8 @@ type htpasswdLine struct {
 
 // The words that stand for many users in a rule; they are no user names.
 const (
-	AnyoneWord = "*"
-	KnownWord  = "?"
+	AnyoneWord   = "*"
+	LoggedInWord = "?"
 )
 
 const (
@@ -70,7 +70,8 @@ func HashPassword(password string) (string, error) {
 	return string(hash), nil
 }
 
-// ReadHtpasswd reads a file. A missing one is fs.ErrNotExist; damaged lines are no error, see Problems.
+// ReadHtpasswd reads a file. A missing one is fs.ErrNotExist; damaged lines are no error, see
+// Problems.
 func ReadHtpasswd(path string) (*Htpasswd, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -84,8 +85,8 @@ func ReadHtpasswd(path string) (*Htpasswd, error) {
 	return h, nil
 }
 
-// WriteHtpasswd replaces the file in one step: a reader sees the old or the new content, and
-// a crash leaves one of them. Owner, group and mode stay, so that a server which could read the file
+// WriteHtpasswd replaces the file in one step: a reader sees the old or the new content, and a
+// crash leaves one of them. Owner, group and mode stay, so that a server which could read the file
 // still can; if they cannot be kept, nothing is changed. A new file gets mode 0600. A symbolic link
 // stays one.
 func WriteHtpasswd(path string, h *Htpasswd) (err error) {
@@ -267,8 +268,8 @@ func isComment(text string) bool {
 	return text == "" || text[0] == '#'
 }
 
-// CheckUserName refuses, as conan.ErrInvalid, what an htpasswd line cannot hold, and the two words that mean many users
-// in a rule.
+// CheckUserName refuses, as conan.ErrInvalid, what an htpasswd line cannot hold, and the two words
+// that mean many users in a rule.
 func CheckUserName(user string) error {
 	if user == "" {
 		return fmt.Errorf("%w: a user name is empty", conan.ErrInvalid)
@@ -279,7 +280,7 @@ func CheckUserName(user string) error {
 	if strings.ContainsFunc(user, func(r rune) bool { return r == ':' || !unicode.IsGraphic(r) }) {
 		return fmt.Errorf("%w: user name %q has a colon or an invisible character", conan.ErrInvalid, user)
 	}
-	if user == AnyoneWord || user == KnownWord || isComment(user) || strings.TrimSpace(user) != user {
+	if user == AnyoneWord || user == LoggedInWord || isComment(user) || strings.TrimSpace(user) != user {
 		return fmt.Errorf("%w: %q cannot be a user name", conan.ErrInvalid, user)
 	}
 	return nil

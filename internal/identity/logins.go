@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// logins checks passwords. bcrypt is slow on purpose, so a right pair is remembered for a
-// minute, equal logins share a check, only so many checks run at once, and an address that guesses is
+// logins checks passwords. bcrypt is slow on purpose, so a right pair is remembered for a minute,
+// equal logins share a check, only so many checks run at once, and an address that guesses is
 // slowed down.
 type logins struct {
 	users *userFile
@@ -64,17 +64,17 @@ type credentials struct{ user, password string }
 type login struct {
 	credentials
 	account account
-	known   bool // the account exists; else its hash is a decoy
+	exists  bool // the account does; else its hash is a decoy
 	pair    [sha256.Size]byte
 }
 
-// check returns the caller if one of the readings of what was sent is right, and ErrLogin if none is,
-// which takes as long for users that do not exist. It is ErrBusy if too many others are being
+// check returns the caller if one of the readings of what was sent is right, and ErrLogin if none
+// is, which takes as long for users that do not exist. It is ErrBusy if too many others are being
 // checked, and the error of ctx if that ends first.
 func (l *logins) check(ctx context.Context, readings []credentials, addr netip.Addr) (Caller, error) {
 	attempts := l.prepare(readings)
 	for _, a := range attempts {
-		if a.known && l.isRemembered(a.pair) {
+		if a.exists && l.isRemembered(a.pair) {
 			return a.caller(), nil
 		}
 	}
@@ -104,7 +104,7 @@ func (l *logins) prepare(readings []credentials) []login {
 			continue
 		}
 		a := login{credentials: c}
-		if a.account, a.known = l.users.account(c.user); !a.known {
+		if a.account, a.exists = l.users.account(c.user); !a.exists {
 			a.account.hash = l.users.decoyHash(c.user)
 		}
 		a.pair = l.pair(c.user, c.password, a.account.hash)
@@ -115,7 +115,8 @@ func (l *logins) prepare(readings []credentials) []login {
 
 func (a login) caller() Caller { return Caller{Name: a.user, state: a.account.state} }
 
-// compare shares one check among the equal logins of a network. The check goes on if the caller leaves.
+// compare shares one check among the equal logins of a network. The check goes on if the caller
+// leaves.
 func (l *logins) compare(ctx context.Context, a login, from netip.Prefix) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
@@ -136,11 +137,11 @@ func (l *logins) compareNow(a login, from netip.Prefix) (bool, error) {
 		return false, err
 	}
 	defer l.queue.leave(from)
-	if a.known && l.isRemembered(a.pair) {
+	if a.exists && l.isRemembered(a.pair) {
 		return true, nil
 	}
 	right := bcrypt.CompareHashAndPassword([]byte(a.account.hash), []byte(a.password)) == nil
-	if !right || !a.known || a.password == "" {
+	if !right || !a.exists || a.password == "" {
 		return false, nil
 	}
 	l.remembered.Add(a.pair, l.now().Add(rememberPair))

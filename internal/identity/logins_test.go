@@ -173,8 +173,8 @@ func TestGuessersHaveHalfOfTheSlots(t *testing.T) {
 	})
 }
 
-// A burst of guesses from one address: the oldest that find no room are put off, and a login that comes
-// later waits for no more than the check under way, from there and from elsewhere.
+// A burst of guesses from one address: the oldest that find no room are put off, and a login that
+// comes later waits for no more than the check under way, from there and from elsewhere.
 func TestBurstOfGuesses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, _ := loginDirectory(t, map[string]string{"ann": "right", "bob": "right"})
@@ -314,8 +314,8 @@ func TestDecoyHash(t *testing.T) {
 	}
 }
 
-// Where hashes have several costs, a name that is no user's always has the same one of them, and other
-// names have others: neither the time of one check nor that of several tells who exists.
+// Where hashes have several costs, a name that is no user's always has the same one of them, and
+// other names have others: neither the time of one check nor that of several tells who exists.
 func TestDecoyCosts(t *testing.T) {
 	cheap := cheapHash(t, "x")
 	users, _ := userFileWith(t, "ann:"+cheap+"\nbob:"+strings.Replace(cheap, "$04$", "$12$", 1)+"\n")
@@ -339,8 +339,8 @@ func TestDecoyCosts(t *testing.T) {
 	}
 }
 
-// A login that waited for a slot behind the same right pair from elsewhere is let in without another
-// check.
+// A login that waited for a slot behind the same right pair from elsewhere is let in without
+// another check.
 func TestRememberedWhileWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, _ := loginDirectory(t, map[string]string{"ann": "right"})

@@ -7,14 +7,14 @@ import (
 	"sync"
 )
 
-// ErrBusy is the failure of a login that was not checked because too many others wait: it may be right
-// and is to be sent again.
+// ErrBusy is the failure of a login that was not checked because too many others wait: it may be
+// right and is to be sent again.
 var ErrBusy = errors.New("too many logins at once; try again")
 
-// queue gives the slots in which passwords are checked to networks in turn, so that a login waits for
-// one check of each other network and not for all guesses of one. Within a network the newest goes
-// first: after a burst of guesses a later login need not wait for them. If more wait than the queue
-// holds, the oldest of the network that has most of them are refused.
+// queue gives the slots in which passwords are checked to networks in turn, so that a login waits
+// for one check of each other network and not for all guesses of one. Within a network the newest
+// goes first: after a burst of guesses a later login need not wait for them. If more wait than the
+// queue holds, the oldest of the network that has most of them are refused.
 type queue struct {
 	isSuspect func(netip.Prefix) bool // a network that guesses; it gets half of the slots
 	slots     int

@@ -11,7 +11,8 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Tokens makes and reads everything that is signed with one secret. A token of one audience is none of another.
+// Tokens makes and reads everything that is signed with one secret. A token of one audience is none
+// of another.
 type Tokens struct {
 	secret []byte
 	now    func() time.Time
@@ -75,8 +76,8 @@ func (t Tokens) Sign(claims jwt.Claims) (string, error) {
 	return s, nil
 }
 
-// Parse reads a token of one audience into claims. Its errors may quote the token, so callers look at them and never
-// show them.
+// Parse reads a token of one audience into claims. Its errors may quote the token, so callers look
+// at them and never show them.
 func (t Tokens) Parse(token, audience string, claims jwt.Claims) error {
 	_, err := jwt.ParseWithClaims(token, claims,
 		func(*jwt.Token) (any, error) { return t.secret, nil },

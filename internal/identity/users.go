@@ -53,8 +53,8 @@ func (u *userFile) account(user string) (account, bool) {
 	return a, ok
 }
 
-// decoyHash is a hash that no password has. It is as expensive to check as that of some user, always
-// the same one for a name, so that the time tells nothing about who exists.
+// decoyHash is a hash that no password has. It is as expensive to check as that of some user,
+// always the same one for a name, so that the time tells nothing about who exists.
 func (u *userFile) decoyHash(user string) string {
 	u.table()
 	u.mu.Lock()
@@ -67,8 +67,8 @@ func (u *userFile) decoyHash(user string) string {
 	return fmt.Sprintf("$2a$%02d$%s", cost, strings.Repeat(".", 53))
 }
 
-// problem is why the file cannot be read, or nil. A file that does not exist is none: the first user
-// makes it.
+// problem is why the file cannot be read, or nil. A file that does not exist is none: the first
+// user makes it.
 func (u *userFile) problem() error {
 	u.table()
 	u.mu.Lock()

@@ -66,8 +66,21 @@ func (db *DB) OldDocuments(ctx context.Context, member MemberID, kind string, be
 		ORDER BY key LIMIT $5`, member, kind, before.UnixMicro(), after, limit)
 }
 
-// SurplusDocuments lists the keys of up to limit documents of a kind beyond the keep newest.
-func (db *DB) SurplusDocuments(ctx context.Context, member MemberID, kind string, keep, limit int) ([]string, error) {
-	return column[string](ctx, db.read, "list documents", `SELECT key FROM documents WHERE member_id = $1 AND kind = $2
-		ORDER BY fetched DESC, key LIMIT $3 OFFSET $4`, member, kind, limit, keep)
+// SurplusDocuments lists the keys of the documents of a kind that are beyond the newest ones, of
+// which there are at most keep with so many bytes together.
+func (db *DB) SurplusDocuments(ctx context.Context, member MemberID, kind string, keep int, bytes int64) ([]string, error) {
+	type document struct {
+		key  string
+		size int64
+	}
+	newest, err := collect(ctx, db.read, "list documents", func(r scanner) (d document, err error) {
+		return d, r.Scan(&d.key, &d.size)
+	}, `SELECT key, LENGTH(body) FROM documents WHERE member_id = $1 AND kind = $2 ORDER BY fetched DESC, key`, member, kind)
+	var surplus []string
+	for i, d := range newest {
+		if bytes -= d.size; i >= keep || bytes < 0 {
+			surplus = append(surplus, d.key)
+		}
+	}
+	return surplus, err
 }

@@ -54,9 +54,17 @@ func TestDocuments(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
-	surplus, err := db.SurplusDocuments(ctx, center, "list", 1, 10)
-	if diff := cmp.Diff([]string{"x", "z"}, surplus); diff != "" || err != nil {
-		t.Errorf("surplus (-want +got):\n%s%v", diff, err)
+	for bounds, want := range map[[2]int64][]string{
+		{1, 100}: {"x", "z"}, // the newest stays
+		{9, 3}:   {"x", "z"}, // "y" and "new" have 4 bytes
+		{9, 4}:   {"z"},
+		{9, 0}:   {"y", "x", "z"},
+		{9, 100}: nil,
+	} {
+		surplus, err := db.SurplusDocuments(ctx, center, "list", int(bounds[0]), bounds[1])
+		if diff := cmp.Diff(want, surplus); diff != "" || err != nil {
+			t.Errorf("surplus beyond %v (-want +got):\n%s%v", bounds, diff, err)
+		}
 	}
 
 	if err := db.DeleteDocuments(ctx, center, "list", "x", "nothing"); err != nil {

@@ -54,8 +54,8 @@ func (f *Filter) Packages(ctx context.Context, recipe conan.Revision, idsOnly bo
 	return ask(f, recipe.Ref, func() (conan.Answer[[]conan.Package], error) { return f.source.Packages(ctx, recipe, idsOnly) })
 }
 
-// Search implements conan.Source. A search that asks only for what the rules shut out is not sent; it is
-// conan.ErrNotFetched.
+// Search implements conan.Source. A search that asks only for what the rules shut out is not sent;
+// it is conan.ErrNotFetched.
 func (f *Filter) Search(ctx context.Context, p conan.Pattern) (conan.Answer[[]conan.Ref], error) {
 	if !f.rules.admitsSearch(p) {
 		return conan.Answer[[]conan.Ref]{}, fmt.Errorf("search: %w: a rule keeps it from being sent here", conan.ErrNotFetched)

@@ -44,6 +44,7 @@ type Budget struct {
 	uses     uses
 
 	mu       sync.Mutex
+	bounds   bounds
 	leased   leased
 	deleting int64               // bytes of blobs that lost their rows and are about to be deleted
 	touched  map[int64]time.Time // last uses by row id, not in the index yet
@@ -66,25 +67,43 @@ func New(o Options) *Budget {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	o.Metrics.maxSize.Set(float64(o.MaxSize))
-	o.Metrics.minFree.Set(float64(o.MinFree))
-	return &Budget{
+	b := &Budget{
 		o:        o,
 		kick:     make(chan struct{}, 1),
 		removing: make(chan struct{}, 1),
 		uses:     newUses(),
 		touched:  make(map[int64]time.Time),
 	}
+	b.SetBounds(o.MaxSize, o.MinFree)
+	return b
+}
+
+// bounds are what a budget keeps, in bytes.
+type bounds struct {
+	maxSize int64 // 0: unbounded
+	minFree int64
+}
+
+// SetBounds replaces Options.MaxSize and Options.MinFree. What exceeds them is evicted by the next
+// sweep, which it asks for.
+func (b *Budget) SetBounds(maxSize, minFree int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.bounds = bounds{maxSize: maxSize, minFree: minFree}
+	b.o.Metrics.maxSize.Set(float64(maxSize))
+	b.o.Metrics.minFree.Set(float64(minFree))
+	b.kickRun()
 }
 
 // Check tells whether n bytes of published content would leave MinFree: nil or conan.ErrNoSpace.
 // Cached content makes way for them.
 func (b *Budget) Check(ctx context.Context, n int64) error {
-	return b.makeSpace(ctx, func(u usage) int64 { return b.o.MinFree - (u.free - max(n, 0)) })
+	return b.makeSpace(ctx, func(u usage) int64 { return overFree(u) + max(n, 0) })
 }
 
 // usage is how full the disk is, in bytes.
 type usage struct {
+	bounds
 	cached int64 // blobs that only caches refer to, or referred to until now
 	size   int64 // what MaxSize bounds: those, what is leased, and other temporary files
 	free   int64 // free on the disk and not leased
@@ -94,7 +113,7 @@ func (b *Budget) usage(ctx context.Context) (usage, error) {
 	// Leases are read before the rows, and what is being deleted after them: a file that goes from
 	// one to the next meanwhile is then counted twice, not never.
 	b.mu.Lock()
-	l := b.leased
+	l, bounds := b.leased, b.bounds
 	b.mu.Unlock()
 	temp := b.o.TempBytes()
 	cached, err := b.o.Index.CachedBytes(ctx)
@@ -111,6 +130,7 @@ func (b *Budget) usage(ctx context.Context) (usage, error) {
 	b.o.Metrics.stored.Set(float64(cached))
 	b.o.Metrics.free.Set(float64(free))
 	return usage{
+		bounds: bounds,
 		cached: cached,
 		size:   cached + l.bytes + max(0, temp-l.used),
 		free:   free - l.unused(b.o.Block),
@@ -118,16 +138,15 @@ func (b *Budget) usage(ctx context.Context) (usage, error) {
 }
 
 // overBounds is by how many bytes MinFree or MaxSize is exceeded; 0 or less: neither is.
-func (b *Budget) overBounds(u usage) int64 {
-	over := b.overFree(u)
-	if b.o.MaxSize > 0 {
-		over = max(over, u.size-b.o.MaxSize)
+func overBounds(u usage) int64 {
+	if u.maxSize <= 0 {
+		return overFree(u)
 	}
-	return over
+	return max(overFree(u), u.size-u.maxSize)
 }
 
 // overFree is by how many bytes MinFree is exceeded; 0 or less: it is not.
-func (b *Budget) overFree(u usage) int64 { return b.o.MinFree - u.free }
+func overFree(u usage) int64 { return u.minFree - u.free }
 
 // makeSpace evicts until over is 0 or less: nil or conan.ErrNoSpace. It evicts nothing if that would
 // not help.
@@ -139,7 +158,9 @@ func (b *Budget) makeSpace(ctx context.Context, over func(usage) int64) error {
 		}
 		lacking := over(u)
 		if lacking <= 0 {
-			b.kickAbove(u)
+			if aboveHighWater(u) {
+				b.kickRun() // so that the next download need not make space itself
+			}
 			return nil
 		}
 		full := fmt.Errorf("%w: %d bytes are missing on the disk or within cache.max_size", conan.ErrNoSpace, lacking)
@@ -152,11 +173,8 @@ func (b *Budget) makeSpace(ctx context.Context, over func(usage) int64) error {
 	}
 }
 
-// kickAbove has Run make room before the next download needs it.
-func (b *Budget) kickAbove(u usage) {
-	if b.o.MaxSize <= 0 || u.size < b.o.MaxSize/100*highWater {
-		return
-	}
+// kickRun has Run sweep at once.
+func (b *Budget) kickRun() {
 	select {
 	case b.kick <- struct{}{}:
 	default:

@@ -34,7 +34,7 @@ func (b *Budget) Collect(ctx context.Context, dry bool) (Collected, error) {
 		if dry {
 			freed = sum.Bytes
 		}
-		sum.Over = max(0, b.overBounds(u)-freed)
+		sum.Over = max(0, overBounds(u)-freed)
 		if sum.Over == 0 {
 			return sum, nil
 		}
@@ -45,7 +45,7 @@ func (b *Budget) Collect(ctx context.Context, dry bool) (Collected, error) {
 		if dry {
 			frees, err := b.o.Index.Frees(ctx, rowIDs(cold))
 			sum.Bytes += frees
-			sum.Revisions, sum.Over = len(cold), max(0, b.overBounds(u)-sum.Bytes)
+			sum.Revisions, sum.Over = len(cold), max(0, overBounds(u)-sum.Bytes)
 			return sum, err
 		}
 		if err := b.o.Index.RemoveRevisions(ctx, rowIDs(cold)); err != nil {

@@ -27,12 +27,12 @@ func (l leased) unused(block int64) int64 { return max(0, l.bytes-l.used) + l.fi
 // LeaseUpload leases n bytes for published content, which keeps MinFree; cached content makes way for it.
 // It fails with conan.ErrNoSpace if there is no space.
 func (b *Budget) LeaseUpload(ctx context.Context, n int64) (*Lease, error) {
-	return b.lease(ctx, n, b.overFree)
+	return b.lease(ctx, n, overFree)
 }
 
 // LeaseCache is LeaseUpload for cached content, which also keeps MaxSize.
 func (b *Budget) LeaseCache(ctx context.Context, n int64) (*Lease, error) {
-	return b.lease(ctx, n, b.overBounds)
+	return b.lease(ctx, n, overBounds)
 }
 
 func (b *Budget) lease(ctx context.Context, n int64, over func(usage) int64) (*Lease, error) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	"pgregory.net/rapid"
 
 	"conanproxy/internal/blob"
@@ -243,6 +244,34 @@ func TestCheck(t *testing.T) {
 		t.Errorf("Check ignores what is leased: %v", err)
 	}
 	release()
+}
+
+// New bounds hold for the next lease, and are shown.
+func TestSetBounds(t *testing.T) {
+	ctx := context.Background()
+	reg := prometheus.NewRegistry()
+	b := newBench(t, func(o *Options) { o.MaxSize, o.Metrics = 1000, NewMetrics(reg) })
+	b.put(t, "center", 1, 300, time.Unix(10, 0))
+	b.put(t, "center", 2, 300, time.Unix(20, 0))
+	b.budget.SetBounds(500, 7)
+	release, ok := b.lease(ctx, 200)
+	if diff := cmp.Diff(map[string]bool{"2.0": true}, b.left(t, "center")); diff != "" || !ok {
+		t.Errorf("%v; left (-want +got):\n%s", ok, diff)
+	}
+	release()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			got[f.GetName()] += m.GetGauge().GetValue()
+		}
+	}
+	if got["conanproxy_cache_max_size_bytes"] != 500 || got["conanproxy_cache_min_free_bytes"] != 7 {
+		t.Errorf("metrics: %v", got)
+	}
 }
 
 // watched calls back right before a blob is deleted.

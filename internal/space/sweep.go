@@ -42,16 +42,16 @@ func (b *Budget) sweep(ctx context.Context) {
 		b.log("the usage of the disk could not be read", err)
 		return
 	}
-	if b.overFree(u) <= 0 && (b.o.MaxSize <= 0 || u.size <= b.o.MaxSize/100*highWater) {
+	if overFree(u) <= 0 && !aboveHighWater(u) {
 		return
 	}
 	for {
-		ok, err := b.evict(ctx, b.overLow)
+		ok, err := b.evict(ctx, overLow)
 		if err != nil || !ok {
 			b.log("eviction failed", err)
 			return
 		}
-		if u, err = b.usage(ctx); err != nil || b.overLow(u) <= 0 {
+		if u, err = b.usage(ctx); err != nil || overLow(u) <= 0 {
 			b.log("the usage of the disk could not be read", err)
 			return
 		}
@@ -59,13 +59,14 @@ func (b *Budget) sweep(ctx context.Context) {
 }
 
 // overLow is by how many bytes there is more than a sweep leaves.
-func (b *Budget) overLow(u usage) int64 {
-	over := b.overFree(u)
-	if b.o.MaxSize > 0 {
-		over = max(over, u.size-b.o.MaxSize/100*lowWater)
+func overLow(u usage) int64 {
+	if u.maxSize <= 0 {
+		return overFree(u)
 	}
-	return over
+	return max(overFree(u), u.size-u.maxSize/100*lowWater)
 }
+
+func aboveHighWater(u usage) bool { return u.maxSize > 0 && u.size > u.maxSize/100*highWater }
 
 func (b *Budget) log(message string, err error) {
 	if err != nil && !errors.Is(err, context.Canceled) {

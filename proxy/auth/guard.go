@@ -16,8 +16,9 @@ type Caller = identity.Caller
 // ErrLogin is a refusal that a login would lift, or a login that failed: status 401.
 var ErrLogin = identity.ErrLogin
 
-// Guard decides who a caller is and what the caller may do. Its rules never change; users and tokens are those of the
-// Directory, which Guards of successive settings share. It is safe for concurrent use.
+// Guard decides who a caller is and what the caller may do. Its rules never change; users and
+// tokens are those of the Directory, which Guards of successive settings share. It is safe for
+// concurrent use.
 type Guard struct {
 	*identity.Directory
 	signatureLife time.Duration
@@ -95,8 +96,9 @@ func (g *Guard) AnonymousMayRead(ref conan.Ref) bool {
 	return g.MayRead(Caller{}, ref) == nil
 }
 
-// MaySearch is nil if a search may find something that the caller may read, and ErrLogin if an anonymous caller may read
-// nothing that the pattern could match. What is stored does not decide, so that a search tells nothing about it.
+// MaySearch is nil if a search may find something that the caller may read, and ErrLogin if an
+// anonymous caller may read nothing that the pattern could match. What is stored does not decide,
+// so that a search tells nothing about it.
 func (g *Guard) MaySearch(c Caller, p conan.Pattern) error {
 	if !c.Anonymous() || g.read.meets(c, p) {
 		return nil

@@ -10,7 +10,8 @@ import (
 
 // Rule is one line of the read or write rules: who may touch the references that Pattern matches.
 type Rule struct {
-	// Pattern is a conan.Glob over name/version[@user/channel]; {user} stands for the caller's own name.
+	// Pattern is a conan.Glob over name/version[@user/channel]; {user} stands for the caller's own
+	// name.
 	Pattern string
 	// Users are names, "*" for anyone, or "?" for any logged-in user. None at all refuses everyone.
 	Users []string
@@ -20,11 +21,11 @@ type Rule struct {
 type ruleList []compiledRule
 
 type compiledRule struct {
-	pattern conan.Glob
-	own     bool // the pattern has {user}, so it never matches for an anonymous caller
-	users   map[string]bool
-	anyone  bool // users has "*"
-	known   bool // users has "?"
+	pattern  conan.Glob
+	own      bool // the pattern has {user}, so it never matches for an anonymous caller
+	users    map[string]bool
+	anyone   bool // users has "*"
+	loggedIn bool // users has "?"
 }
 
 // compileRules checks and compiles rules; what names them in an error: "read" or "write".
@@ -44,8 +45,8 @@ func compileRules(what string, rules []Rule) (ruleList, error) {
 			switch user {
 			case identity.AnyoneWord:
 				c.anyone = true
-			case identity.KnownWord:
-				c.known = true
+			case identity.LoggedInWord:
+				c.loggedIn = true
 			default:
 				if err := identity.CheckUserName(user); err != nil {
 					return nil, fmt.Errorf("%s rule %d, pattern %q: %w", what, i+1, r.Pattern, err)
@@ -68,7 +69,8 @@ func (l ruleList) allow(c Caller, ref conan.Ref) bool {
 	return false
 }
 
-// meets tells whether c may read some reference that the pattern could match; it errs on the side of true.
+// meets tells whether c may read some reference that the pattern could match; it errs on the side
+// of true.
 func (l ruleList) meets(c Caller, p conan.Pattern) bool {
 	for _, r := range l {
 		switch {
@@ -99,5 +101,5 @@ func (r compiledRule) admits(c Caller) bool {
 	if r.anyone {
 		return true
 	}
-	return !c.Anonymous() && (r.known || r.users[c.Name])
+	return !c.Anonymous() && (r.loggedIn || r.users[c.Name])
 }

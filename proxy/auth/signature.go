@@ -52,9 +52,9 @@ func (g *Guard) Sign(grant Grant) (string, error) {
 // maxSignature bounds the query argument; the path and a user's name are its longest parts.
 const maxSignature = 8 << 10
 
-// VerifySignature reads a signature and checks that it allows the method on the path, and that its user is still there with
-// the same password. Its caller's rights are to be asked: they may have changed.
-// A bad one is conan.ErrDenied with the reason; never ErrLogin: a login does not mend it.
+// VerifySignature reads a signature and checks that it allows the method on the path, and that its
+// user is still there with the same password. Its caller's rights are to be asked: they may have
+// changed. A bad one is conan.ErrDenied with the reason; never ErrLogin: a login does not mend it.
 func (g *Guard) VerifySignature(signature, method, path string) (Grant, error) {
 	if len(signature) > maxSignature {
 		return Grant{}, fmt.Errorf("%w: the signature of the URL is broken: it is too long", conan.ErrDenied)

@@ -46,23 +46,23 @@ func askOne[T any](ctx context.Context, m *member, ask question[T]) answer[T] {
 	return a
 }
 
-// choose takes the answers of members in order and returns those that count, in order. It is the one rule for every
-// merged answer:
+// choose takes the answers of members in order and returns those that count, in order. It is the
+// one rule for every merged answer:
 //
-//   - A failure before the first member that has something is the answer, since it could have changed it: an earlier
-//     member goes first.
-//   - A failure after it is passed over, and the answer is marked as stale, so that it is not remembered: what is known
-//     keeps working.
+//   - A failure before the first member that has something is the answer, since it could have
+//     changed it: an earlier member goes first.
+//   - A failure after it is passed over, and the answer is marked as stale, so that it is not
+//     remembered: what is known keeps working.
 //   - Nothing from any member is "nothing" only if every member said so.
 //
-// isEmpty tells a value that has nothing in it; a member that says so knows the thing asked about. The origin has the
-// expiry of every answer, and of a failure that was passed over the reason; with an error too it tells how long that
-// may be remembered.
+// isEmpty tells a value that has nothing in it; a member that says so knows the thing asked about.
+// The origin has the expiry of every answer, and of a failure that was passed over the reason; with
+// an error too it tells how long that may be remembered.
 func choose[T any](ctx context.Context, what fmt.Stringer, answers []answer[T], isEmpty func(T) bool) ([]answer[T], conan.Origin, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, conan.Origin{}, fmt.Errorf("%s: %w", what, err)
 	}
-	var full, known []answer[T]
+	var full, empty []answer[T]
 	var errs []error
 	var origins []conan.Origin
 	for _, a := range answers {
@@ -71,7 +71,7 @@ func choose[T any](ctx context.Context, what fmt.Stringer, answers []answer[T], 
 			full = append(full, a)
 			origins = append(origins, a.Origin)
 		case a.err == nil:
-			known = append(known, a)
+			empty = append(empty, a)
 			origins = append(origins, a.Origin)
 		case absent(a.err):
 			errs = append(errs, a.err)
@@ -85,13 +85,14 @@ func choose[T any](ctx context.Context, what fmt.Stringer, answers []answer[T], 
 	switch {
 	case len(full) > 0:
 		return full, conan.MergeOrigins(origins...), nil
-	case len(known) > 0:
-		return known, conan.MergeOrigins(origins...), nil
+	case len(empty) > 0:
+		return empty, conan.MergeOrigins(origins...), nil
 	}
 	return nil, conan.MergeOrigins(origins...), notAnywhere(what, errs)
 }
 
-// withoutMember is the origin of the answer of the member by that the member failed could have changed.
+// withoutMember is the origin of the answer of the member by that the member failed could have
+// changed.
 func withoutMember(by, failed *member, err error) conan.Origin {
 	reason := fmt.Sprintf("%q failed", failed.Name)
 	var unavailable *conan.UnavailableError
@@ -101,7 +102,8 @@ func withoutMember(by, failed *member, err error) conan.Origin {
 	return conan.Origin{Member: by.Name, State: conan.StateStale, Reason: reason}
 }
 
-// expiring is the origin o of an answer that others could have changed: it is remembered no longer than they are.
+// expiring is the origin o of an answer that others could have changed: it is remembered no longer
+// than they are.
 func expiring(o conan.Origin, others ...conan.Origin) conan.Origin {
 	for _, other := range others {
 		if other.Expires.Before(o.Expires) {

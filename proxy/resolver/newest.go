@@ -47,8 +47,8 @@ func (v *generationReader) newestPackage(ctx context.Context, pkg conan.Revision
 	return conan.Answer[conan.Revision]{Value: pkg.With(a.Value.ID), Origin: a.Origin}, nil
 }
 
-// newestPackageIn pins a package in the first of the recipe revisions that has it. newestErr is what the newest one
-// said, and origin that of all answers so far.
+// newestPackageIn pins a package in the first of the recipe revisions that has it. newestErr is
+// what the newest one said, and origin that of all answers so far.
 func (v *generationReader) newestPackageIn(ctx context.Context, pkg conan.Revision, rrevs []string, origin conan.Origin, newestErr error) (conan.Answer[conan.Revision], error) {
 	errs := []error{newestErr}
 	for _, rrev := range rrevs {

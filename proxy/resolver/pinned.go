@@ -15,8 +15,8 @@ func (v *generationReader) Snapshot(ctx context.Context, rev conan.Revision) (co
 	return a, err
 }
 
-// Open opens a file in the member that is the revision's home. If that one cannot be reached for it, the next one that
-// has the whole revision becomes its home.
+// Open opens a file in the member that is the revision's home. If that one cannot be reached for
+// it, the next one that has the whole revision becomes its home.
 func (v *generationReader) Open(ctx context.Context, rev conan.Revision, name string) (conan.Answer[*conan.File], error) {
 	tried, origin, err := v.hintedOrHome(ctx, rev)
 	if err != nil {
@@ -33,8 +33,9 @@ func (v *generationReader) Open(ctx context.Context, rev conan.Revision, name st
 	return v.openElsewhere(ctx, tried, rev, name, a, err)
 }
 
-// openElsewhere opens a file that the member tried could not give because of err. A member that knows the revision and
-// lacks the file has the last word; one that lost the revision since it became its home, or cannot be reached, has not.
+// openElsewhere opens a file that the member tried could not give because of err. A member that
+// knows the revision and lacks the file has the last word; one that lost the revision since it
+// became its home, or cannot be reached, has not.
 func (v *generationReader) openElsewhere(ctx context.Context, tried *member, rev conan.Revision, name string, failed conan.Answer[*conan.File], err error) (conan.Answer[*conan.File], error) {
 	if absent(err) {
 		if _, snapshotErr := tried.Snapshot(ctx, rev); !absent(snapshotErr) {
@@ -70,12 +71,13 @@ func (v *generationReader) hintedOrHome(ctx context.Context, rev conan.Revision)
 	return m, a.Origin, err
 }
 
-// home finds the member from which all files of a pinned revision come, and lists them: the member where it was last
-// found, else the first in order that has it whole, else the first that has it. Where it was found is remembered as a
-// hint: without it, or if that member has it no longer, the order decides again, and every content of a revision is as
-// good.
+// home finds the member from which all files of a pinned revision come, and lists them: the member
+// where it was last found, else the first in order that has it whole, else the first that has it.
+// Where it was found is remembered as a hint: without it, or if that member has it no longer, the
+// order decides again, and every content of a revision is as good.
 //
-// Only of a mutable revision is the content another in every member: there the first one that cannot tell is the answer.
+// Only of a mutable revision is the content another in every member: there the first one that
+// cannot tell is the answer.
 func (v *generationReader) home(ctx context.Context, rev conan.Revision) (*member, conan.Answer[conan.Snapshot], error) {
 	var none conan.Answer[conan.Snapshot]
 	if !rev.Pinned() {
@@ -140,8 +142,8 @@ func (v *generationReader) hintFirst(rev conan.Revision) []*member {
 	return slices.Concat(members[i:i+1], members[:i], members[i+1:])
 }
 
-// isComplete tells whether a file list has what every revision of its kind has. What else the manifest implies is the
-// business of the member that filled it.
+// isComplete tells whether a file list has what every revision of its kind has. What else the
+// manifest implies is the business of the member that filled it.
 func isComplete(s conan.Snapshot, pkg bool) bool {
 	if _, ok := s.Find(conan.ManifestFile); !ok {
 		return false

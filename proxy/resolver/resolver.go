@@ -31,8 +31,9 @@ type Member struct {
 type Store interface {
 	conan.Source
 
-	// OwnRevisions lists the recipe revisions of ref that were published in the store, in any order; adopted ones, which
-	// are copies of an upstream's, are left out. None is an empty list or conan.ErrNotFound.
+	// OwnRevisions lists the recipe revisions of ref that were published in the store, in any
+	// order; adopted ones, which are copies of an upstream's, are left out. None is an empty list
+	// or conan.ErrNotFound.
 	OwnRevisions(ctx context.Context, ref conan.Ref) ([]string, error)
 }
 
@@ -47,12 +48,13 @@ type Options struct {
 
 // Resolver answers from many members as if they were one. It is safe for concurrent use.
 //
-// Which members a reference concerns is settled by rules before any of them is asked: what a store owns by name is asked
-// of no upstream, and each upstream is asked what its rules admit.
+// Which members a reference concerns is settled by rules before any of them is asked: what a store
+// owns by name is asked of no upstream, and each upstream is asked what its rules admit.
 //
-// A question about the newest of something is answered by the first member in order that has it. If an earlier one could
-// not tell, the answer is that member's ErrUnavailable and never silently the next one's. A pinned revision has one
-// content wherever it is, so it may come from the next member that has it; all its files come from one of them.
+// A question about the newest of something is answered by the first member in order that has it. If
+// an earlier one could not tell, the answer is that member's ErrUnavailable and never silently the
+// next one's. A pinned revision has one content wherever it is, so it may come from the next member
+// that has it; all its files come from one of them.
 type Resolver struct {
 	all    []*member
 	owns   policy.Globs
@@ -65,17 +67,17 @@ type Resolver struct {
 type Reader interface {
 	conan.Source
 
-	// Newest pins rev: the recipe by its newest revision if rev.RRev is empty, and a package by its newest PRev if
-	// rev.PRev is. If neither is named and the newest recipe revision lacks the package id, the older ones of the same
-	// member are looked at, newest first.
+	// Newest pins rev: the recipe by its newest revision if rev.RRev is empty, and a package by its
+	// newest PRev if rev.PRev is. If neither is named and the newest recipe revision lacks the
+	// package id, the older ones of the same member are looked at, newest first.
 	Newest(ctx context.Context, rev conan.Revision) (conan.Answer[conan.Revision], error)
 
-	// AllPackages lists the packages of every recipe revision in which Newest would look, sorted by id; an id in several
-	// is that of the newest.
+	// AllPackages lists the packages of every recipe revision in which Newest would look, sorted by
+	// id; an id in several is that of the newest.
 	AllPackages(ctx context.Context, ref conan.Ref) (conan.Answer[[]conan.Package], error)
 
-	// UpstreamsWith names the upstreams that have the revision, as far as can be told soon, for a text that explains why
-	// it is still there. It asks nothing that rules forbid.
+	// UpstreamsWith names the upstreams that have the revision, as far as can be told soon, for a
+	// text that explains why it is still there. It asks nothing that rules forbid.
 	UpstreamsWith(ctx context.Context, rev conan.Revision) []string
 }
 
@@ -86,8 +88,8 @@ type member struct {
 	degradedUntil atomic.Int64 // until when, in Unix nanoseconds, it is known to answer too late
 }
 
-// New checks the options and makes a Resolver. A member without a name or a source and two of one name are
-// conan.ErrInvalid.
+// New checks the options and makes a Resolver. A member without a name or a source and two of one
+// name are conan.ErrInvalid.
 func New(o Options) (*Resolver, error) {
 	r := &Resolver{owns: slices.Clone(o.Owns), memory: o.Memory, scope: o.Scope, log: o.Log}
 	if r.log == nil {
@@ -123,8 +125,9 @@ func (r *Resolver) For(g conan.Generation) Reader {
 	return v
 }
 
-// generationReader is a Resolver as the clients of one generation see it. Its methods are in files of their own:
-// questions about the newest in unpinned.go and newest.go, pinned ones in pinned.go, recipe search in search.go.
+// generationReader is a Resolver as the clients of one generation see it. Its methods are in files
+// of their own: questions about the newest in unpinned.go and newest.go, pinned ones in pinned.go,
+// recipe search in search.go.
 type generationReader struct {
 	*Resolver
 	serving []*member // the members that serve these clients, in order
@@ -164,14 +167,14 @@ func split(members []*member) (stores, upstreams []*member) {
 	return stores, upstreams
 }
 
-// absent tells a member's "I do not have it" from a failure: known to be absent, or not looked up because its
-// configuration says so.
+// absent tells a member's "I do not have it" from a failure: known to be absent, or not looked up
+// because its configuration says so.
 func absent(err error) bool {
 	return errors.Is(err, conan.ErrNotFound) || errors.Is(err, conan.ErrNotFetched)
 }
 
-// notAnywhere is the error if no member had what: a failure if there was one, and "not found" only if every member that
-// was asked said so.
+// notAnywhere is the error if no member had what: a failure if there was one, and "not found" only
+// if every member that was asked said so.
 func notAnywhere(what fmt.Stringer, errs []error) error {
 	for _, err := range errs {
 		if !absent(err) {

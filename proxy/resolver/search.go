@@ -8,14 +8,15 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// searchTimeout bounds upstreams if a store has matches of its own: longer than for other questions, since a version
-// range is resolved by what is found.
+// searchTimeout bounds upstreams if a store has matches of its own: longer than for other
+// questions, since a version range is resolved by what is found.
 const searchTimeout = 10 * time.Second
 
-// Search unites what all members find. A search that asks only for what a store owns is sent to no upstream.
+// Search unites what all members find. A search that asks only for what a store owns is sent to no
+// upstream.
 //
-// An upstream that fails is passed over, and the answer is marked as stale, if a member before it found something; else
-// its failure is the answer: "no such version" would be a lie.
+// An upstream that fails is passed over, and the answer is marked as stale, if a member before it
+// found something; else its failure is the answer: "no such version" would be a lie.
 func (v *generationReader) Search(ctx context.Context, p conan.Pattern) (conan.Answer[[]conan.Ref], error) {
 	asked := respondents{own: true}
 	for _, m := range v.serving {

@@ -9,8 +9,9 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// What a store can answer must not wait for a slow upstream. So an upstream that is asked only for what it could add has
-// a short timeout, and a shorter one while it is degraded: it then gives no more than what it remembers.
+// What a store can answer must not wait for a slow upstream. So an upstream that is asked only for
+// what it could add has a short timeout, and a shorter one while it is degraded: it then gives no
+// more than what it remembers.
 const (
 	addTimeout      = 2 * time.Second
 	degradedTimeout = 50 * time.Millisecond
