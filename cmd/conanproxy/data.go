@@ -37,7 +37,7 @@ type dataOptions struct {
 	config    *config.Config
 	log       *zap.Logger
 	registry  prometheus.Registerer
-	mustExist bool         // a new directory is an error
+	mustExist bool // a new directory is an error
 }
 
 // openData takes the lock of the data directory and opens what lies in it. The caller calls close on the result.

@@ -24,7 +24,7 @@ type offline struct {
 
 // fetch downloads a stored file again.
 func (o *offline) fetch(ctx context.Context, f index.FileRow) error {
-	return o.upstreams.fetch(ctx, o.owned, f)
+	return o.upstreams.fetch(ctx, o.stores.owned(), f)
 }
 
 // offlineCommand makes work a command on the data directory, which must exist. Signals end its context.
