@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"conanproxy/internal/config"
@@ -20,6 +21,7 @@ import (
 type server struct {
 	*data
 	logs            *loggers
+	registry        *prometheus.Registry
 	secret          []byte
 	identityMetrics *identity.Metrics
 	metrics         *serverMetrics
@@ -35,7 +37,7 @@ type server struct {
 // newServer puts the rooms together; start begins the work in the background. The caller calls close on the result.
 func newServer(ctx context.Context, cfg *config.Config, logs *loggers) (_ *server, err error) {
 	registry := newRegistry()
-	s := &server{logs: logs, started: cfg, identityMetrics: identity.NewMetrics(registry)}
+	s := &server{logs: logs, registry: registry, started: cfg, identityMetrics: identity.NewMetrics(registry)}
 	s.ctx, s.stop = context.WithCancel(ctx)
 	s.data, err = openData(ctx, dataOptions{config: cfg, log: logs.app, registry: registry})
 	if err != nil {
