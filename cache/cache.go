@@ -44,7 +44,8 @@ type Options struct {
 	NotFoundFor time.Duration // the same for "not found" and for refusals
 	StaleFor    time.Duration // after FreshFor, for which lists may still be used when upstream fails
 
-	MaxFills int // downloads from this upstream at a time; 0 means 8
+	MaxFills int           // downloads from this upstream at a time; 0 means 8
+	Checks   *conan.Checks // shared with other caches and the stores; nil: bounds of its own
 
 	Log     *zap.Logger      // nil: none
 	Metrics *Metrics         // nil: none are counted
@@ -111,6 +112,9 @@ func (o *Options) check() error {
 }
 
 func (o *Options) setDefaults() {
+	if o.Checks == nil {
+		o.Checks = conan.NewChecks()
+	}
 	if o.Mode == "" {
 		o.Mode = Normal
 	}

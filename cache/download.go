@@ -31,9 +31,12 @@ type incoming struct {
 // download opens a file upstream when a slot is free. The manifest, which tells what is right, is
 // fetched before.
 func (c *Cache) download(ctx context.Context, rev conan.Revision, listed conan.FileInfo) (*incoming, error) {
-	manifest, err := c.manifestFor(ctx, rev, listed.Name)
-	if err != nil {
-		return nil, err
+	var manifest *conan.Outline
+	if listed.Name != conan.ManifestFile {
+		var err error
+		if manifest, err = c.outline(ctx, rev); err != nil {
+			return nil, err
+		}
 	}
 	release, err := c.slot(ctx)
 	if err != nil {
@@ -45,7 +48,7 @@ func (c *Cache) download(ctx context.Context, rev conan.Revision, listed conan.F
 		return nil, c.openFailure(rev, listed.Name, err)
 	}
 	in := &incoming{c: c, rev: rev, body: body, listed: listed, want: combine(listed, body.FileInfo), release: release}
-	in.check = newCheck(rev, in.want, manifest)
+	in.check = c.newCheck(rev, in.want, manifest)
 	if r, ok := c.refusedLately(fileID(rev, listed.Name)); ok && r.listed == listed && r.validator == body.Validator {
 		in.close() // the same wrong bytes again
 		return nil, r.err
@@ -101,12 +104,8 @@ func (c *Cache) refusedFile(rev conan.Revision, listed conan.FileInfo) (r refusa
 	return r, ok && (!isWrong || r.listed == listed && r.validator == "")
 }
 
-// manifestFor returns the manifest that a file is checked with: nil for the manifest itself, and if
-// upstream lists none.
-func (c *Cache) manifestFor(ctx context.Context, rev conan.Revision, name string) (*conan.Manifest, error) {
-	if name == conan.ManifestFile {
-		return nil, nil
-	}
+// outline sums up the manifest that the files of a revision are checked with: nil if upstream lists none.
+func (c *Cache) outline(ctx context.Context, rev conan.Revision) (*conan.Outline, error) {
 	list, _, err := c.listed(ctx, rev)
 	if err != nil {
 		return nil, err
@@ -114,12 +113,30 @@ func (c *Cache) manifestFor(ctx context.Context, rev conan.Revision, name string
 	if _, ok := list.Find(conan.ManifestFile); !ok {
 		return nil, nil
 	}
+	k := c.o.Checks.Begin(ctx)
+	defer k.End()
+	m, err := c.manifest(ctx, k, rev)
+	if err != nil {
+		return nil, err
+	}
+	o := m.Outline()
+	return &o, nil
+}
+
+// manifest reads the manifest of a revision. All of it has arrived before it takes memory, for which others may wait.
+func (c *Cache) manifest(ctx context.Context, k *conan.Check, rev conan.Revision) (*conan.Manifest, error) {
 	f, _, err := c.open(ctx, rev, conan.ManifestFile)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	m, err := readManifest(f, rev)
+	if !f.Verified() {
+		if f, err = f.Wait(ctx); err != nil {
+			return nil, err
+		}
+		defer f.Close()
+	}
+	m, err := k.ReadManifest(f, f.Size)
 	if errors.Is(err, conan.ErrInvalid) {
 		return nil, &wrongError{err.Error()}
 	}

@@ -18,7 +18,7 @@ func (c *Cache) pass(ctx context.Context, rev conan.Revision, want conan.FileInf
 	if err != nil {
 		return nil, c.readable(err)
 	}
-	p := &passage{in: in, sums: blob.NewHasher(), chunk: make([]byte, 64<<10)}
+	p := &passage{ctx: ctx, in: in, sums: blob.NewHasher(), chunk: make([]byte, 64<<10)}
 	limit := int64(followFrom)
 	if want.Name == conan.ManifestFile || want.Name == conan.InfoFile {
 		limit = conan.MaxManifestSize // their content is needed to verify them
@@ -44,6 +44,7 @@ func (c *Cache) pass(ctx context.Context, rev conan.Revision, want conan.FileInf
 
 // passage reads a file from upstream and holds its tail back until everything is verified.
 type passage struct {
+	ctx   context.Context // of the request
 	in    *incoming
 	sums  *blob.Hasher
 	chunk []byte
@@ -85,7 +86,7 @@ func (p *passage) next() {
 		return
 	}
 	if err == io.EOF {
-		_, err = p.in.check.finish(p.sums.Sums(), bytes.NewReader(p.held))
+		_, err = p.in.check.finish(p.ctx, p.sums.Sums(), p.content())
 	}
 	if err != nil {
 		p.in.refuse(err)
@@ -93,6 +94,14 @@ func (p *passage) next() {
 		return
 	}
 	p.done = true
+}
+
+// content is what is needed of the file to verify it. An archive is not here as a whole.
+func (p *passage) content() io.Reader {
+	if conan.IsArchive(p.in.want.Name) {
+		return nil
+	}
+	return bytes.NewReader(p.held)
 }
 
 // Close ends the download.

@@ -85,7 +85,7 @@ func (f *fill) receive(ctx context.Context, w blob.Writer, in *incoming, lease *
 		return err
 	}
 	sums := w.Sums()
-	facts, err := in.check.finish(sums, io.NewSectionReader(w, 0, sums.Size))
+	facts, err := in.check.finish(ctx, sums, io.NewSectionReader(w, 0, sums.Size))
 	if err != nil {
 		return err
 	}
@@ -157,7 +157,7 @@ func (f *fill) commit(ctx context.Context, facts facts) error {
 	c, rev, name := f.c, f.key.rev, f.key.name
 	err := f.w.Commit(ctx, func(s blob.Sums) error {
 		return c.o.Index.PutRevision(ctx, c.o.Member, rev, index.PutOptions{
-			Time: c.publication(ctx, rev, facts.manifest), Info: facts.info, Files: []conan.FileInfo{index.FileInfo(name, s)},
+			Time: c.publication(ctx, rev, facts.built), Info: facts.info, Files: []conan.FileInfo{index.FileInfo(name, s)},
 		})
 	})
 	if err != nil {
@@ -171,8 +171,8 @@ func (f *fill) commit(ctx context.Context, facts facts) error {
 }
 
 // publication is the time of a revision: what upstream listed, else what was stored before, else
-// what the manifest says, else now.
-func (c *Cache) publication(ctx context.Context, rev conan.Revision, m *conan.Manifest) time.Time {
+// what the manifest says (Unix seconds, 0 if nothing), else now.
+func (c *Cache) publication(ctx context.Context, rev conan.Revision, built int64) time.Time {
 	if doc, err := load(ctx, c, c.listQuestion(rev)); err == nil && doc != nil {
 		for _, r := range doc.Value {
 			if r.ID == rev.ID() {
@@ -183,8 +183,8 @@ func (c *Cache) publication(ctx context.Context, rev conan.Revision, m *conan.Ma
 	if s, err := c.stored(ctx, rev); err == nil && s != nil {
 		return s.Time
 	}
-	if m != nil && m.Time > 0 {
-		return time.Unix(m.Time, 0).UTC()
+	if built > 0 {
+		return time.Unix(built, 0).UTC()
 	}
 	return c.o.Now().UTC()
 }

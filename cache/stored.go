@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"sync/atomic"
 
@@ -64,11 +63,11 @@ func (c *Cache) touch(stored *storedRevision) {
 // suffices tells whether an install finds all it needs among the stored files. Sources may be missing: they are
 // needed to build only.
 func (c *Cache) suffices(ctx context.Context, stored *storedRevision) bool {
-	m, err := c.storedManifest(ctx, stored)
-	if err != nil || m == nil {
+	o, err := c.storedOutline(ctx, stored)
+	if err != nil || o == nil {
 		return false
 	}
-	for _, name := range m.Missing(stored.Files, stored.IsPackage()) {
+	for _, name := range o.Missing(stored.Files, stored.IsPackage()) {
 		if !strings.HasPrefix(name, conan.SourcesPrefix) {
 			return false
 		}
@@ -76,8 +75,8 @@ func (c *Cache) suffices(ctx context.Context, stored *storedRevision) bool {
 	return true
 }
 
-// storedManifest returns the manifest of a revision if the cache holds it, else nil.
-func (c *Cache) storedManifest(ctx context.Context, stored *storedRevision) (*conan.Manifest, error) {
+// storedOutline sums up the manifest of a revision if the cache holds it, else it is nil.
+func (c *Cache) storedOutline(ctx context.Context, stored *storedRevision) (*conan.Outline, error) {
 	if stored == nil {
 		return nil, nil
 	}
@@ -90,18 +89,14 @@ func (c *Cache) storedManifest(ctx context.Context, stored *storedRevision) (*co
 		return nil, err
 	}
 	defer r.Close()
-	return readManifest(r, stored.Revision)
-}
-
-func readManifest(r io.Reader, rev conan.Revision) (*conan.Manifest, error) {
-	text, err := io.ReadAll(io.LimitReader(r, conan.MaxManifestSize+1))
+	k := c.o.Checks.Begin(ctx)
+	defer k.End()
+	m, err := k.ReadManifest(r, info.Size)
 	if err != nil {
-		return nil, fmt.Errorf("read the manifest of %s: %w", rev, err)
+		return nil, fmt.Errorf("%s: %w", stored.Revision, err)
 	}
-	if len(text) > conan.MaxManifestSize {
-		return nil, fmt.Errorf("%w: the manifest of %s is longer than %d bytes", conan.ErrInvalid, rev, conan.MaxManifestSize)
-	}
-	return conan.ParseManifest(text)
+	o := m.Outline()
+	return &o, nil
 }
 
 // openBlob opens stored bytes. It returns nil if they are not there or cut short; then they are to be fetched again.

@@ -127,15 +127,6 @@ func (us upstreams) fetch(ctx context.Context, owned policy.Globs, f index.FileR
 	return err
 }
 
-// names lists the names of the upstreams.
-func (us upstreams) names() []string {
-	list := make([]string, len(us))
-	for i, m := range us {
-		list[i] = m.config.Name
-	}
-	return list
-}
-
 // sweep removes what the index remembers of upstreams' answers and nothing can use any more.
 func (us upstreams) sweep(ctx context.Context) error {
 	var errs []error
@@ -143,4 +134,13 @@ func (us upstreams) sweep(ctx context.Context) error {
 		errs = append(errs, m.cache.Sweep(ctx))
 	}
 	return errors.Join(errs...)
+}
+
+// names lists the upstreams in order.
+func (us upstreams) names() []string {
+	names := make([]string, len(us))
+	for i, m := range us {
+		names[i] = m.config.Name
+	}
+	return names
 }

@@ -52,9 +52,9 @@ func findUnnamed(ctx context.Context, o Options, db *index.DB, r *Report) error 
 		return err
 	}
 	for d, m := range manifests {
-		u := recipes[m.Files[conan.RecipeFile]]
+		u := recipes[m.MD5(conan.RecipeFile)]
 		u.Manifest, u.ID = d, m.Summary()
-		_, u.Package = m.Files[conan.InfoFile]
+		u.Package = m.MD5(conan.InfoFile) != ""
 		o.Unnamed(u)
 	}
 	return nil
