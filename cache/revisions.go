@@ -103,7 +103,7 @@ func (c *Cache) fetchRevisions(ctx context.Context, parent conan.Revision) ([]co
 	case noLatest == nil:
 		list, err = append([]conan.RevisionTime{latest}, list...), nil
 	case err != nil:
-		return nil, err
+		return nil, noLatest // without a list it cannot be told
 	}
 	list = newestFirst(list)
 	if len(list) == 0 {

@@ -276,6 +276,51 @@ func TestSlowUpstream(t *testing.T) {
 	}
 }
 
+// The newest revision is the newest of what upstream's two answers tell, as a client that asks
+// upstream itself gets it or a newer one; the list agrees with it.
+func TestNewestOfTwoAnswers(t *testing.T) {
+	at := func(id string, seconds int64) conan.RevisionTime {
+		return conan.RevisionTime{ID: id, Time: time.Unix(seconds, 0).UTC()}
+	}
+	one, two, three := at("a1", 100), at("a2", 200), at("a3", 300)
+	refused := &conan.UnavailableError{Member: "center", Reason: "no route", Refused: true}
+	for name, c := range map[string]struct {
+		list      []conan.RevisionTime
+		latest    conan.RevisionTime
+		latestErr error
+		want      []conan.RevisionTime
+		wantErr   error
+	}{
+		"agree":                 {list: []conan.RevisionTime{two, one}, latest: two, want: []conan.RevisionTime{two, one}},
+		"the list is older":     {list: []conan.RevisionTime{two, one}, latest: three, want: []conan.RevisionTime{three, two, one}},
+		"the latest is older":   {list: []conan.RevisionTime{three, two, one}, latest: two, want: []conan.RevisionTime{three, two, one}},
+		"unsorted":              {list: []conan.RevisionTime{one, three, two}, latest: three, want: []conan.RevisionTime{three, two, one}},
+		"same time":             {list: []conan.RevisionTime{at("a9", 200), one}, latest: two, want: []conan.RevisionTime{two, at("a9", 200), one}},
+		"no list":               {latest: two, want: []conan.RevisionTime{two}},
+		"no latest":             {list: []conan.RevisionTime{two, one}, latestErr: conan.ErrNotFound, wantErr: conan.ErrNotFound},
+		"the latest is refused": {list: []conan.RevisionTime{two, one}, latestErr: refused, want: []conan.RevisionTime{two, one}},
+		"the latest fails":      {list: []conan.RevisionTime{two, one}, latestErr: down("500"), want: []conan.RevisionTime{two, one}},
+		"no list, latest fails": {latestErr: down("500"), wantErr: conan.ErrUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			up := newFake()
+			rev := conan.Revision{Ref: ref("zlib/1.3")}
+			up.lists[rev.String()] = c.list
+			up.latest = func(conan.Revision) (conan.RevisionTime, error) { return c.latest, c.latestErr }
+			b := newBench(t, up, nil)
+			defer b.end(t)
+			got, err := b.Revisions(context.Background(), rev)
+			if diff := cmp.Diff(c.want, got); diff != "" || !errors.Is(err, c.wantErr) {
+				t.Errorf("revisions (-want +got):\n%s%v", diff, err)
+			}
+			newest, err := b.Latest(context.Background(), rev)
+			if c.wantErr == nil && newest != c.want[0] || !errors.Is(err, c.wantErr) {
+				t.Errorf("latest %v, %v", newest, err)
+			}
+		})
+	}
+}
+
 // The list is upstream's; what it dropped is listed on while the cache can serve it, but is never the latest.
 func TestDroppedRevisions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -59,7 +59,7 @@ func serve(ctx context.Context, cfg *config.Config, load func() (*config.Config,
 	s.start()
 	s.greet(out, listener.Addr())
 
-	web := newHTTPServer(s.http.Handler(), logs.app)
+	web := newHTTPServer(s.http, logs.app)
 	failed := make(chan error, 1)
 	go func() { failed <- web.Serve(listener) }()
 	signals := make(chan os.Signal, 4)

@@ -120,10 +120,10 @@ func (s *server) views(of *settings) (views []proxy.View, err error) {
 	}
 	store := resolver.Member{Name: storeName, Store: s.store, Owns: of.owned}
 	ups := of.upstreams.resolverMembers()
-	mount(proxy.View{Name: "all", Store: storeName}, append([]resolver.Member{store}, ups...)...)
-	mount(proxy.View{Name: storeName, Path: "/" + storeName, Store: storeName}, store)
+	mount(proxy.View{Name: "all", Publisher: s.store, Store: storeName, Upstreams: of.upstreams.names()}, append([]resolver.Member{store}, ups...)...)
+	mount(proxy.View{Name: storeName, Path: "/" + storeName, Publisher: s.store, Store: storeName}, store)
 	for _, up := range ups {
-		mount(proxy.View{Name: up.Name, Path: "/upstream/" + up.Name}, up)
+		mount(proxy.View{Name: up.Name, Path: "/upstream/" + up.Name, Upstreams: []string{up.Name}}, up)
 	}
 	return views, err
 }

@@ -152,3 +152,12 @@ func (us upstreams) sweep(ctx context.Context) error {
 	}
 	return errors.Join(errs...)
 }
+
+// names lists the upstreams in order.
+func (us upstreams) names() []string {
+	names := make([]string, len(us))
+	for i, m := range us {
+		names[i] = m.config.Name
+	}
+	return names
+}
