@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"go.uber.org/zap"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sync/singleflight"
@@ -14,6 +15,8 @@ import (
 	"conanproxy/internal/blob"
 	"conanproxy/internal/conan"
 	"conanproxy/internal/index"
+	"conanproxy/internal/memory"
+	"conanproxy/internal/space"
 )
 
 // Mode is how much the upstream is asked.
@@ -28,33 +31,34 @@ const (
 
 // Options are the arguments of New.
 type Options struct {
-	Member   string       // name of the upstream in the index and in answers; required, not index.LocalMember
-	Upstream conan.Source // required, but in mode Offline never called and may be nil
-	Index    *index.DB    // required
-	Blobs    blob.Store   // required
-	Quota    *Quota       // shared by all caches over the same Blobs; nil: nothing is bounded and nothing evicted
-	Mode     Mode         // empty means Normal
+	Name   string          // of the upstream, in answers, logs and metrics; required
+	Member index.MemberID  // of the upstream in the index; required
+	Remote conan.Remote    // required, but in mode Offline never called and may be nil
+	Index  *index.DB       // required
+	Blobs  blob.Store      // required
+	Budget *space.Budget   // shared by all caches over the same Blobs; nil: nothing is bounded and nothing evicted
+	Memory *memory.Answers // shared by all caches over the same Index; nil: 16 MiB of its own
+	Mode   Mode            // empty means Normal
 
 	FreshFor    time.Duration // for which lists are not asked again; 0: each question asks
-	NotFoundFor time.Duration // the same for "not found"
+	NotFoundFor time.Duration // the same for "not found" and for refusals
 	StaleFor    time.Duration // after FreshFor, for which lists may still be used when upstream fails
 
-	MaxFills int   // downloads from this upstream at a time; 0 means 8
-	Memory   int64 // bytes of hot documents kept in memory; 0 means 16 MiB
+	MaxFills int           // downloads from this upstream at a time; 0 means 8
+	Checks   *conan.Checks // shared with other caches and the stores; nil: bounds of its own
 
 	Log     *zap.Logger      // nil: none
 	Metrics *Metrics         // nil: none are counted
 	Now     func() time.Time // nil: time.Now
 }
 
-// Cache is a conan.Source for one member. Its answers are remembered in the index, its files in the blob store.
+// Cache is a conan.Source for one upstream. Its answers are remembered in the index, its files in the blob store.
 type Cache struct {
 	o        Options
-	hot      *memory
-	negative *negatives
+	refusals *lru.Cache[string, refusal]
+	pace     pace
 	asking   singleflight.Group
-	landing  sync.Map       // *document[T] by the id of its question: what was answered, but is not in the index yet
-	storing  [64]sync.Mutex // one document at a time of each share of the questions is being stored
+	bounding sync.Mutex // one call of boundSearches at a time
 	slots    *semaphore.Weighted
 
 	ctx     context.Context // of fills and questions, which outlive the requests that began them
@@ -71,40 +75,34 @@ var _ conan.Source = (*Cache)(nil)
 // New makes a cache. Close it when no method is called any more.
 func New(o Options) (*Cache, error) {
 	if err := o.check(); err != nil {
-		return nil, fmt.Errorf("cache of %q: %w", o.Member, err)
+		return nil, fmt.Errorf("cache of %q: %w", o.Name, err)
 	}
 	o.setDefaults()
-	hot, err := newMemory(o.Memory)
+	refused, err := lru.New[string, refusal](maxRefusals)
 	if err != nil {
-		return nil, fmt.Errorf("cache of %q: %w", o.Member, err)
-	}
-	negative, err := newNegatives()
-	if err != nil {
-		return nil, fmt.Errorf("cache of %q: %w", o.Member, err)
+		return nil, fmt.Errorf("cache of %q: %w", o.Name, err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	c := &Cache{
 		o:        o,
-		hot:      hot,
-		negative: negative,
+		refusals: refused,
 		slots:    semaphore.NewWeighted(int64(o.MaxFills)),
 		ctx:      ctx,
 		stop:     stop,
 		fills:    make(map[fillKey]*fill),
 	}
-	o.Metrics.prime(o.Member)
-	o.Quota.join(c)
+	o.Metrics.prime(o.Name)
 	return c, nil
 }
 
 func (o *Options) check() error {
 	switch {
-	case o.Member == "" || o.Member == index.LocalMember:
-		return errors.New("the member needs a name of its own")
+	case o.Name == "" || o.Member == 0:
+		return errors.New("the upstream needs a name and a row of its own")
 	case o.Index == nil || o.Blobs == nil:
 		return errors.New("an index and a blob store are required")
-	case o.Upstream == nil && o.Mode != Offline:
-		return errors.New("an upstream is required unless the mode is offline")
+	case o.Remote == nil && o.Mode != Offline:
+		return errors.New("a remote is required unless the mode is offline")
 	}
 	switch o.Mode {
 	case "", Normal, Frozen, Offline:
@@ -114,27 +112,30 @@ func (o *Options) check() error {
 }
 
 func (o *Options) setDefaults() {
+	if o.Checks == nil {
+		o.Checks = conan.NewChecks()
+	}
 	if o.Mode == "" {
 		o.Mode = Normal
 	}
 	if o.MaxFills <= 0 {
 		o.MaxFills = 8
 	}
-	if o.Memory <= 0 {
-		o.Memory = 16 << 20
+	if o.Memory == nil {
+		o.Memory = memory.NewAnswers(16 << 20)
 	}
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	o.Log = o.Log.With(zap.String("member", o.Member))
+	o.Log = o.Log.With(zap.String("member", o.Name))
 	if o.Metrics == nil {
 		o.Metrics = NewMetrics(nil)
 	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	if o.Quota == nil {
-		o.Quota = NewQuota(QuotaOptions{Index: o.Index, Blobs: o.Blobs, Log: o.Log, Metrics: o.Metrics, Now: o.Now})
+	if o.Budget == nil {
+		o.Budget = space.New(space.Options{Index: o.Index, Blobs: o.Blobs, Log: o.Log, Now: o.Now})
 	}
 }
 
@@ -146,8 +147,6 @@ func (c *Cache) Close() {
 	c.mu.Unlock()
 	c.stop()
 	c.running.Wait()
-	c.o.Quota.part(c)
-	c.hot.close()
 }
 
 // begin counts work that Close has to wait for; false after Close. The caller calls c.running.Done.
@@ -160,99 +159,3 @@ func (c *Cache) begin() bool {
 	c.running.Add(1)
 	return true
 }
-
-// note tells the request where its answer came from and counts it.
-func (c *Cache) note(ctx context.Context, o conan.Origin, err error) {
-	switch {
-	case err == nil:
-		c.o.Metrics.answered(c.o.Member, string(o.State))
-	case errors.Is(err, conan.ErrNotFound):
-		c.o.Metrics.answered(c.o.Member, resultNegative)
-	case errors.Is(err, conan.ErrUnavailable):
-		c.o.Metrics.answered(c.o.Member, resultUnavailable)
-		return
-	default:
-		return
-	}
-	conan.Note(ctx, o)
-}
-
-// freshUntil is the time until which what was fetched then need not be asked again.
-func (c *Cache) freshUntil(fetched time.Time) time.Time {
-	if c.o.Mode == Frozen {
-		return conan.Forever
-	}
-	return fetched.Add(c.o.FreshFor)
-}
-
-// isFresh tells whether what was fetched then need not be asked again.
-func (c *Cache) isFresh(fetched time.Time) bool {
-	return c.o.Now().Before(c.freshUntil(fetched))
-}
-
-// isUsable tells whether what was fetched then may be used if upstream cannot be asked.
-func (c *Cache) isUsable(fetched time.Time) bool {
-	return c.o.Mode == Offline || c.o.Now().Before(c.freshUntil(fetched).Add(c.o.StaleFor))
-}
-
-// fresh is the origin of an answer that was fetched at that time; asked if upstream was asked for it just now.
-func (c *Cache) fresh(fetched time.Time, asked bool) conan.Origin {
-	o := conan.Origin{Member: c.o.Member, State: conan.StateHit, Age: c.age(fetched), Expires: c.freshUntil(fetched)}
-	if asked {
-		o.State = conan.StateMiss
-	}
-	if o.Expires.Equal(conan.Forever) {
-		// A setting says so, not the protocol: whoever remembers it must come back some time.
-		o.Expires = c.o.Now().Add(max(c.o.FreshFor, time.Minute))
-	}
-	return o
-}
-
-// stale is the origin of an answer that is used because upstream could not be asked.
-func (c *Cache) stale(fetched time.Time, reason string) conan.Origin {
-	return conan.Origin{Member: c.o.Member, State: conan.StateStale, Age: c.age(fetched), Reason: reason}
-}
-
-func (c *Cache) age(fetched time.Time) time.Duration {
-	return max(0, c.o.Now().Sub(fetched))
-}
-
-// immutable is the origin of bytes that can never be others.
-func (c *Cache) immutable(state conan.CacheState) conan.Origin {
-	return conan.Origin{Member: c.o.Member, State: state, Expires: conan.Forever}
-}
-
-// unavailable is the error of a question that could not be answered. It has no cause: whatever an upstream failed
-// with must not look like the proxy's own "not found" or "denied" to a reader.
-func (c *Cache) unavailable(reason string) error {
-	return &conan.UnavailableError{Member: c.o.Member, Reason: reason}
-}
-
-// judge turns whatever an upstream failed with into one of the two failures that a reader may see.
-func (c *Cache) judge(err error) error {
-	var known *conan.UnavailableError
-	switch {
-	case errors.As(err, &known), errors.Is(err, conan.ErrNotFound):
-		return err
-	case errors.Is(err, conan.ErrNotFetched):
-		return c.unavailable("it was not asked")
-	case errors.Is(err, conan.ErrDenied):
-		return c.unavailable("it refused this server's credentials")
-	case errors.Is(err, context.DeadlineExceeded):
-		return c.unavailable("it did not answer in time")
-	case errors.Is(err, context.Canceled):
-		return c.unavailable("the question was given up")
-	}
-	return c.unavailable("it did not answer as it should")
-}
-
-// reason is the phrase of an error for the Warning of a stale answer.
-func reason(err error) string {
-	var u *conan.UnavailableError
-	if errors.As(err, &u) {
-		return u.Reason
-	}
-	return "it failed"
-}
-
-const offlineReason = "it is offline by configuration, and this was never fetched"

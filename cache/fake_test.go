@@ -17,24 +17,29 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ulikunitz/xz"
+
 	"conanproxy/internal/blob"
 	"conanproxy/internal/conan"
 	"conanproxy/internal/index"
+	"conanproxy/internal/space"
 )
 
 // fakeSource is an upstream in memory that counts what it is asked.
 type fakeSource struct {
-	mu       sync.Mutex
-	asked    map[string]int // by question and what it is about
-	lists    map[string][]conan.RevisionTime
-	files    map[conan.Revision]map[string][]byte
-	packages map[conan.Revision][]conan.Package
-	refs     []conan.Ref
-	fail     error                                                                    // what every question fails with
-	delay    time.Duration                                                            // before every answer
-	body     func(rev conan.Revision, name string, content []byte) (io.Reader, int64) // how a file is sent; nil: whole
-	digests  func(rev conan.Revision, name string, content []byte) conan.FileInfo     // what is listed; nil: names only
-	gone     map[string]bool                                                          // files that are listed but not there
+	mu        sync.Mutex
+	asked     map[string]int // by question and what it is about
+	lists     map[string][]conan.RevisionTime
+	files     map[conan.Revision]map[string][]byte
+	packages  map[conan.Revision][]conan.Package
+	refs      []conan.Ref
+	latest    func(conan.Revision) (conan.RevisionTime, error)                         // what Latest says; nil: the first of the list
+	fail      error                                                                    // what every question fails with
+	delay     time.Duration                                                            // before every answer
+	body      func(rev conan.Revision, name string, content []byte) (io.Reader, int64) // how a file is sent; nil: whole
+	validator func() string                                                            // of the bytes that are sent; nil: none is given
+	digests   func(rev conan.Revision, name string, content []byte) conan.FileInfo     // what is listed; nil: names only
+	gone      map[string]bool                                                          // files that are listed but not there
 }
 
 func newFake() *fakeSource {
@@ -81,8 +86,20 @@ func (s *fakeSource) times(question string) int {
 	return n
 }
 
-func (s *fakeSource) Latest(context.Context, conan.Revision) (conan.RevisionTime, error) {
-	panic("the list tells the latest")
+func (s *fakeSource) Latest(ctx context.Context, rev conan.Revision) (conan.RevisionTime, error) {
+	if err := s.ask(ctx, "latest", rev); err != nil {
+		return conan.RevisionTime{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.latest != nil {
+		return s.latest(rev)
+	}
+	list := s.lists[rev.String()]
+	if len(list) == 0 {
+		return conan.RevisionTime{}, conan.ErrNotFound
+	}
+	return list[0], nil
 }
 
 func (s *fakeSource) Revisions(ctx context.Context, rev conan.Revision) ([]conan.RevisionTime, error) {
@@ -120,7 +137,7 @@ func (s *fakeSource) Snapshot(ctx context.Context, rev conan.Revision) (conan.Sn
 	return out, nil
 }
 
-func (s *fakeSource) Open(ctx context.Context, rev conan.Revision, name string) (*conan.File, error) {
+func (s *fakeSource) Open(ctx context.Context, rev conan.Revision, name string) (*conan.Download, error) {
 	if err := s.ask(ctx, "open", rev.String()+" "+name); err != nil {
 		return nil, err
 	}
@@ -135,8 +152,11 @@ func (s *fakeSource) Open(ctx context.Context, rev conan.Revision, name string) 
 	if s.body != nil {
 		body, size = s.body(rev, name, content)
 	}
-	return &conan.File{FileInfo: conan.FileInfo{Name: name, Size: size}, ReadCloser: io.NopCloser(contextReader{ctx, body}),
-		Wait: func(context.Context) (*conan.File, error) { panic("never called") }}, nil
+	d := &conan.Download{FileInfo: conan.FileInfo{Name: name, Size: size}, ReadCloser: io.NopCloser(contextReader{ctx, body})}
+	if s.validator != nil {
+		d.Validator = s.validator()
+	}
+	return d, nil
 }
 
 func (s *fakeSource) Packages(ctx context.Context, recipe conan.Revision, idsOnly bool) ([]conan.Package, error) {
@@ -233,6 +253,32 @@ func tgz(t testing.TB, files map[string]string) []byte {
 	return out.Bytes()
 }
 
+// repack packs the files of a tgz anew, in the compression of the name.
+func repack(t testing.TB, archive []byte, name string) []byte {
+	t.Helper()
+	in, err := gzip.NewReader(bytes.NewReader(archive))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	var z io.WriteCloser
+	if strings.HasSuffix(name, ".txz") {
+		z, err = xz.NewWriter(&out)
+	} else {
+		z, err = gzip.NewWriterLevel(&out, gzip.BestCompression)
+	}
+	if err == nil {
+		_, err = io.Copy(z, in)
+	}
+	if err == nil {
+		err = z.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
 // manifest returns the text over lines path → content, and its summary.
 func manifest(lines map[string]string) (text []byte, summary string) {
 	b := []byte("1700000000\n")
@@ -295,6 +341,15 @@ func (s *fakeSource) add(rev conan.Revision, when int64, files map[string][]byte
 	}
 }
 
+// setPackage has package search list a binary, in the place of an earlier one of its id.
+func (s *fakeSource) setPackage(recipe conan.Revision, p conan.Package) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := slices.DeleteFunc(s.packages[recipe], func(old conan.Package) bool { return old.ID == p.ID })
+	s.packages[recipe] = append(list, p)
+	slices.SortFunc(s.packages[recipe], func(a, b conan.Package) int { return strings.Compare(a.ID, b.ID) })
+}
+
 // remove takes a revision away, as if it had never been there.
 func (s *fakeSource) remove(rev conan.Revision) {
 	s.mu.Lock()
@@ -306,18 +361,66 @@ func (s *fakeSource) remove(rev conan.Revision) {
 
 // The cache under test.
 
-// bench is a cache with all that it stands on.
+// bench is a cache with all that it stands on. Its questions give bare values, like a client that installs.
 type bench struct {
 	*Cache
-	up    *fakeSource
-	index *index.DB
-	blobs *blob.Disk
-	quota *Quota
-	dir   string // where the index lies
+	up     *fakeSource
+	index  *index.DB
+	blobs  *blob.Disk
+	budget *space.Budget
+	dir    string // where the index lies
+}
+
+// Latest asks the cache.
+func (b *bench) Latest(ctx context.Context, rev conan.Revision) (conan.RevisionTime, error) {
+	a, err := b.Cache.Latest(ctx, rev)
+	return bare(ctx, a, err)
+}
+
+// Revisions asks the cache.
+func (b *bench) Revisions(ctx context.Context, rev conan.Revision) ([]conan.RevisionTime, error) {
+	a, err := b.Cache.Revisions(ctx, rev)
+	return bare(ctx, a, err)
+}
+
+// Snapshot asks the cache.
+func (b *bench) Snapshot(ctx context.Context, rev conan.Revision) (conan.Snapshot, error) {
+	a, err := b.Cache.Snapshot(ctx, rev)
+	return bare(ctx, a, err)
+}
+
+// Open asks the cache.
+func (b *bench) Open(ctx context.Context, rev conan.Revision, name string) (*conan.File, error) {
+	a, err := b.Cache.Open(ctx, rev, name)
+	return bare(ctx, a, err)
+}
+
+// Packages asks the cache.
+func (b *bench) Packages(ctx context.Context, recipe conan.Revision, idsOnly bool) ([]conan.Package, error) {
+	a, err := b.Cache.Packages(ctx, recipe, idsOnly)
+	return bare(ctx, a, err)
+}
+
+// Search asks the cache.
+func (b *bench) Search(ctx context.Context, p conan.Pattern) ([]conan.Ref, error) {
+	a, err := b.Cache.Search(ctx, p)
+	return bare(ctx, a, err)
+}
+
+// asking is how a test asks: what is to be done with the rest of the answers.
+type asking struct {
+	install bool                                 // prefetch, as a client that installs makes the server do
+	traced  func(origin conan.Origin, err error) // may be nil
+}
+
+type askingKey struct{}
+
+func installing() context.Context {
+	return context.WithValue(context.Background(), askingKey{}, asking{install: true})
 }
 
 // newBench makes a cache with sensible times; change may alter the options.
-func newBench(t testing.TB, up *fakeSource, change func(*Options, *QuotaOptions)) *bench {
+func newBench(t testing.TB, up *fakeSource, change func(*Options, *space.Options)) *bench {
 	t.Helper()
 	dir := t.TempDir()
 	db, err := index.Open(context.Background(), dir+"/index.db")
@@ -333,17 +436,31 @@ func newBench(t testing.TB, up *fakeSource, change func(*Options, *QuotaOptions)
 	return b
 }
 
-// start makes the cache over what is there.
-func (b *bench) start(t testing.TB, change func(*Options, *QuotaOptions)) {
+// member is the row of a member, which is an upstream unless it is "local".
+func (b *bench) member(t testing.TB, name string) index.MemberID {
 	t.Helper()
-	q := QuotaOptions{Index: b.index, Blobs: b.blobs, TempBytes: b.blobs.TempBytes}
-	o := Options{Member: "center", Upstream: b.up, Index: b.index, Blobs: b.blobs,
+	kind := index.KindUpstream
+	if name == "local" {
+		kind = index.KindStore
+	}
+	id, err := b.index.Member(context.Background(), name, kind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// start makes the cache over what is there.
+func (b *bench) start(t testing.TB, change func(*Options, *space.Options)) {
+	t.Helper()
+	q := space.Options{Index: b.index, Blobs: b.blobs, TempBytes: b.blobs.TempBytes}
+	o := Options{Name: "center", Member: b.member(t, "center"), Remote: b.up, Index: b.index, Blobs: b.blobs,
 		FreshFor: 5 * time.Minute, NotFoundFor: time.Minute, StaleFor: time.Hour}
 	if change != nil {
 		change(&o, &q)
 	}
-	b.quota = NewQuota(q)
-	o.Quota = b.quota
+	b.budget = space.New(q)
+	o.Budget = b.budget
 	c, err := New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -361,11 +478,27 @@ func (b *bench) end(t testing.TB) {
 // endStores closes what a closed cache stands on.
 func (b *bench) endStores(t testing.TB) {
 	t.Helper()
-	for r := range b.quota.busy.all() {
-		t.Errorf("%v is in use still", r)
+	if n := b.budget.InUse(); n != 0 {
+		t.Errorf("%d revisions are in use still", n)
 	}
 	if err := b.index.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// removeAll removes what is cached.
+func (b *bench) removeAll(t testing.TB) {
+	t.Helper()
+	cold, err := b.index.Coldest(context.Background(), 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []int64
+	for _, c := range cold {
+		ids = append(ids, c.RowID)
+	}
+	if err := b.budget.Remove(context.Background(), ids); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -381,7 +514,8 @@ func (b *bench) read(t testing.TB, rev conan.Revision, name string) []byte {
 }
 
 func readAll(ctx context.Context, c *Cache, rev conan.Revision, name string) ([]byte, error) {
-	f, err := c.Open(ctx, rev, name)
+	a, err := c.Open(ctx, rev, name)
+	f, err := bare(ctx, a, err)
 	if err != nil {
 		return nil, err
 	}
@@ -393,19 +527,31 @@ func readAll(ctx context.Context, c *Cache, rev conan.Revision, name string) ([]
 	return got, err
 }
 
-// traced asks with a trace and returns the one origin that was noted.
+// bare is the value of an answer, whose other parts go where the test wants them.
+func bare[T any](ctx context.Context, a conan.Answer[T], err error) (T, error) {
+	how, _ := ctx.Value(askingKey{}).(asking)
+	if how.traced != nil {
+		how.traced(a.Origin, err)
+	}
+	if how.install && a.Prefetch != nil {
+		a.Prefetch()
+	}
+	return a.Value, err
+}
+
+// traced asks one question and returns the origin of its answer.
 func traced(t testing.TB, question func(ctx context.Context) error) (conan.Origin, error) {
 	t.Helper()
-	var trace conan.Trace
-	err := question(conan.WithTrace(context.Background(), &trace))
-	origins := trace.Origins()
-	if len(origins) > 1 {
-		t.Fatalf("%d origins: %v", len(origins), origins)
+	var origin conan.Origin
+	asked := 0
+	err := question(context.WithValue(context.Background(), askingKey{}, asking{traced: func(o conan.Origin, _ error) {
+		origin = o
+		asked++
+	}}))
+	if asked > 1 {
+		t.Fatalf("%d answers", asked)
 	}
-	if len(origins) == 0 {
-		return conan.Origin{}, err
-	}
-	return origins[0], err
+	return origin, err
 }
 
 // settle waits until no fill is under way.

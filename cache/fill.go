@@ -3,8 +3,6 @@ package cache
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"sync"
 	"time"
 
@@ -12,29 +10,26 @@ import (
 
 	"conanproxy/internal/blob"
 	"conanproxy/internal/conan"
-	"conanproxy/internal/index"
 )
 
 const (
-	// followFrom is the size from which a file is handed out while it arrives; smaller ones are verified first, and
-	// handed out from memory while they are being stored.
+	// followFrom is the size in bytes from which a file is handed out while it arrives; smaller ones
+	// are verified first, and handed out from memory while they are being stored.
 	followFrom = 1 << 20
 	// tail is how much of a followed file is held back until all of it is verified.
 	tail = 64 << 10
-	// almost is the number of missing bytes, and half the file the part, from which a fill goes on without clients.
+	// A fill goes on without clients if fewer bytes than almost are missing, or half the file.
 	almost = 8 << 20
-	// grace is how long a fill that is not almost done waits for a client to come back.
+	// grace is how long another fill waits for a client to come back.
 	grace = 10 * time.Second
-	// queueFor is how long a fill waits for its turn. Clients give up after a minute of silence.
-	queueFor = 45 * time.Second
 )
 
 var (
-	// errNoRoom ends a fill that found no room; its clients get the file passed through.
-	errNoRoom = errors.New("no room in the cache")
-	// errAlone ends a fill whose clients have all left.
-	errAlone = errors.New("every client left")
-	// errEvicted is the end of a client that came too late to open what was filled.
+	// errNoSpace ends a fill that found no space; its clients get the file passed through.
+	errNoSpace = errors.New("no space in the cache")
+	// errIdle ends a fill whose clients have all left.
+	errIdle = errors.New("every client left")
+	// errEvicted is the error of a client that opened the file after it was evicted.
 	errEvicted = errors.New("evicted before it was opened")
 )
 
@@ -44,28 +39,54 @@ type fillKey struct {
 	name string
 }
 
+// fillState is how far a fill has got. A state only moves along an arrow:
+//
+//	waiting ──► receiving ──► verified ──► stored
+//	   │            │            └───────► unstored
+//	   └────────────┴────────────────────► failed     (waiting ──► stored if an earlier fill stored the file)
+//
+// Clients of a small file wait until it is verified and get it from memory. Clients of a large one
+// follow it from receiving on, and get its tail once it is verified. Clients of a large one whose
+// size upstream did not tell wait for the end.
+type fillState int
+
+const (
+	waiting   fillState = iota // for the manifest, a slot, upstream, and space
+	receiving                  // bytes arrive
+	verified                   // every byte arrived and is right; storing the file may take a while
+	stored                     // the end: the index has it
+	unstored                   // the end: verified, but it could not be stored; clients that follow it get all of it
+	failed                     // the end: clients get err
+)
+
+// ended tells whether nothing changes any more.
+func (s fillState) ended() bool { return s >= stored }
+
+// complete tells whether every byte is there and right.
+func (s fillState) complete() bool { return s == verified || s == stored || s == unstored }
+
 // fill is one download with any number of clients. It runs by itself: clients watch how far it got.
 type fill struct {
 	c      *Cache
 	key    fillKey
 	cancel context.CancelCauseFunc
 
-	mu       sync.Mutex
-	moved    chan struct{} // closed and replaced whenever something below changes
-	watchers int
-	alone    *time.Timer // runs while nobody watches
-	info     conan.FileInfo
-	w        blob.Writer // nil until upstream began to send
-	follows  bool        // it is large, and handed out while it arrives
-	wrote    int64       // bytes that arrived
-	small    []byte      // of them, unless the file is followed or turns out to be as large
-	checked  bool        // all of them arrived and are right, info is complete; storing them may take a while
-	ended    bool
-	err      error  // why it ended; nil: info is complete, and stored
-	endUse   func() // when it is done and all clients have left; nil before it is done, and after it was called
+	mu        sync.Mutex
+	moved     chan struct{} // closed and replaced whenever something below changes
+	state     fillState
+	err       error // of unstored and failed
+	info      conan.FileInfo
+	w         blob.Writer // nil while waiting
+	large     bool        // clients follow it; false while waiting
+	wrote     int64       // bytes that arrived
+	small     []byte      // of them, while the file is not known to be large; not nil if all of it is here
+	users     int         // its clients, and its own goroutine until that ends
+	idleTimer *time.Timer // runs while there is no client
+	endUse    func()      // lets the revision be evicted
 }
 
-// join adds a client to the fill of a file, which is started if there is none. The client ends with leave.
+// join adds a client to the fill of a file, which is started if there is none. The client ends with
+// leave.
 func (c *Cache) join(rev conan.Revision, want conan.FileInfo) (*fill, error) {
 	key := fillKey{rev, want.Name}
 	c.mu.Lock()
@@ -76,66 +97,69 @@ func (c *Cache) join(rev conan.Revision, want conan.FileInfo) (*fill, error) {
 			return nil, c.unavailable("this server is stopping")
 		}
 		ctx, cancel := context.WithCancelCause(c.ctx)
-		f = &fill{c: c, key: key, cancel: cancel, moved: make(chan struct{}), info: want}
+		f = &fill{c: c, key: key, cancel: cancel, moved: make(chan struct{}), info: want, users: 1, endUse: func() {}}
 		c.fills[key] = f
 		c.running.Add(1)
-		c.o.Metrics.fillsInFlight.WithLabelValues(c.o.Member).Inc()
+		c.o.Metrics.fillsInFlight.WithLabelValues(c.o.Name).Inc()
 		go f.run(ctx, want)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.watchers++
-	if f.alone != nil {
-		f.alone.Stop()
-		f.alone = nil
+	f.users++
+	if f.idleTimer != nil {
+		f.idleTimer.Stop()
 	}
 	return f, nil
 }
 
-// leave takes a client away. The last one ends the fill after a time, unless it is almost done by then.
+// leave takes a client away. The last one ends the fill after a time, unless it is almost done by
+// then.
 func (f *fill) leave() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.watchers--
-	if f.watchers == 0 && !f.ended && !f.almostDone() {
-		f.alone = time.AfterFunc(grace, f.stopIfAlone)
+	f.users--
+	switch {
+	case f.users == 0:
+		if f.w != nil {
+			f.w.Close()
+		}
+		f.endUse()
+	case f.idle():
+		f.idleTimer = time.AfterFunc(grace, f.stopIfIdle)
 	}
-	f.letGo()
 }
 
-// letGo gives back what the last client needs. It is called with f.mu held.
-func (f *fill) letGo() {
-	if f.watchers > 0 || f.endUse == nil {
-		return
+// idle tells whether the fill runs for no client and is not almost done. It is called with f.mu
+// held.
+func (f *fill) idle() bool {
+	if f.users > 1 || f.state.ended() {
+		return false
 	}
-	if f.w != nil {
-		f.w.Close()
+	if f.w == nil || f.info.Size < 0 {
+		return true
 	}
-	f.endUse()
-	f.endUse = nil
+	missing := f.info.Size - f.wrote
+	return missing >= almost && missing > f.wrote
 }
 
-func (f *fill) stopIfAlone() {
+func (f *fill) stopIfIdle() {
 	f.c.mu.Lock()
 	defer f.c.mu.Unlock()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.watchers > 0 || f.ended || f.almostDone() {
+	if !f.idle() {
 		return
 	}
 	if f.c.fills[f.key] == f {
-		delete(f.c.fills, f.key) // who comes now starts anew
+		delete(f.c.fills, f.key) // the next client starts anew
 	}
-	f.cancel(errAlone)
+	f.cancel(errIdle)
 }
 
-// almostDone is called with f.mu held.
-func (f *fill) almostDone() bool {
-	if f.w == nil || f.info.Size < 0 {
-		return false
-	}
-	left := f.info.Size - f.wrote
-	return left < almost || left <= f.wrote
+// move sets the state and tells the clients. It is called with f.mu held.
+func (f *fill) move(to fillState) {
+	f.state = to
+	f.broadcast()
 }
 
 // broadcast is called with f.mu held, after a change.
@@ -148,79 +172,65 @@ func (f *fill) broadcast() {
 func (f *fill) run(ctx context.Context, want conan.FileInfo) {
 	c := f.c
 	defer c.running.Done()
-	defer c.o.Metrics.fillsInFlight.WithLabelValues(c.o.Member).Dec()
-	endUse, err := c.use(ctx, f.key.rev)
-	if err != nil {
-		f.finish(ctx, err)
-		return
-	}
-	f.finish(ctx, f.guarded(ctx, want))
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.endUse = endUse
-	f.letGo()
-}
-
-// finish tells the clients that the fill ended, and how. Only the first call counts.
-func (f *fill) finish(ctx context.Context, err error) {
+	defer c.o.Metrics.fillsInFlight.WithLabelValues(c.o.Name).Dec()
+	defer f.leave()
+	defer f.cancel(nil)
+	err := f.guarded(ctx, want)
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	if f.end(err) {
-		f.cancel(nil)
-		f.count(err)
+	f.end(err)
+	f.count(err)
+	if f.w != nil {
+		f.w.Abort() // no client attaches to it any more; a no-op if it is stored
 	}
 }
 
-func (f *fill) end(err error) bool {
+// guarded is do, of which a panic is an error.
+func (f *fill) guarded(ctx context.Context, want conan.FileInfo) (err error) {
+	defer f.c.recovered("a fill", &err)
+	return f.do(ctx, want)
+}
+
+// end tells the clients that the fill ended, and how.
+func (f *fill) end(err error) {
 	c := f.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.ended {
-		return false
-	}
 	if c.fills[f.key] == f {
 		delete(c.fills, f.key)
 	}
-	f.ended = true
-	if err != nil {
+	if f.idleTimer != nil {
+		f.idleTimer.Stop()
+	}
+	switch {
+	case err == nil:
+		f.move(stored)
+	case f.state == verified:
 		f.err = c.readable(err)
+		f.move(unstored)
+	default:
+		f.err = c.readable(err)
+		f.move(failed)
 	}
-	if f.alone != nil {
-		f.alone.Stop()
-	}
-	f.broadcast()
-	return true
-}
-
-// guarded keeps a panic from ending the whole server.
-func (f *fill) guarded(ctx context.Context, want conan.FileInfo) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			f.c.o.Log.Error("a fill panicked", zap.Any("panic", p), zap.Stack("stack"))
-			err = f.c.unavailable("an internal error")
-		}
-	}()
-	return f.do(ctx, want)
 }
 
 // readable is the error of a fill as a reader may see it.
 func (c *Cache) readable(err error) error {
+	var known *conan.UnavailableError
 	var wrong *wrongError
 	switch {
-	case errors.Is(err, errNoRoom):
-		return errNoRoom
+	case errors.Is(err, errNoSpace):
+		return errNoSpace
 	case errors.As(err, &wrong):
-		return c.unavailable("it sent wrong bytes: " + wrong.what)
+		return &conan.UnavailableError{Member: c.o.Name, Reason: "it sent wrong bytes: " + wrong.what, Permanent: true}
 	case errors.Is(err, blob.ErrNoSpace):
-		return c.unavailable("there is no room here to store its answer")
-	case errors.Is(err, errAlone), errors.Is(err, context.Canceled):
+		return c.unavailable("there is no space here to store its answer")
+	case errors.Is(err, errIdle), errors.Is(err, context.Canceled):
 		return c.unavailable("the download was given up")
-	}
-	var known *conan.UnavailableError
-	if errors.As(err, &known) {
+	case errors.As(err, &known), errors.Is(err, conan.ErrNotFound):
 		return err
 	}
 	return c.unavailable("the download failed")
@@ -235,10 +245,10 @@ func (f *fill) count(err error) {
 	switch {
 	case err == nil:
 		result = fillStored
-	case errors.Is(err, errNoRoom):
+	case errors.Is(err, errNoSpace):
 		result = fillPassed
-		log.Warn("no room to store a download")
-	case errors.Is(err, errAlone):
+		log.Warn("no space to store a download")
+	case errors.Is(err, errIdle):
 		result = fillStopped
 		log.Info("a download was stopped", zap.Error(err))
 	case errors.As(err, &wrong):
@@ -249,169 +259,5 @@ func (f *fill) count(err error) {
 	default:
 		log.Warn("a download failed", zap.Error(err))
 	}
-	f.c.o.Metrics.fills.WithLabelValues(f.c.o.Member, result).Inc()
-}
-
-// do downloads, verifies and stores the file.
-func (f *fill) do(ctx context.Context, want conan.FileInfo) error {
-	c, rev := f.c, f.key.rev
-	if held, err := f.heldMeanwhile(ctx); err != nil || held {
-		return err
-	}
-	in, err := c.receive(ctx, rev, want)
-	if err != nil {
-		return err
-	}
-	defer in.close()
-
-	room, ok := c.o.Quota.reserve(ctx, max(in.want.Size, 0))
-	if !ok {
-		return errNoRoom
-	}
-	defer room.release()
-	w, err := c.o.Blobs.Create(ctx)
-	if errors.Is(err, blob.ErrNoSpace) {
-		return errNoRoom
-	}
-	if err != nil {
-		return err
-	}
-	defer w.Abort()
-
-	err = f.through(ctx, w, in, room)
-	f.finish(ctx, err) // before the writer goes, so that nobody begins to follow it
-	return err
-}
-
-// through has all bytes arrive, verified and stored.
-func (f *fill) through(ctx context.Context, w blob.Writer, in *incoming, room *reservation) error {
-	f.begin(w, in.want)
-	if err := f.copy(ctx, w, in, room); err != nil {
-		return err
-	}
-	sums := w.Sums()
-	facts, err := in.check.finish(sums, io.NewSectionReader(w, 0, sums.Size))
-	if err != nil {
-		return err
-	}
-	f.right(sums)
-	return f.commit(context.WithoutCancel(ctx), w, facts)
-}
-
-// right tells the clients that all bytes are there and verified.
-func (f *fill) right(s blob.Sums) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.info, f.checked = f.infoOf(s), true
-	f.broadcast()
-}
-
-func (f *fill) infoOf(s blob.Sums) conan.FileInfo {
-	return conan.FileInfo{Name: f.key.name, Size: s.Size, MD5: s.MD5, SHA1: s.SHA1, SHA256: string(s.SHA256)}
-}
-
-// heldMeanwhile ends the fill if an earlier one stored the file after our client looked.
-func (f *fill) heldMeanwhile(ctx context.Context) (bool, error) {
-	if conan.IsMetadata(f.key.name) {
-		if _, fresh := f.c.bytesFetched(ctx, f.key.rev, f.key.name); !fresh {
-			return false, nil
-		}
-	}
-	file, err := f.c.openHeld(ctx, f.key.rev, f.key.name)
-	if err != nil || file == nil {
-		return false, err
-	}
-	file.Close()
-	f.mu.Lock()
-	f.info = file.FileInfo
-	f.mu.Unlock()
-	return true, nil
-}
-
-// begin shows the clients that upstream began to send.
-func (f *fill) begin(w blob.Writer, info conan.FileInfo) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.w, f.info, f.follows = w, info, info.Size >= followFrom
-	f.broadcast()
-}
-
-// copy writes all that upstream sends, and shows how far it got.
-func (f *fill) copy(ctx context.Context, w blob.Writer, in *incoming, room *reservation) error {
-	const growth = 16 << 20
-	bytes := f.c.o.Metrics.fillBytes.WithLabelValues(f.c.o.Member)
-	buf := make([]byte, 128<<10)
-	for {
-		n, err := in.Read(buf)
-		if n > 0 {
-			if !room.covers(int64(n)) && !room.grow(ctx, growth) {
-				return errNoRoom
-			}
-			if _, err := w.Write(buf[:n]); err != nil {
-				return fmt.Errorf("store %s of %s: %w", f.key.name, f.key.rev, err)
-			}
-			room.wrote(int64(n))
-			bytes.Add(float64(n))
-			f.advance(buf[:n])
-			in.check.Write(buf[:n])
-		}
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-func (f *fill) advance(b []byte) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.wrote += int64(len(b))
-	if !f.follows && f.wrote < followFrom {
-		f.small = append(f.small, b...)
-	} else {
-		f.small = nil
-	}
-	f.broadcast()
-}
-
-// commit makes the verified bytes durable and names them in the index.
-func (f *fill) commit(ctx context.Context, w blob.Writer, facts facts) error {
-	c, rev, name := f.c, f.key.rev, f.key.name
-	var info conan.FileInfo
-	err := w.Commit(ctx, func(s blob.Sums) error {
-		info = f.infoOf(s)
-		return c.o.Index.PutRevision(ctx, c.o.Member, rev, index.PutOptions{
-			Time: c.publication(ctx, rev, facts.manifest), Info: facts.info, Files: []conan.FileInfo{info},
-		})
-	})
-	if err != nil {
-		return fmt.Errorf("store %s of %s: %w", name, rev, err)
-	}
-	c.forgetHeld(rev)
-	if conan.IsMetadata(name) {
-		store(ctx, c, bytesQuestion(rev, name), document[string]{Value: info.SHA256, Fetched: c.o.Now().UTC()}, func() {})
-		c.o.Quota.log("garbage could not be unlinked", c.o.Quota.alone(ctx, c.o.Quota.unlink)) // what these bytes replaced
-	}
-	return nil
-}
-
-// publication is the time of a revision: what upstream listed, else what was stored before, else what the manifest
-// says, else now.
-func (c *Cache) publication(ctx context.Context, rev conan.Revision, m *conan.Manifest) time.Time {
-	if doc, err := load(ctx, c, c.listQuestion(rev)); err == nil && doc != nil {
-		for _, r := range doc.Value {
-			if r.ID == rev.ID() {
-				return r.Time
-			}
-		}
-	}
-	if held, err := c.held(ctx, rev); err == nil && held != nil {
-		return held.Time
-	}
-	if m != nil && m.Time > 0 {
-		return time.Unix(m.Time, 0).UTC()
-	}
-	return c.o.Now().UTC()
+	f.c.o.Metrics.fills.WithLabelValues(f.c.o.Name, result).Inc()
 }

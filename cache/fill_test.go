@@ -20,6 +20,7 @@ import (
 
 	"conanproxy/internal/blob"
 	"conanproxy/internal/conan"
+	"conanproxy/internal/space"
 )
 
 const archive = "conan_package.tgz"
@@ -56,7 +57,7 @@ func onlyArchive(send func(content []byte) (io.Reader, int64)) func(conan.Revisi
 func (b *bench) notStored(t testing.TB, rev conan.Revision, name string) {
 	t.Helper()
 	b.Cache.running.Wait()
-	held, err := b.index.Held(context.Background(), "center", rev)
+	held, err := b.index.Held(context.Background(), b.o.Member, rev)
 	if err == nil {
 		if _, ok := held.Files.Find(name); ok {
 			t.Errorf("%s of %s is stored", name, rev)
@@ -65,9 +66,8 @@ func (b *bench) notStored(t testing.TB, rev conan.Revision, name string) {
 	if n := b.blobs.TempBytes(); n != 0 {
 		t.Errorf("%d temporary bytes are left", n)
 	}
-	u, err := b.quota.usage(context.Background())
-	if err != nil || u.size != u.cached {
-		t.Errorf("usage %+v, %v: room is still reserved", u, err)
+	if n := b.budget.Leased(); n != 0 {
+		t.Errorf("%d bytes are still leased", n)
 	}
 }
 
@@ -209,6 +209,7 @@ func TestBadBodies(t *testing.T) {
 				up := newFake()
 				pkg, content := large(t, up, size)
 				up.body = onlyArchive(send)
+				up.validator = func() string { return fmt.Sprint(up.body == nil) }
 				b := newBench(t, up, nil)
 				defer b.end(t)
 				var all sync.WaitGroup
@@ -372,7 +373,7 @@ func TestLeavingClients(t *testing.T) {
 					close(open)
 				}
 				synctest.Wait()
-				held, err := b.index.Held(context.Background(), "center", pkg)
+				held, err := b.index.Held(context.Background(), b.o.Member, pkg)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -485,7 +486,7 @@ func TestSmallFileIsNotWaitedFor(t *testing.T) {
 	up := newFake()
 	recipe := up.addRecipe(t, "zlib/1.3", "one", 100)
 	let := make(chan struct{})
-	b := newBench(t, up, func(o *Options, _ *QuotaOptions) { o.Blobs = heldBack{o.Blobs, let} })
+	b := newBench(t, up, func(o *Options, _ *space.Options) { o.Blobs = heldBack{o.Blobs, let} })
 	defer b.end(t)
 	for range 2 {
 		f, err := b.Open(context.Background(), recipe, conan.ManifestFile)
@@ -559,7 +560,7 @@ func TestQueue(t *testing.T) {
 		pkg, _ := large(t, up, 2<<20)
 		recipe := pkg.Recipe()
 		open := make(chan struct{})
-		b := newBench(t, up, func(o *Options, _ *QuotaOptions) { o.MaxFills = 1 })
+		b := newBench(t, up, func(o *Options, _ *space.Options) { o.MaxFills = 1 })
 		defer b.end(t)
 		b.read(t, recipe, conan.ManifestFile)
 		b.read(t, pkg, conan.ManifestFile)
@@ -575,8 +576,8 @@ func TestQueue(t *testing.T) {
 		if _, err := b.Open(context.Background(), recipe, conan.RecipeFile); !errors.As(err, &unavailable) || unavailable.RetryAfter == 0 {
 			t.Errorf("in a full queue: %v", err)
 		}
-		if took := time.Since(start); took != queueFor {
-			t.Errorf("it waited %v, want %v", took, queueFor)
+		if took := time.Since(start); took != queueTimeout {
+			t.Errorf("it waited %v, want %v", took, queueTimeout)
 		}
 		waited := make(chan error)
 		go func() {
@@ -599,15 +600,16 @@ func TestReadersKeepRevisions(t *testing.T) {
 		ctx := context.Background()
 		up := newFake()
 		pkg, content := large(t, up, 4<<20)
-		b := newBench(t, up, nil)
+		const maxSize = 64 << 20
+		b := newBench(t, up, func(_ *Options, q *space.Options) { q.MaxSize = maxSize })
 		defer b.end(t)
-		evict := func() bool {
+		evict := func() bool { // whether anything was
 			t.Helper()
-			ok, err := b.quota.evict(ctx, func(usage) int64 { return 1 << 40 })
-			if err != nil {
-				t.Fatal(err)
+			before := b.onDisk(t)
+			if l, err := b.budget.LeaseCache(ctx, maxSize); err == nil {
+				l.Release()
 			}
-			return ok
+			return b.onDisk(t) < before
 		}
 		open := func() *conan.File {
 			t.Helper()
@@ -632,11 +634,11 @@ func TestReadersKeepRevisions(t *testing.T) {
 			t.Error("evicted under one who reads along")
 		}
 		hit = open()
-		row, err := b.index.Find(ctx, "center", pkg)
+		row, err := b.index.Find(ctx, b.o.Member, pkg)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := b.quota.remove(ctx, []int64{row.RowID}, func() { b.forgetHeld(pkg) }); err != nil {
+		if err := b.budget.Remove(ctx, []int64{row.RowID}); err != nil {
 			t.Fatal(err)
 		}
 		if n := b.onDisk(t); n != 0 {
@@ -703,6 +705,7 @@ func TestReadersProperty(t *testing.T) {
 		sent := 0
 		fake := newFake()
 		fake.files, fake.lists = up.files, up.lists
+		fake.validator = func() string { return fmt.Sprint(sent > bad) }
 		fake.body = onlyArchive(func(content []byte) (io.Reader, int64) {
 			sent++
 			size := int64(len(content))
@@ -719,11 +722,9 @@ func TestReadersProperty(t *testing.T) {
 			return bytes.NewReader(body[:cut]), size
 		})
 		b.Cache.Close()
-		if _, err := b.quota.evict(context.Background(), func(usage) int64 { return 1 << 40 }); err != nil {
-			rt.Fatal(err)
-		}
+		b.removeAll(t)
 		b.up = fake
-		b.start(t, func(_ *Options, q *QuotaOptions) { q.MaxSize = room })
+		b.start(t, func(_ *Options, q *space.Options) { q.MaxSize = room })
 		var all sync.WaitGroup
 		for _, leave := range clients {
 			all.Go(func() {

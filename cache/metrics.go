@@ -6,18 +6,14 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// Metrics are the counters of all caches and their quota. Label values are member names and words of this file, never references.
+// Metrics are the counters of all caches. Label values are member names and words of this file, never references.
 type Metrics struct {
-	answers          *prometheus.CounterVec
-	fills            *prometheus.CounterVec
-	fillsInFlight    *prometheus.GaugeVec
-	fillBytes        *prometheus.CounterVec
-	evictedRevisions *prometheus.CounterVec
-	evictedBytes     prometheus.Counter
-	unlinkedBytes    prometheus.Counter
-	stored           prometheus.Gauge
-	reserved         prometheus.Gauge
-	free             prometheus.Gauge
+	answers       *prometheus.CounterVec
+	fills         *prometheus.CounterVec
+	fillsInFlight *prometheus.GaugeVec
+	fillBytes     *prometheus.CounterVec
+
+	searchesDropped *prometheus.CounterVec
 }
 
 // What became of a question, besides the states of conan.Origin.
@@ -29,7 +25,7 @@ const (
 // What became of a fill.
 const (
 	fillStored  = "stored"  // verified and kept
-	fillPassed  = "passed"  // handed through, for lack of room
+	fillPassed  = "passed"  // handed through, since there was no space
 	fillRefused = "refused" // the bytes were wrong
 	fillFailed  = "failed"  // upstream failed or ended early, or the bytes could not be stored
 	fillStopped = "stopped" // every client left
@@ -40,27 +36,17 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "conanproxy", Subsystem: "cache", Name: name, Help: help}, labels)
 	}
-	gauge := func(name, help string) prometheus.Gauge {
-		return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "conanproxy", Subsystem: "cache", Name: name, Help: help})
-	}
 	m := &Metrics{
 		answers: counter("answers_total", "Answers by upstream and result: hit, miss, stale, negative or unavailable.", "member", "result"),
 		fills:   counter("fills_total", "Ended downloads by upstream and result: stored, passed, refused, failed or stopped.", "member", "result"),
 		fillsInFlight: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "conanproxy", Subsystem: "cache", Name: "fills_in_flight",
-			Help: "Downloads under way or waiting for their turn."}, []string{"member"}),
-		fillBytes:        counter("fill_bytes_total", "Bytes downloaded.", "member"),
-		evictedRevisions: counter("evicted_revisions_total", "Revisions evicted to make room.", "member"),
-		evictedBytes: prometheus.NewCounter(prometheus.CounterOpts{Namespace: "conanproxy", Subsystem: "cache", Name: "evicted_bytes_total",
-			Help: "Bytes that only evicted revisions named."}),
-		unlinkedBytes: prometheus.NewCounter(prometheus.CounterOpts{Namespace: "conanproxy", Subsystem: "cache", Name: "unlinked_bytes_total",
-			Help: "Bytes of blobs unlinked because nothing names them any more."}),
-		stored:   gauge("stored_bytes", "Bytes of blobs that only caches name."),
-		reserved: gauge("reserved_bytes", "Bytes reserved for downloads under way."),
-		free:     gauge("free_bytes", "Bytes free on the medium."),
+			Help: "Downloads under way or waiting for a slot."}, []string{"member"}),
+		fillBytes: counter("fill_bytes_total", "Bytes downloaded.", "member"),
+		searchesDropped: counter("searches_dropped_total",
+			"Answers to searches dropped since there were too many or too large ones.", "member"),
 	}
 	if reg != nil {
-		reg.MustRegister(m.answers, m.fills, m.fillsInFlight, m.fillBytes, m.evictedRevisions, m.evictedBytes,
-			m.unlinkedBytes, m.stored, m.reserved, m.free)
+		reg.MustRegister(m.answers, m.fills, m.fillsInFlight, m.fillBytes, m.searchesDropped)
 	}
 	return m
 }
@@ -75,7 +61,7 @@ func (m *Metrics) prime(member string) {
 	}
 	m.fillsInFlight.WithLabelValues(member)
 	m.fillBytes.WithLabelValues(member)
-	m.evictedRevisions.WithLabelValues(member)
+	m.searchesDropped.WithLabelValues(member)
 }
 
 func (m *Metrics) answered(member, result string) {

@@ -9,17 +9,17 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// Open implements conan.Source. A file that is held costs no question; another one is listed, fetched and verified,
-// and large ones are handed out while they arrive. A file that upstream lists but does not deliver is unavailable, never not found.
-func (c *Cache) Open(ctx context.Context, rev conan.Revision, name string) (*conan.File, error) {
+// Open implements conan.Source. A file that is stored costs no question; another one is listed,
+// downloaded and verified, and large ones are handed out while they arrive. A file that upstream
+// lists but does not have is not found.
+func (c *Cache) Open(ctx context.Context, rev conan.Revision, name string) (conan.Answer[*conan.File], error) {
 	f, origin, err := c.open(ctx, rev, name)
-	c.note(ctx, origin, err)
-	return f, err
+	return answer(c, f, origin, err)
 }
 
 func (c *Cache) open(ctx context.Context, rev conan.Revision, name string) (*conan.File, conan.Origin, error) {
 	if !mayChange(rev, name) {
-		f, err := c.openHeld(ctx, rev, name)
+		f, err := c.openStored(ctx, rev, name)
 		if err != nil || f != nil {
 			return f, c.immutable(conan.StateHit), err
 		}
@@ -28,20 +28,17 @@ func (c *Cache) open(ctx context.Context, rev conan.Revision, name string) (*con
 	if err != nil {
 		return nil, origin, err
 	}
-	want, ok := list.Find(name)
+	listed, ok := list.Find(name)
 	if !ok {
-		return nil, origin, fmt.Errorf("%s of %s in %s: %w", name, rev, c.o.Member, conan.ErrNotFound)
+		return nil, origin, fmt.Errorf("%s of %s in %s: %w", name, rev, c.o.Name, conan.ErrNotFound)
 	}
 	if mayChange(rev, name) {
-		return c.openMutable(ctx, rev, want, origin)
+		return c.openMutable(ctx, rev, listed, origin)
 	}
-	if c.o.Mode == Offline {
-		return nil, conan.Origin{}, c.unavailable(offlineReason)
+	f, err := c.fetch(ctx, rev, listed)
+	if errors.Is(err, conan.ErrNotFound) {
+		return nil, c.absence(c.o.Now(), true), err
 	}
-	if c.isMissing(rev, name) {
-		return nil, conan.Origin{}, c.unavailable(missingReason)
-	}
-	f, err := c.fetch(ctx, rev, want)
 	return f, c.immutable(conan.StateMiss), err
 }
 
@@ -50,27 +47,27 @@ func mayChange(rev conan.Revision, name string) bool {
 	return rev.Mutable() || conan.IsMetadata(name)
 }
 
-// openHeld opens a file that is held, or returns nil. Its revision stays until it is closed.
-func (c *Cache) openHeld(ctx context.Context, rev conan.Revision, name string) (*conan.File, error) {
-	endUse, err := c.use(ctx, rev)
+// openStored opens a file that is stored, or returns nil. Its revision stays until it is closed.
+func (c *Cache) openStored(ctx context.Context, rev conan.Revision, name string) (*conan.File, error) {
+	endUse, err := c.o.Budget.Use(ctx, c.o.Member, rev)
 	if err != nil {
 		return nil, err
 	}
-	held, err := c.held(ctx, rev)
-	info, ok := held.find(name)
+	stored, err := c.stored(ctx, rev)
+	info, ok := stored.find(name)
 	if err != nil || !ok {
 		endUse()
 		return nil, err
 	}
-	f, err := c.openStored(ctx, info, endUse)
+	f, err := c.openBytes(ctx, info, endUse)
 	switch {
 	case err != nil:
 		return nil, err
 	case f == nil:
-		c.hot.forget(rev.String()) // lost
+		c.o.Memory.Remove(c.storedKey(rev)) // its bytes are lost
 		return nil, nil
 	}
-	c.touch(held)
+	c.touch(stored)
 	return f, nil
 }
 
@@ -83,30 +80,27 @@ func (c *Cache) openMutable(ctx context.Context, rev conan.Revision, want conan.
 		fetched, current = c.bytesFetched(ctx, rev, want.Name)
 		origin = c.fresh(fetched, false)
 	}
-	held, err := c.openHeld(ctx, rev, want.Name)
-	if err != nil || held != nil && current {
-		return held, origin, err
+	stored, err := c.openStored(ctx, rev, want.Name)
+	if err != nil || stored != nil && current {
+		return stored, origin, err
 	}
-	got, err := (*conan.File)(nil), c.unavailable(offlineReason)
-	if c.o.Mode != Offline {
-		got, err = c.fetch(ctx, rev, want)
-	}
+	got, err := c.fetch(ctx, rev, want)
 	if err == nil {
-		if held != nil {
-			held.Close()
+		if stored != nil {
+			stored.Close()
 		}
 		return got, c.fresh(c.o.Now(), true), nil
 	}
-	if held != nil && errors.Is(err, conan.ErrUnavailable) && c.isUsable(fetched) {
-		return held, c.stale(fetched, reason(err)), nil
+	if stored != nil && errors.Is(err, conan.ErrUnavailable) && c.isUsable(fetched) {
+		return stored, c.stale(fetched, reason(err)), nil
 	}
-	if held != nil {
-		held.Close()
+	if stored != nil {
+		stored.Close()
 	}
 	return nil, conan.Origin{}, err
 }
 
-// bytesFetched tells when a held file that may change was last fetched, and whether that is still fresh.
+// bytesFetched tells when a stored file that may change was last fetched, and whether that is still fresh.
 func (c *Cache) bytesFetched(ctx context.Context, rev conan.Revision, name string) (fetched time.Time, fresh bool) {
 	doc, err := load(ctx, c, bytesQuestion(rev, name))
 	if err != nil || doc == nil {
@@ -120,9 +114,9 @@ func bytesQuestion(rev conan.Revision, name string) question[string] {
 	return question[string]{kind: kindBytes, key: rev.String() + "/" + name, about: rev}
 }
 
-// Store has a file fetched unless it is held. When it returns nil the file is durable here.
+// Store has a file fetched unless it is stored. When it returns nil the file is durable here.
 func (c *Cache) Store(ctx context.Context, rev conan.Revision, name string) error {
-	file, err := c.Open(ctx, rev, name)
+	file, _, err := c.open(ctx, rev, name)
 	if err != nil {
 		return err
 	}
@@ -135,28 +129,35 @@ func (c *Cache) Store(ctx context.Context, rev conan.Revision, name string) erro
 			return err
 		}
 	}
-	held, err := c.openHeld(ctx, rev, name)
+	stored, err := c.openStored(ctx, rev, name)
 	if err != nil {
 		return err
 	}
-	if held == nil {
+	if stored == nil {
 		return c.unavailable("its answer could not be stored here")
 	}
-	return held.Close()
+	return stored.Close()
 }
 
-// fetch gets a file that is listed but not held.
-func (c *Cache) fetch(ctx context.Context, rev conan.Revision, want conan.FileInfo) (*conan.File, error) {
+// fetch downloads a file that is listed but not stored, unless it is known that upstream does not
+// give it.
+func (c *Cache) fetch(ctx context.Context, rev conan.Revision, listed conan.FileInfo) (*conan.File, error) {
+	if c.o.Mode == Offline {
+		return nil, c.offline()
+	}
+	if r, ok := c.refusedFile(rev, listed); ok {
+		return nil, r.err
+	}
 	const tries = 3
 	for range tries {
-		f, err := c.join(rev, want)
+		f, err := c.join(rev, listed)
 		if err != nil {
 			return nil, err
 		}
 		file, err := f.open(ctx)
 		switch {
-		case errors.Is(err, errNoRoom):
-			return c.pass(ctx, rev, want)
+		case errors.Is(err, errNoSpace):
+			return c.pass(ctx, rev, listed)
 		case errors.Is(err, errEvicted):
 			continue
 		}

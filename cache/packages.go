@@ -9,13 +9,12 @@ import (
 
 // Packages implements conan.Source. One document answers with and without texts. If upstream fails and said nothing
 // before, the binaries that the cache holds are listed.
-func (c *Cache) Packages(ctx context.Context, recipe conan.Revision, idsOnly bool) ([]conan.Package, error) {
+func (c *Cache) Packages(ctx context.Context, recipe conan.Revision, idsOnly bool) (conan.Answer[[]conan.Package], error) {
 	if recipe.RRev == "" || recipe.IsPackage() {
-		return nil, fmt.Errorf("%w: %s is not a pinned recipe revision", conan.ErrInvalid, recipe)
+		return conan.Answer[[]conan.Package]{}, fmt.Errorf("%w: %s is not a pinned recipe revision", conan.ErrInvalid, recipe)
 	}
 	list, origin, err := ask(ctx, c, c.packagesQuestion(recipe))
-	c.note(ctx, origin, err)
-	return list, err
+	return answer(c, list, origin, err)
 }
 
 func (c *Cache) packagesQuestion(recipe conan.Revision) question[[]conan.Package] {
@@ -23,12 +22,12 @@ func (c *Cache) packagesQuestion(recipe conan.Revision) question[[]conan.Package
 		kind:  kindPackages,
 		key:   recipe.String(),
 		about: recipe,
-		fetch: func(ctx context.Context, _ *[]conan.Package) ([]conan.Package, error) {
-			return c.o.Upstream.Packages(ctx, recipe, false)
+		fetch: func(ctx context.Context) ([]conan.Package, error) {
+			return c.o.Remote.Packages(ctx, recipe, false)
 		},
 		instead: func(ctx context.Context) ([]conan.Package, error, bool) {
-			held, err := c.o.Index.Packages(ctx, c.o.Member, recipe, false)
-			return held, nil, err == nil && len(held) > 0
+			stored, err := c.o.Index.Packages(ctx, c.o.Member, recipe, false)
+			return stored, nil, err == nil && len(stored) > 0
 		},
 	}
 }

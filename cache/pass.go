@@ -6,17 +6,19 @@ import (
 	"io"
 	"sync"
 
+	"conanproxy/internal/blob"
 	"conanproxy/internal/conan"
+	"conanproxy/internal/index"
 )
 
 // pass hands a file from upstream to one client without storing it, for lack of room. It is verified all the same:
 // a small one before the first byte, a large one before its tail.
 func (c *Cache) pass(ctx context.Context, rev conan.Revision, want conan.FileInfo) (*conan.File, error) {
-	in, err := c.receive(ctx, rev, want)
+	in, err := c.download(ctx, rev, want)
 	if err != nil {
 		return nil, c.readable(err)
 	}
-	p := &passage{in: in, sums: newHasher(), chunk: make([]byte, 64<<10)}
+	p := &passage{ctx: ctx, in: in, sums: blob.NewHasher(), chunk: make([]byte, 64<<10)}
 	limit := int64(followFrom)
 	if want.Name == conan.ManifestFile || want.Name == conan.InfoFile {
 		limit = conan.MaxManifestSize // their content is needed to verify them
@@ -28,7 +30,7 @@ func (c *Cache) pass(ctx context.Context, rev conan.Revision, want conan.FileInf
 	}
 	defer p.Close()
 	for !p.done && p.err == nil && int64(len(p.held)) <= limit {
-		p.receive()
+		p.next()
 	}
 	if p.err != nil {
 		return nil, p.err
@@ -36,21 +38,15 @@ func (c *Cache) pass(ctx context.Context, rev conan.Revision, want conan.FileInf
 	if !p.done {
 		return nil, c.unavailable("there is no room to store this file, and its size is not known")
 	}
-	info, sums := in.want, p.sums.sums()
-	info.Size, info.MD5, info.SHA1, info.SHA256 = sums.Size, sums.MD5, sums.SHA1, string(sums.SHA256)
-	return &conan.File{FileInfo: info, ReadCloser: inMemory{bytes.NewReader(p.held)}}, nil
+	info := index.FileInfo(want.Name, p.sums.Sums())
+	return &conan.File{FileInfo: info, ReadCloser: memoryFile{bytes.NewReader(p.held)}}, nil
 }
-
-// inMemory is a verified file that is not stored.
-type inMemory struct{ *bytes.Reader }
-
-// Close implements io.Closer.
-func (inMemory) Close() error { return nil }
 
 // passage reads a file from upstream and holds its tail back until everything is verified.
 type passage struct {
+	ctx   context.Context // of the request
 	in    *incoming
-	sums  *hasher
+	sums  *blob.Hasher
 	chunk []byte
 	held  []byte // read and not handed out yet
 	done  bool   // all of it is verified
@@ -61,7 +57,7 @@ type passage struct {
 // Read implements io.Reader. It fails short of the file's Size if the bytes are wrong.
 func (p *passage) Read(b []byte) (int, error) {
 	for !p.done && p.err == nil && len(p.held) <= tail {
-		p.receive()
+		p.next()
 	}
 	if p.err != nil {
 		return 0, p.err
@@ -78,25 +74,34 @@ func (p *passage) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// receive reads the next bytes, and verifies all at the end.
-func (p *passage) receive() {
+// next reads the next bytes, and verifies all at the end.
+func (p *passage) next() {
 	c := p.in.c
 	n, err := p.in.Read(p.chunk)
 	p.sums.Write(p.chunk[:n])
 	p.in.check.Write(p.chunk[:n])
 	p.held = append(p.held, p.chunk[:n]...)
-	c.o.Metrics.fillBytes.WithLabelValues(c.o.Member).Add(float64(n))
+	c.o.Metrics.fillBytes.WithLabelValues(c.o.Name).Add(float64(n))
 	if err == nil {
 		return
 	}
 	if err == io.EOF {
-		_, err = p.in.check.finish(p.sums.sums(), bytes.NewReader(p.held))
+		_, err = p.in.check.finish(p.ctx, p.sums.Sums(), p.content())
 	}
 	if err != nil {
+		p.in.refuse(err)
 		p.err = c.readable(err)
 		return
 	}
 	p.done = true
+}
+
+// content is what is needed of the file to verify it. An archive is not here as a whole.
+func (p *passage) content() io.Reader {
+	if conan.IsArchive(p.in.want.Name) {
+		return nil
+	}
+	return bytes.NewReader(p.held)
 }
 
 // Close ends the download.

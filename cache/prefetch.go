@@ -16,19 +16,24 @@ func (c *Cache) listAhead(rev conan.Revision) {
 		defer c.running.Done()
 		doc, err := load(c.ctx, c, c.filesQuestion(rev))
 		if err == nil && doc == nil {
-			_, _, _ = c.listed(c.ctx, rev) // a failure is told to who asks
+			_, _, _ = c.listed(c.ctx, rev) // the client that asks is told of a failure
 		}
 	}()
 }
 
-// prefetch begins with the files that a client asks for one after the other once it has the list, so that the round trips
-// to upstream overlap: all but sources, which only builds need, and metadata. It takes no turn that somebody else may
-// need: there have to be enough of them. held, which may be nil, is what the cache has of the revision.
-func (c *Cache) prefetch(rev conan.Revision, list conan.Snapshot, held *heldRevision) {
+// prefetch begins with the files that a client asks for one after the other once it has the list, so
+// that the round trips to upstream overlap: all but sources, which only builds need, and metadata. It
+// takes no slot that another download may need: there have to be enough of them.
+func (c *Cache) prefetch(rev conan.Revision, list conan.Snapshot) {
+	stored, err := c.stored(c.ctx, rev)
+	if err != nil {
+		return // the client that asks for a file is told
+	}
 	var wanted conan.Snapshot
 	for _, f := range list {
-		_, isHeld := held.find(f.Name)
-		if isHeld || mayChange(rev, f.Name) || strings.HasPrefix(f.Name, conan.SourcesPrefix) || c.isMissing(rev, f.Name) {
+		_, isStored := stored.find(f.Name)
+		_, isRefused := c.refusedFile(rev, f)
+		if isStored || isRefused || mayChange(rev, f.Name) || strings.HasPrefix(f.Name, conan.SourcesPrefix) {
 			continue
 		}
 		wanted = append(wanted, f)
@@ -53,7 +58,7 @@ func (c *Cache) prefetch(rev conan.Revision, list conan.Snapshot, held *heldRevi
 	}
 }
 
-// start begins a fill for a client that is about to come: a large file waits for it as long as for one that left.
+// start begins a fill for a client that is about to ask: a large file waits for it as long as for one that left.
 func (c *Cache) start(rev conan.Revision, want conan.FileInfo) {
 	f, err := c.join(rev, want)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"conanproxy/internal/conan"
+	"conanproxy/internal/space"
 )
 
 func TestPrefetch(t *testing.T) {
@@ -31,7 +32,7 @@ func TestPrefetch(t *testing.T) {
 
 	other := up.addRecipe(t, "zlib/1.4", "two", 100)
 	recipe = other
-	list(conan.WithDownload(context.Background()))
+	list(installing())
 	for _, name := range []string{"conan_export.tgz", "conanfile.py", "conanmanifest.txt"} {
 		if n := up.times("open " + recipe.String() + " " + name); n != 1 {
 			t.Errorf("%s was fetched %d times", name, n)
@@ -41,7 +42,7 @@ func TestPrefetch(t *testing.T) {
 	if n := up.times("open"); n != 3 {
 		t.Errorf("upstream sent %d files, want 3: no sources, no metadata, nothing twice", n)
 	}
-	list(conan.WithDownload(context.Background())) // answered from memory: nobody needs to hurry
+	list(installing()) // answered from memory: nobody needs to hurry
 	if n := up.times("open"); n != 3 {
 		t.Errorf("upstream sent %d files after a hit", n)
 	}
@@ -61,7 +62,7 @@ func TestListAhead(t *testing.T) {
 		}
 		b.running.Wait()
 	}
-	follows := conan.WithDownload(context.Background())
+	follows := installing()
 	latest(context.Background(), pkg)
 	if n := up.times("files"); n != 0 {
 		t.Errorf("%d lists were asked for by one who only looks", n)
@@ -90,9 +91,9 @@ func TestListAhead(t *testing.T) {
 func TestPrefetchTakesNoTurns(t *testing.T) {
 	up := newFake()
 	recipe := up.addRecipe(t, "zlib/1.3", "one", 100)
-	b := newBench(t, up, func(o *Options, _ *QuotaOptions) { o.MaxFills = 2 })
+	b := newBench(t, up, func(o *Options, _ *space.Options) { o.MaxFills = 2 })
 	defer b.end(t)
-	if _, err := b.Snapshot(conan.WithDownload(context.Background()), recipe); err != nil {
+	if _, err := b.Snapshot(installing(), recipe); err != nil {
 		t.Fatal(err)
 	}
 	b.running.Wait()
@@ -113,7 +114,7 @@ func TestPrefetchIsGivenUp(t *testing.T) {
 		b := newBench(t, up, nil)
 		defer b.end(t)
 		begin := time.Now()
-		if _, err := b.Snapshot(conan.WithDownload(context.Background()), pkg); err != nil {
+		if _, err := b.Snapshot(installing(), pkg); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()

@@ -4,24 +4,73 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
+
+	"go.uber.org/zap"
 
 	"conanproxy/internal/conan"
 )
 
-// maxSearches bounds how many answers to different patterns stay in the index: anybody can make up patterns.
-const maxSearches = 1000
+// The bounds of what searches leave in the index, since clients can make up any number of patterns.
+const (
+	maxSearches    = 1000
+	maxSearchBytes = 64 << 20
+)
 
-// Search implements conan.Source. If upstream fails and the pattern is new, the references that the cache holds
-// something of are searched.
-func (c *Cache) Search(ctx context.Context, p conan.Pattern) ([]conan.Ref, error) {
+// Search implements conan.Source. A fresh answer to a wider pattern answers too. If upstream fails
+// and the pattern is new, the references of which something is stored are searched.
+func (c *Cache) Search(ctx context.Context, p conan.Pattern) (conan.Answer[[]conan.Ref], error) {
+	p, err := normalize(p)
+	if err != nil {
+		return conan.Answer[[]conan.Ref]{}, err
+	}
+	if refs, origin, ok := c.searchWider(ctx, p); ok {
+		return answer(c, refs, origin, nil)
+	}
 	refs, origin, err := ask(ctx, c, c.searchQuestion(p))
 	if errors.Is(err, conan.ErrNotFound) {
 		refs, err = []conan.Ref{}, nil // upstream knows no match, which is remembered like any other absence
 	}
-	c.note(ctx, origin, err)
-	return refs, err
+	return answer(c, refs, origin, err)
+}
+
+// normalize gives patterns of one meaning one text: of adjacent wildcards the ? come first, then one
+// *. Sets of characters are left alone, since a wildcard in them is none.
+func normalize(p conan.Pattern) (conan.Pattern, error) {
+	if strings.Contains(p.String(), "[") {
+		return p, nil
+	}
+	text := wildcards.ReplaceAllStringFunc(p.String(), func(run string) string {
+		return strings.Repeat("?", strings.Count(run, "?")) + "*"
+	})
+	return conan.ParsePattern(text, p.IgnoreCase())
+}
+
+// wildcards finds adjacent wildcards of which one is a *.
+var wildcards = regexp.MustCompile(`\?*\*[?*]*`)
+
+// searchWider answers from a fresh answer to another pattern that finds all that p finds: to that
+// for everything, or to one for a part of the text that every match begins with.
+func (c *Cache) searchWider(ctx context.Context, p conan.Pattern) ([]conan.Ref, conan.Origin, bool) {
+	const most = 32 // candidates; a longer prefix is a client's own matter
+	texts := []string{"", "*"}
+	prefix := p.Prefix()
+	for i := 1; i <= min(len(prefix), most); i++ {
+		texts = append(texts, prefix[:i]+"*")
+	}
+	for _, text := range texts {
+		wider, err := conan.ParsePattern(text, p.IgnoreCase())
+		if err != nil {
+			continue
+		}
+		q := c.searchQuestion(wider)
+		if doc, err := load(ctx, c, q); err == nil && isCurrent(c, q, doc) {
+			return matching(doc.Value, p), c.fresh(doc.Fetched, false), true
+		}
+	}
+	return nil, conan.Origin{}, false
 }
 
 func (c *Cache) searchQuestion(p conan.Pattern) question[[]conan.Ref] {
@@ -29,8 +78,8 @@ func (c *Cache) searchQuestion(p conan.Pattern) question[[]conan.Ref] {
 		kind:  kindSearch,
 		key:   searchKey(p),
 		about: searchText(p.String()),
-		fetch: func(ctx context.Context, _ *[]conan.Ref) ([]conan.Ref, error) {
-			refs, err := c.o.Upstream.Search(ctx, p)
+		fetch: func(ctx context.Context) ([]conan.Ref, error) {
+			refs, err := c.o.Remote.Search(ctx, p)
 			if err == nil && len(refs) == 0 {
 				return nil, conan.ErrNotFound
 			}
@@ -41,17 +90,39 @@ func (c *Cache) searchQuestion(p conan.Pattern) question[[]conan.Ref] {
 			if err != nil {
 				return nil, nil, false
 			}
-			refs = slices.DeleteFunc(refs, func(r conan.Ref) bool { return !p.Match(r) })
-			return sortRefs(refs), nil, len(refs) > 0
+			refs = sortRefs(matching(refs, p))
+			return refs, nil, len(refs) > 0
 		},
+		stored: c.boundSearches,
 	}
 }
 
+// boundSearches drops the oldest answers to searches beyond the bounds.
+func (c *Cache) boundSearches(ctx context.Context) {
+	c.bounding.Lock() // so that none is dropped and counted twice
+	defer c.bounding.Unlock()
+	keys, err := c.o.Index.SurplusDocuments(ctx, c.o.Member, kindSearch, maxSearches, maxSearchBytes)
+	if err == nil {
+		err = c.drop(ctx, kindSearch, keys...)
+	}
+	if err != nil {
+		c.o.Log.Error("old searches could not be dropped", zap.Error(err))
+		return
+	}
+	c.o.Metrics.searchesDropped.WithLabelValues(c.o.Name).Add(float64(len(keys)))
+}
+
+// searchKey names a pattern: by its lower case if case is ignored.
 func searchKey(p conan.Pattern) string {
 	if p.IgnoreCase() {
-		return "i:" + p.String()
+		return "i:" + strings.ToLower(p.String())
 	}
 	return "c:" + p.String()
+}
+
+// matching are the references that a pattern finds, in a list of their own.
+func matching(refs []conan.Ref, p conan.Pattern) []conan.Ref {
+	return slices.DeleteFunc(slices.Clone(refs), func(r conan.Ref) bool { return !p.Match(r) })
 }
 
 func sortRefs(refs []conan.Ref) []conan.Ref {

@@ -9,8 +9,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"pgregory.net/rapid"
 
 	"conanproxy/internal/conan"
+	"conanproxy/internal/index"
+	"conanproxy/internal/space"
 )
 
 func pattern(t *testing.T, text string) conan.Pattern {
@@ -156,21 +160,21 @@ func TestSweepDocuments(t *testing.T) {
 		kept := func() (out []string) {
 			for _, d := range [][2]string{{kindRevisions, "zlib/1.3"}, {kindRevisions, "zlib/1.2"}, {kindFiles, held.String()},
 				{kindFiles, other.String()}, {kindSearch, "i:zlib/*"}} {
-				if _, err := b.index.Document(ctx, "center", d[0], d[1]); err == nil {
+				if _, err := b.index.Document(ctx, b.o.Member, d[0], d[1]); err == nil {
 					out = append(out, d[0]+" "+d[1])
 				}
 			}
 			return out
 		}
 		time.Sleep(25 * time.Hour)
-		if err := b.sweepDocuments(ctx); err != nil {
+		if err := b.Sweep(ctx); err != nil {
 			t.Fatal(err)
 		}
 		if got := kept(); len(got) != 5 {
 			t.Errorf("too early, only left: %v", got)
 		}
 		time.Sleep(time.Hour + 6*time.Minute)
-		if err := b.sweepDocuments(ctx); err != nil {
+		if err := b.Sweep(ctx); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff([]string{kindFiles + " " + held.String()}, kept()); diff != "" {
@@ -179,23 +183,104 @@ func TestSweepDocuments(t *testing.T) {
 	})
 }
 
-// Anybody can make up patterns: their number is bounded.
-func TestSweepSearches(t *testing.T) {
+// Clients can make up any number of patterns: what their answers take in the index is bounded with
+// each of them, and what was dropped is counted.
+func TestSearchesAreBounded(t *testing.T) {
 	ctx := context.Background()
-	b := newBench(t, newFake(), func(o *Options, _ *QuotaOptions) { o.Mode = Frozen })
+	up := newFake()
+	up.addRecipe(t, "zlib/1.3", "one", 100)
+	reg := prometheus.NewRegistry()
+	b := newBench(t, up, func(o *Options, _ *space.Options) { o.Mode, o.Metrics = Frozen, NewMetrics(reg) })
 	defer b.end(t)
-	for i := range maxSearches + 3 {
-		q := question[[]conan.Ref]{kind: kindSearch, key: fmt.Sprintf("i:%d", i)}
-		store(ctx, b.Cache, q, document[[]conan.Ref]{Fetched: time.Unix(int64(i), 0)}, func() {})
+	key := func(i int) string { return fmt.Sprintf("i:?lib/%d*", i) }
+	for i := range maxSearches {
+		err := b.index.PutDocument(ctx, b.o.Member, kindSearch, key(i), index.Document{Body: []byte("[]"), Fetched: time.Unix(int64(i), 0)})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := b.sweepDocuments(ctx); err != nil {
-		t.Fatal(err)
+	for _, text := range []string{"zlib/*", "?lib/*", "???b/1.3"} {
+		if refs, err := b.Search(ctx, pattern(t, text)); err != nil || len(refs) != 1 {
+			t.Errorf("%s: %v, %v", text, refs, err)
+		}
 	}
-	for key, want := range map[string]bool{"i:0": false, "i:2": false, "i:3": true, fmt.Sprintf("i:%d", maxSearches): true} {
-		if _, err := b.index.Document(ctx, "center", kindSearch, key); (err == nil) != want {
+	b.Cache.Close()
+	for key, want := range map[string]bool{key(0): false, key(2): false, key(3): true, "i:zlib/*": true, "i:???b/1.3": true} {
+		if _, err := b.index.Document(ctx, b.o.Member, kindSearch, key); (err == nil) != want {
 			t.Errorf("%s: %v", key, err)
 		}
 	}
+	if n := sum(t, reg, "conanproxy_cache_searches_dropped_total"); n != 3 {
+		t.Errorf("%v dropped, want 3", n)
+	}
+	b.start(t, nil)
+}
+
+// Patterns of one meaning are one question, and a fresh answer to a wider pattern answers too.
+func TestSearchesThatNeedNoQuestion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		up := newFake()
+		for _, name := range []string{"zlib/1.3", "zlib/1.2", "zstd/1.5", "boost/1.80"} {
+			up.addRecipe(t, name, name, 100)
+		}
+		b := newBench(t, up, nil)
+		defer b.end(t)
+		asked := 0
+		search := func(text string, more int, want ...string) {
+			t.Helper()
+			refs, err := b.Search(context.Background(), pattern(t, text))
+			var got []string
+			for _, r := range refs {
+				got = append(got, r.String())
+			}
+			if diff := cmp.Diff(want, got); diff != "" || err != nil {
+				t.Errorf("%s (-want +got):\n%s%v", text, diff, err)
+			}
+			asked += more
+			if n := up.times("search"); n != asked {
+				t.Errorf("after %s upstream was asked %d times, want %d", text, n, asked)
+			}
+		}
+		search("*td/*", 1, "zstd/1.5")
+		search("**td/***", 0, "zstd/1.5")
+		search("*TD/*", 0, "zstd/1.5")
+		search("zl*", 1, "zlib/1.2", "zlib/1.3")
+		search("zlib/1.3", 0, "zlib/1.3")
+		search("zlib*?*3", 0, "zlib/1.3")
+		search("zlib/9*", 0)
+		search("z*", 1, "zlib/1.2", "zlib/1.3", "zstd/1.5")
+		search("?lib/*", 1, "zlib/1.2", "zlib/1.3")
+		search("***", 1, "boost/1.80", "zlib/1.2", "zlib/1.3", "zstd/1.5")
+		search("*o*", 0, "boost/1.80")
+		search("", 0, "boost/1.80", "zlib/1.2", "zlib/1.3", "zstd/1.5")
+		time.Sleep(6 * time.Minute)
+		search("boost/*", 1, "boost/1.80") // no answer is fresh
+	})
+}
+
+// Normalizing changes no meaning.
+func TestNormalize(t *testing.T) {
+	refs := []conan.Ref{ref("aa/1"), ref("ab/1.0"), ref("abb/1.0@user/channel"), ref("ba/1@user")}
+	rapid.Check(t, func(rt *rapid.T) {
+		text := rapid.StringOfN(rapid.RuneFrom([]rune("ab1/*?*?[]@")), 0, 12, -1).Draw(rt, "text")
+		p, err := conan.ParsePattern(text, rapid.Bool().Draw(rt, "ignore case"))
+		if err != nil {
+			rt.Skip()
+		}
+		n, err := normalize(p)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		for _, r := range refs {
+			if p.Match(r) != n.Match(r) {
+				rt.Errorf("%q matches %s: %v; normalized, %q: %v", text, r, p.Match(r), n.String(), n.Match(r))
+			}
+		}
+		again, err := normalize(n)
+		if err != nil || again.String() != n.String() {
+			rt.Errorf("%q, then %q: %v", n.String(), again.String(), err)
+		}
+	})
 }
 
 func TestParseKey(t *testing.T) {

@@ -1,17 +1,18 @@
 package cache
 
 import (
+	"context"
 	"crypto/md5"
 	"crypto/sha1"
-	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"strings"
 
 	"conanproxy/internal/blob"
 	"conanproxy/internal/conan"
+	"conanproxy/internal/index"
 )
 
 // wrongError says what is wrong with bytes that upstream sent. They are never stored nor served to their end.
@@ -22,22 +23,23 @@ func (e *wrongError) Error() string { return e.what }
 // check verifies one file: its length and digests, and its content against the manifest of its revision. Bytes are
 // written to it as they arrive, so that an archive is listed meanwhile.
 type check struct {
+	c        *Cache
 	rev      conan.Revision
 	want     conan.FileInfo
-	manifest *conan.Manifest // nil for the manifest itself, or if there is none
+	manifest *conan.Outline // nil for the manifest itself, or if there is none
 	archive  *conan.ArchiveLister
 }
 
 // facts are what a verified file tells of its revision.
 type facts struct {
-	manifest *conan.Manifest
-	info     *string // text of a package's conaninfo.txt
+	built int64   // when its manifest was made, Unix seconds; 0 if that is not known
+	info  *string // text of a package's conaninfo.txt
 }
 
-func newCheck(rev conan.Revision, want conan.FileInfo, m *conan.Manifest) *check {
-	k := &check{rev: rev, want: want, manifest: m}
+func (c *Cache) newCheck(rev conan.Revision, want conan.FileInfo, m *conan.Outline) *check {
+	k := &check{c: c, rev: rev, want: want, manifest: m}
 	if conan.IsArchive(want.Name) {
-		k.archive = conan.NewArchiveLister(want.Name)
+		k.archive = c.o.Checks.NewLister(want.Name)
 	}
 	return k
 }
@@ -52,57 +54,87 @@ func (k *check) Write(p []byte) (int, error) {
 
 func (k *check) close() {
 	if k.archive != nil {
-		k.archive.Close()
+		k.archive.End()
 	}
 }
 
 // finish verifies the whole file, whose sums and content are given. What is wrong is a *wrongError.
-func (k *check) finish(sums blob.Sums, content io.Reader) (facts, error) {
-	got := conan.FileInfo{Name: k.want.Name, Size: sums.Size, MD5: sums.MD5, SHA1: sums.SHA1, SHA256: string(sums.SHA256)}
-	if !agree(k.want, got) {
+func (k *check) finish(ctx context.Context, sums blob.Sums, content io.Reader) (facts, error) {
+	if !agree(k.want, index.FileInfo(k.want.Name, sums)) {
 		return facts{}, &wrongError{"size or digest differ from what was announced"}
 	}
 	switch {
 	case k.want.Name == conan.ManifestFile:
-		return k.finishManifest(content)
+		return k.finishManifest(ctx, sums, content)
 	case k.archive != nil:
-		return facts{manifest: k.manifest}, k.finishArchive()
+		return k.facts(), k.finishArchive(ctx, content)
 	case k.want.Name == conan.InfoFile && k.rev.IsPackage():
 		return k.finishInfo(sums, content)
 	case k.want.Name == conan.RecipeFile:
-		return facts{manifest: k.manifest}, k.lineOf(sums)
+		return k.facts(), k.lineOf(sums)
 	}
-	return facts{manifest: k.manifest}, nil
+	return k.facts(), nil
+}
+
+func (k *check) facts() facts {
+	if k.manifest == nil {
+		return facts{}
+	}
+	return facts{built: k.manifest.Time}
 }
 
 // finishManifest checks that the revision id is what it should be the sum of. Ids of other lengths are made otherwise,
 // from a commit for example.
-func (k *check) finishManifest(content io.Reader) (facts, error) {
-	m, err := readManifest(content, k.rev)
+func (k *check) finishManifest(ctx context.Context, sums blob.Sums, content io.Reader) (facts, error) {
+	memory := k.c.o.Checks.Begin(ctx)
+	defer memory.End()
+	m, err := memory.ReadManifest(content, sums.Size)
 	if err != nil {
-		return facts{}, &wrongError{err.Error()}
+		return facts{}, wrongIfInvalid(err)
 	}
 	id := strings.ToLower(k.rev.ID())
 	if _, err := hex.DecodeString(id); err == nil && len(id) == hex.EncodedLen(md5.Size) && m.Summary() != id {
 		return facts{}, &wrongError{fmt.Sprintf("the manifest is of revision %s", m.Summary())}
 	}
-	return facts{manifest: m}, nil
+	return facts{built: m.Time}, nil
 }
 
-func (k *check) finishArchive() error {
+// finishArchive lists the archive, if it was not listed while it arrived, and compares it with the manifest. content is
+// nil if the archive is not stored.
+func (k *check) finishArchive(ctx context.Context, content io.Reader) error {
 	k.archive.Close()
-	members, err := k.archive.Members()
+	list, err := k.archive.List()
 	if err != nil {
-		return &wrongError{err.Error()}
+		return wrongIfInvalid(err)
 	}
-	if k.manifest == nil {
+	memory := k.c.o.Checks.Begin(ctx)
+	defer memory.End()
+	var m *conan.Manifest
+	if k.manifest != nil {
+		if m, err = k.c.manifest(ctx, memory, k.rev); err != nil {
+			return err
+		}
+	}
+	if list == nil && content == nil {
+		return k.c.unavailable("there is no room to store and check this archive")
+	}
+	if list == nil {
+		if list, err = memory.List(k.want.Name, content); err != nil {
+			return wrongIfInvalid(err)
+		}
+	}
+	if m == nil {
 		return nil
 	}
-	// Paths that only one side names are common among published packages, and harmless.
-	if _, err := conan.CheckArchive(k.manifest, k.want.Name, members); err != nil {
+	return wrongIfInvalid(memory.CompareArchive(m, k.want.Name, list))
+}
+
+// wrongIfInvalid makes a *wrongError of what is wrong with the bytes.
+func wrongIfInvalid(err error) error {
+	if errors.Is(err, conan.ErrInvalid) {
 		return &wrongError{err.Error()}
 	}
-	return nil
+	return err
 }
 
 // finishInfo checks conaninfo.txt against its line and against the package id, which is its sha1 in Conan 2.
@@ -120,7 +152,7 @@ func (k *check) finishInfo(sums blob.Sums, content io.Reader) (facts, error) {
 	if _, err := hex.DecodeString(id); err == nil && len(id) == hex.EncodedLen(sha1.Size) && !isConan1Info(info) && sums.SHA1 != id {
 		return facts{}, &wrongError{fmt.Sprintf("%s is of package %s", conan.InfoFile, sums.SHA1)}
 	}
-	return facts{manifest: k.manifest, info: &info}, k.lineOf(sums)
+	return facts{built: k.facts().built, info: &info}, k.lineOf(sums)
 }
 
 // isConan1Info tells whether Conan 1 wrote a conaninfo.txt. It holds more there than the package id is made of.
@@ -139,30 +171,8 @@ func (k *check) lineOf(sums blob.Sums) error {
 	if k.manifest == nil {
 		return nil
 	}
-	if line, ok := k.manifest.Files[k.want.Name]; ok && line != sums.MD5 {
+	if line, ok := k.manifest.Small[k.want.Name]; ok && line != sums.MD5 {
 		return &wrongError{fmt.Sprintf("%s has md5 %s, the manifest says %s", k.want.Name, sums.MD5, line)}
 	}
 	return nil
-}
-
-// hasher computes the sums of bytes that are not stored.
-type hasher struct {
-	sha256, sha1, md5 hash.Hash
-	size              int64
-}
-
-func newHasher() *hasher { return &hasher{sha256: sha256.New(), sha1: sha1.New(), md5: md5.New()} }
-
-// Write implements io.Writer; it never fails.
-func (h *hasher) Write(p []byte) (int, error) {
-	h.size += int64(len(p))
-	for _, sum := range []hash.Hash{h.sha256, h.sha1, h.md5} {
-		sum.Write(p)
-	}
-	return len(p), nil
-}
-
-func (h *hasher) sums() blob.Sums {
-	text := func(sum hash.Hash) string { return hex.EncodeToString(sum.Sum(nil)) }
-	return blob.Sums{Size: h.size, SHA256: blob.Digest(text(h.sha256)), SHA1: text(h.sha1), MD5: text(h.md5)}
 }

@@ -26,20 +26,35 @@ type room struct {
 var rooms = map[string]room{
 	"internal/conan":     {tests: []string{"internal/conantest"}},
 	"internal/blob":      {},
-	"internal/index":     {code: []string{"internal/conan", "internal/blob"}, tests: []string{"internal/conantest"}},
-	"internal/config":    {},
+	"internal/memory":    {code: []string{"internal/conan"}},
+	"internal/index":     {code: []string{"internal/conan", "internal/blob", "internal/memory"}, tests: []string{"internal/conantest"}},
+	"internal/space":     {code: []string{"internal/conan", "internal/blob", "internal/index"}},
+	"internal/netguard":  {},
+	"internal/config":    {code: []string{"internal/conan"}},
+	"internal/identity":  {},
+	"internal/policy":    {code: []string{"internal/conan"}, tests: []string{"internal/conantest"}},
+	"internal/selection": {code: []string{"internal/conan"}, tests: []string{"internal/conantest"}},
 	"internal/scrub":     {code: []string{"internal/blob", "internal/index"}, tests: []string{"internal/conan", "internal/conantest"}},
 	"internal/conantest": {code: []string{"internal/conan"}},
-	"upstream":           {code: []string{"internal/conan"}, tests: []string{"internal/conantest"}},
-	"cache":              {code: []string{"internal/conan", "internal/blob", "internal/index"}, tests: []string{"internal/conantest"}},
-	"localstore":         {code: []string{"internal/conan", "internal/blob", "internal/index"}, tests: []string{"internal/conantest"}},
-	"proxy":              {code: []string{"internal/conan"}, tests: []string{"internal/conantest"}},
-	"e2e":                {tests: []string{"internal/conan", "internal/conantest"}},
-	"internal/proc":      {},
-	"bench":              {code: []string{"internal/conan", "internal/index", "internal/proc", "e2e"}},
-	"bench/faults":       {code: []string{"internal/conan", "internal/conantest", "internal/proc", "e2e"}},
+	"internal/harness":   {tests: []string{"internal/conan", "internal/conantest"}},
+	"upstream":           {code: []string{"internal/conan", "internal/netguard"}, tests: []string{"internal/conantest"}},
+	"cache":              {code: []string{"internal/conan", "internal/blob", "internal/index", "internal/memory", "internal/space"}, tests: []string{"internal/conantest"}},
+	"localstore":         {code: []string{"internal/conan", "internal/blob", "internal/index", "internal/memory"}, tests: []string{"internal/conantest"}},
+	"proxy/auth":         {code: []string{"internal/conan", "internal/identity"}},
+	"proxy/resolver":     {code: []string{"internal/conan", "internal/memory", "internal/policy"}, tests: []string{"internal/conantest"}},
+	"proxy": {
+		code:  []string{"internal/conan", "internal/memory", "internal/identity", "proxy/auth", "proxy/resolver"},
+		tests: []string{"internal/conantest", "internal/policy"},
+	},
+	"e2e":          {tests: []string{"internal/conan", "internal/conantest", "internal/harness"}},
+	"bench":        {code: []string{"internal/conan", "internal/index", "internal/harness"}},
+	"bench/faults": {tests: []string{"internal/conan", "internal/conantest", "internal/harness"}},
 	"cmd/conanproxy": {
-		code:  []string{"internal/conan", "internal/blob", "internal/index", "internal/config", "internal/scrub", "upstream", "cache", "localstore", "proxy"},
+		code: []string{
+			"internal/conan", "internal/blob", "internal/memory", "internal/index", "internal/space", "internal/config",
+			"internal/identity", "internal/policy", "internal/scrub",
+			"upstream", "cache", "localstore", "proxy", "proxy/auth", "proxy/resolver",
+		},
 		tests: []string{"internal/conantest"},
 	},
 }
@@ -47,10 +62,10 @@ var rooms = map[string]room{
 // libraryRooms lists libraries that only some rooms may know.
 var libraryRooms = map[string][]string{
 	"github.com/labstack/":       {"proxy", "bench"}, // the benchmark measures the framework alone too
-	"github.com/dgraph-io/":      {"proxy", "cache"},
+	"github.com/dgraph-io/":      {"proxy"},
 	"modernc.org/sqlite":         {"internal/index"},
 	"github.com/pressly/goose/":  {"internal/index"},
-	"github.com/golang-jwt/":     {"proxy"},
+	"github.com/golang-jwt/":     {"proxy/auth"},
 	"github.com/spf13/":          {"cmd/conanproxy"},
 	"go.yaml.in/yaml/":           {"internal/config", "e2e"},
 	"github.com/stretchr/":       {},
@@ -149,7 +164,7 @@ func goFiles(t *testing.T) map[string][]string {
 func TestTopLevel(t *testing.T) {
 	allowed := []string{
 		"cmd", "proxy", "cache", "upstream", "localstore", "internal", "e2e", "bench", "docs",
-		"config.example.yaml", "go.mod", "go.sum", "Dockerfile", "README.md", "CHANGELOG.md", "LICENSE",
+		"config.example.yaml", "go.mod", "go.sum", "Dockerfile", "README.md", "CHANGELOG.md", "LICENSE", "CONTRIBUTING.md", "SECURITY.md",
 	}
 	made := []string{"data", "conanproxy"} // by running and building here; git ignores them
 	entries, err := os.ReadDir("..")

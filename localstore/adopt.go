@@ -55,9 +55,9 @@ func (s *Store) adoptOnce(ctx context.Context, recipe conan.Revision) error {
 	if err != nil {
 		return err
 	}
-	st := index.Stage{ID: derivedID("adopt", recipe, ""), Revision: recipe, Touched: s.now()}
+	st := index.Stage{Member: s.member, ID: s.derivedID("adopt", recipe, ""), Revision: recipe, Touched: s.now()}
 	var got conan.Snapshot
-	for _, f := range list {
+	for _, f := range list.Value {
 		if conan.CheckFileName(f.Name, false) != nil {
 			continue
 		}
@@ -74,11 +74,10 @@ func (s *Store) adoptOnce(ctx context.Context, recipe conan.Revision) error {
 	if err := s.checkAdopted(ctx, recipe, got); err != nil {
 		return err
 	}
-	if err := s.index.Adopt(ctx, st.ID, recipe, published, sums(got)); err != nil {
+	if err := s.index.Adopt(ctx, s.member, st.ID, recipe, published, sums(got)); err != nil {
 		return fmt.Errorf("adopt %s: %w", recipe, err)
 	}
 	s.log.Info("adopted a recipe of upstream", zap.Stringer("reference", recipe))
-	s.changed(recipe.Ref)
 	return nil
 }
 
@@ -88,7 +87,7 @@ func (s *Store) upstreamTime(ctx context.Context, recipe conan.Revision) (time.T
 	if err != nil && !errors.Is(err, conan.ErrNotFound) {
 		return time.Time{}, err
 	}
-	for _, r := range list {
+	for _, r := range list.Value {
 		if r.ID == recipe.RRev {
 			return r.Time, nil
 		}
@@ -121,15 +120,15 @@ func (s *Store) fetch(ctx context.Context, st index.Stage, name string) (conan.F
 			return info, err
 		}
 	}
-	room, err := s.reserve(ctx, max(info.Size, 0))
+	lease, err := s.lease(ctx, max(info.Size, 0))
 	if err != nil {
 		return conan.FileInfo{}, err
 	}
-	defer room.Release()
-	if _, err := io.Copy(reserved{w, room}, f); err != nil {
+	defer lease.Release()
+	if _, err := io.Copy(leased{w, lease}, f); err != nil {
 		return conan.FileInfo{}, err
 	}
-	copied := fileInfo(name, w.Sums())
+	copied := index.FileInfo(name, w.Sums())
 	if differs(info.SHA256, copied.SHA256) || differs(info.MD5, copied.MD5) || info.Size >= 0 && info.Size != copied.Size {
 		return conan.FileInfo{}, &conan.UnavailableError{Member: "upstream", Reason: name + " does not have the digest it should have"}
 	}
@@ -139,32 +138,30 @@ func (s *Store) fetch(ctx context.Context, st index.Stage, name string) (conan.F
 func differs(want, got string) bool { return want != "" && want != got }
 
 func (s *Store) openVerified(ctx context.Context, rev conan.Revision, name string) (*conan.File, error) {
-	f, err := s.upstream.Open(ctx, rev, name)
-	if err != nil || f.Verified() {
-		return f, err
+	a, err := s.upstream.Open(ctx, rev, name)
+	if err != nil || a.Value.Verified() {
+		return a.Value, err
 	}
-	defer f.Close()
-	return f.Wait(ctx)
+	defer a.Value.Close()
+	return a.Value.Wait(ctx)
 }
 
 // checkAdopted refuses a recipe that upstream itself does not have whole, or whose manifest is that of another revision.
 func (s *Store) checkAdopted(ctx context.Context, recipe conan.Revision, files conan.Snapshot) error {
-	f, ok := files.Find(conan.ManifestFile)
-	if !ok {
-		return recipeNotFound(recipe)
+	o, err := s.outlineOf(ctx, files)
+	if errors.Is(err, conan.ErrInvalid) {
+		return fmt.Errorf("%w: upstream's manifest of %s is damaged: %v", conan.ErrConflict, recipe, err)
 	}
-	text, err := s.readSmall(ctx, f, conan.MaxManifestSize)
 	if err != nil {
 		return err
 	}
-	m, err := conan.ParseManifest(text)
-	if err != nil {
-		return fmt.Errorf("%w: upstream's manifest of %s is damaged: %v", conan.ErrConflict, recipe, err)
+	if o == nil {
+		return recipeNotFound(recipe)
 	}
-	if isHash(recipe.RRev) && m.Summary() != recipe.RRev {
-		return fmt.Errorf("%w: upstream's manifest of %s gives the revision %s", conan.ErrConflict, recipe, m.Summary())
+	if conan.IsMD5(recipe.RRev) && o.Summary != recipe.RRev {
+		return fmt.Errorf("%w: upstream's manifest of %s gives the revision %s", conan.ErrConflict, recipe, o.Summary)
 	}
-	if missing := m.Missing(files, false); len(missing) > 0 {
+	if missing := o.Missing(files, false); len(missing) > 0 {
 		return fmt.Errorf("%w: upstream's recipe %s lacks %v", conan.ErrIncomplete, recipe, missing)
 	}
 	return nil

@@ -2,47 +2,48 @@ package localstore
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"time"
 
+	"go.uber.org/zap"
+
 	"conanproxy/internal/blob"
 	"conanproxy/internal/conan"
 )
 
-// maxKeptMembers bounds the text of a member list that waits in the index for its manifest; a longer one is made again from the bytes.
-const maxKeptMembers = 16 << 20
+// maxKeptList bounds the text of a list of members that waits in the index for its manifest; a longer one is made again
+// from the bytes.
+const maxKeptList = 4 << 20
 
-// keptMembers closes the list of an archive that has arrived and returns it as text. A list that is not ready after the
-// timeout, or too long to be kept, is empty: it is made again from the bytes when it is needed.
-func keptMembers(list *conan.ArchiveLister, timeout time.Duration) (string, error) {
-	if err := list.Close(); err != nil {
+// keptList closes the list of an archive that has arrived and returns it as text. A list that was given up, is not ready
+// after the timeout, or is too long to be kept, is empty: it is made again from the bytes when it is needed.
+func keptList(lister *conan.ArchiveLister, timeout time.Duration) (string, error) {
+	if err := lister.Close(); err != nil {
 		return "", err
 	}
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	select {
-	case <-list.Done():
+	case <-lister.Done():
 	case <-timer.C:
 		return "", nil
 	}
-	members, err := list.Members()
-	if err != nil {
+	list, err := lister.List()
+	if err != nil || list == nil || list.TextSize() > maxKeptList {
 		return "", err
 	}
-	text, err := json.Marshal(members)
+	text, err := list.MarshalText()
 	if err != nil {
 		return "", fmt.Errorf("keep the list of an archive: %w", err)
-	}
-	if len(text) > maxKeptMembers {
-		return "", nil
 	}
 	return string(text), nil
 }
 
-// check compares the contents of a complete candidate with its manifest.
+// check compares the contents of a complete candidate with its manifest, and its archives with those that they would
+// replace.
 func (s *Store) check(ctx context.Context, c *candidate) error {
 	if c.rev.IsPackage() {
 		if err := c.checkPackageID(); err != nil {
@@ -50,31 +51,58 @@ func (s *Store) check(ctx context.Context, c *candidate) error {
 		}
 	}
 	small := make(map[string]string)
-	archives := make(map[string][]conan.Member)
 	for _, f := range c.whole() {
-		switch {
-		case f.Name == conan.RecipeFile || f.Name == conan.InfoFile:
+		if f.Name == conan.RecipeFile || f.Name == conan.InfoFile {
 			small[f.Name] = f.MD5
-		case conan.IsArchive(f.Name) && !c.unchanged():
-			members, err := s.members(ctx, c.stage.ID, f)
-			if err != nil {
-				return fmt.Errorf("%s of %s: %w", f.Name, c.rev, err)
-			}
-			archives[f.Name] = members
 		}
 	}
 	if c.unchanged() {
 		return c.checkSmall(small)
 	}
-	_, err := conan.CheckContents(c.manifest, c.rev.IsPackage(), archives, small, true)
-	if err == nil {
-		return nil
+	k := s.checks.Begin(ctx)
+	defer k.End()
+	m, err := s.readManifest(ctx, k, c.manifestFile)
+	if err != nil {
+		return err
 	}
-	if len(c.takeover) > 0 {
+	archives, err := s.listArchives(ctx, k, c)
+	if err != nil {
+		return err
+	}
+	extra, err := k.CompareRevision(m, c.rev.IsPackage(), archives, small)
+	if err != nil {
+		return c.wrongContents(err)
+	}
+	if extra != "" {
+		s.log.Warn("an upload has files that its manifest lacks", zap.Stringer("reference", c.rev),
+			zap.String("user", c.stage.Uploader), zap.String("files", extra))
+	}
+	return s.findReplaced(ctx, k, c, archives)
+}
+
+// wrongContents is the error of contents that differ from the manifest.
+func (c *candidate) wrongContents(err error) error {
+	if len(c.takeover) > 0 && errors.Is(err, conan.ErrInvalid) {
 		return fmt.Errorf("%w: %s of %s was not sent, and that of the revision before does not fit: %v",
 			conan.ErrIncomplete, strings.Join(c.takeover, ", "), c.rev, err)
 	}
 	return fmt.Errorf("%s: %w", c.rev, err)
+}
+
+// listArchives lists every archive that the revision would have.
+func (s *Store) listArchives(ctx context.Context, k *conan.Check, c *candidate) (map[string]*conan.Listing, error) {
+	archives := make(map[string]*conan.Listing)
+	for _, f := range c.whole() {
+		if !conan.IsArchive(f.Name) {
+			continue
+		}
+		list, err := s.stagedList(ctx, k, c.stage.ID, f)
+		if err != nil {
+			return nil, fmt.Errorf("%s of %s: %w", f.Name, c.rev, err)
+		}
+		archives[f.Name] = list
+	}
+	return archives, nil
 }
 
 // unchanged tells whether the revision is published and no archive was sent: its archives were checked when they came.
@@ -92,32 +120,60 @@ func (c *candidate) unchanged() bool {
 
 func (c *candidate) checkSmall(small map[string]string) error {
 	for name, sum := range small {
-		if c.manifest.Files[name] != sum {
+		if c.outline.Small[name] != sum {
 			return fmt.Errorf("%w: %s of %s does not have the md5 that %s says", conan.ErrInvalid, name, c.rev, conan.ManifestFile)
 		}
 	}
 	return nil
 }
 
-// members is the list of an archive: the one that was kept, else a new one from the stored bytes.
-func (s *Store) members(ctx context.Context, stage string, f conan.FileInfo) ([]conan.Member, error) {
+// stagedList is the list of an archive: the one that was kept, else a new one from the stored bytes.
+func (s *Store) stagedList(ctx context.Context, k *conan.Check, stage string, f conan.FileInfo) (*conan.Listing, error) {
 	kept, err := s.index.StagedMembers(ctx, stage, f.Name, f.SHA256)
 	if err != nil {
 		return nil, err
 	}
-	if kept != "" {
-		var list []conan.Member
-		if err := json.Unmarshal([]byte(kept), &list); err != nil {
-			return nil, fmt.Errorf("read the list of %s: %w", f.Name, err)
-		}
-		return list, nil
+	list, err := k.ParseListing(kept)
+	if errors.Is(err, conan.ErrInvalid) { // none, or of another version of this program
+		return s.list(ctx, k, f)
 	}
+	return list, err
+}
+
+// list lists a stored archive.
+func (s *Store) list(ctx context.Context, k *conan.Check, f conan.FileInfo) (*conan.Listing, error) {
 	r, err := s.blobs.Open(ctx, blob.Digest(f.SHA256))
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close()
-	return conan.ListArchive(f.Name, &contextReader{ctx: ctx, r: r})
+	return k.List(f.Name, &contextReader{ctx: ctx, r: r})
+}
+
+// readManifest reads a stored manifest.
+func (s *Store) readManifest(ctx context.Context, k *conan.Check, f conan.FileInfo) (*conan.Manifest, error) {
+	r, err := s.blobs.Open(ctx, blob.Digest(f.SHA256))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", f.Name, err)
+	}
+	defer r.Close()
+	return k.ReadManifest(r, f.Size)
+}
+
+// outlineOf reads the manifest of a set of files; nil without an error if there is none.
+func (s *Store) outlineOf(ctx context.Context, files conan.Snapshot) (*conan.Outline, error) {
+	f, ok := files.Find(conan.ManifestFile)
+	if !ok {
+		return nil, nil
+	}
+	k := s.checks.Begin(ctx)
+	defer k.End()
+	m, err := s.readManifest(ctx, k, f)
+	if err != nil {
+		return nil, err
+	}
+	o := m.Outline()
+	return &o, nil
 }
 
 // contextReader stops reading when its context is over.

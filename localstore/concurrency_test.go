@@ -93,7 +93,8 @@ func (e *env) checkComplete(sets map[string]files) {
 			continue
 		}
 		var names []string
-		archives := make(map[string][]conan.Member)
+		archives := make(map[string]*conan.Listing)
+		check := conan.NewChecks().Begin(e.t.Context())
 		for _, f := range files {
 			names = append(names, f.Name)
 			text := readFile(e.t, e, rev, f.Name)
@@ -103,7 +104,7 @@ func (e *env) checkComplete(sets map[string]files) {
 				}
 				continue
 			}
-			if archives[f.Name], err = conan.ListArchive(f.Name, strings.NewReader(text)); err != nil {
+			if archives[f.Name], err = check.List(f.Name, strings.NewReader(text)); err != nil {
 				e.t.Error(err)
 			}
 		}
@@ -112,8 +113,8 @@ func (e *env) checkComplete(sets map[string]files) {
 			continue
 		}
 		small := map[string]string{conan.RecipeFile: md5Of(sets[r.ID][conan.RecipeFile])}
-		if _, err := conan.CheckContents(sets[r.ID].manifest(), false, archives, small, true); err != nil {
-			e.t.Errorf("%s is a mix: %v", rev, err)
+		if extra, err := check.CompareRevision(sets[r.ID].manifest(), false, archives, small); err != nil || extra != "" {
+			e.t.Errorf("%s is a mix: %s, %v", rev, extra, err)
 		}
 	}
 }
@@ -173,7 +174,7 @@ func TestPackageAgainstRemovedRecipe(t *testing.T) {
 			}
 		})
 		both.Wait()
-		refs, err := e.db.Refs(t.Context(), "local")
+		refs, err := e.db.Refs(t.Context(), e.member)
 		wantError(t, err, nil)
 		wantEqual(t, "references after the removal", refs, []conan.Ref(nil))
 	}
@@ -204,7 +205,7 @@ func TestJoiningAnEarlierCheck(t *testing.T) {
 	send()
 	for joined := false; !joined; runtime.Gosched() {
 		e.mu.Lock()
-		joined = e.works[setID(rev, "ann")].asked == 2
+		joined = e.works[e.setID(rev, "ann")].asked == 2
 		e.mu.Unlock()
 	}
 	close(release)

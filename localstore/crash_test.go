@@ -91,7 +91,7 @@ func TestCrashAtEveryStep(t *testing.T) {
 			t.Parallel()
 			e := newEnv(t, func(o *Options) {
 				if upload.adopts {
-					o.Upstream = up
+					o.Upstream = source{up}
 				}
 			})
 			store := e.blobs.(*memStore)

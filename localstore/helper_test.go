@@ -49,6 +49,7 @@ func (c *clock) advance(d time.Duration) {
 type env struct {
 	*Store
 	t     testing.TB
+	path  string // of the index
 	db    *index.DB
 	blobs blob.Store
 	clock *clock
@@ -56,7 +57,8 @@ type env struct {
 
 func newEnv(t testing.TB, change ...func(*Options)) *env {
 	t.Helper()
-	db, err := index.Open(context.Background(), filepath.Join(t.TempDir(), "index.db"))
+	path := filepath.Join(t.TempDir(), "index.db")
+	db, err := index.Open(context.Background(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,8 +67,12 @@ func newEnv(t testing.TB, change ...func(*Options)) *env {
 			t.Error(err)
 		}
 	})
-	e := &env{t: t, db: db, clock: &clock{now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)}}
-	o := Options{Index: db, Blobs: newMemStore(), Now: e.clock.Now}
+	e := &env{t: t, path: path, db: db, clock: &clock{now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)}}
+	member, err := db.Member(t.Context(), "local", index.KindStore)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Options{Name: "local", Member: member, Index: db, Blobs: newMemStore(), Now: e.clock.Now, Overwrite: true}
 	for _, f := range change {
 		f(&o)
 	}
@@ -76,6 +82,91 @@ func newEnv(t testing.TB, change ...func(*Options)) *env {
 	}
 	t.Cleanup(e.Close)
 	return e
+}
+
+// The questions of a test give bare values.
+
+// Latest asks the store.
+func (e *env) Latest(ctx context.Context, rev conan.Revision) (conan.RevisionTime, error) {
+	a, err := e.Store.Latest(ctx, rev)
+	return a.Value, err
+}
+
+// Revisions asks the store.
+func (e *env) Revisions(ctx context.Context, rev conan.Revision) ([]conan.RevisionTime, error) {
+	a, err := e.Store.Revisions(ctx, rev)
+	return a.Value, err
+}
+
+// Snapshot asks the store.
+func (e *env) Snapshot(ctx context.Context, rev conan.Revision) (conan.Snapshot, error) {
+	a, err := e.Store.Snapshot(ctx, rev)
+	return a.Value, err
+}
+
+// Open asks the store.
+func (e *env) Open(ctx context.Context, rev conan.Revision, name string) (*conan.File, error) {
+	a, err := e.Store.Open(ctx, rev, name)
+	return a.Value, err
+}
+
+// Packages asks the store.
+func (e *env) Packages(ctx context.Context, recipe conan.Revision, idsOnly bool) ([]conan.Package, error) {
+	a, err := e.Store.Packages(ctx, recipe, idsOnly)
+	return a.Value, err
+}
+
+// Search asks the store.
+func (e *env) Search(ctx context.Context, p conan.Pattern) ([]conan.Ref, error) {
+	a, err := e.Store.Search(ctx, p)
+	return a.Value, err
+}
+
+// plain is a Source whose questions give bare values.
+type plain interface {
+	Latest(ctx context.Context, rev conan.Revision) (conan.RevisionTime, error)
+	Revisions(ctx context.Context, rev conan.Revision) ([]conan.RevisionTime, error)
+	Snapshot(ctx context.Context, rev conan.Revision) (conan.Snapshot, error)
+	Open(ctx context.Context, rev conan.Revision, name string) (*conan.File, error)
+	Packages(ctx context.Context, recipe conan.Revision, idsOnly bool) ([]conan.Package, error)
+	Search(ctx context.Context, p conan.Pattern) ([]conan.Ref, error)
+}
+
+// source makes a Source of a plain one.
+type source struct{ plain }
+
+func answerOf[T any](value T, err error) (conan.Answer[T], error) {
+	return conan.Answer[T]{Value: value}, err
+}
+
+// Latest implements conan.Source.
+func (s source) Latest(ctx context.Context, rev conan.Revision) (conan.Answer[conan.RevisionTime], error) {
+	return answerOf(s.plain.Latest(ctx, rev))
+}
+
+// Revisions implements conan.Source.
+func (s source) Revisions(ctx context.Context, rev conan.Revision) (conan.Answer[[]conan.RevisionTime], error) {
+	return answerOf(s.plain.Revisions(ctx, rev))
+}
+
+// Snapshot implements conan.Source.
+func (s source) Snapshot(ctx context.Context, rev conan.Revision) (conan.Answer[conan.Snapshot], error) {
+	return answerOf(s.plain.Snapshot(ctx, rev))
+}
+
+// Open implements conan.Source.
+func (s source) Open(ctx context.Context, rev conan.Revision, name string) (conan.Answer[*conan.File], error) {
+	return answerOf(s.plain.Open(ctx, rev, name))
+}
+
+// Packages implements conan.Source.
+func (s source) Packages(ctx context.Context, recipe conan.Revision, idsOnly bool) (conan.Answer[[]conan.Package], error) {
+	return answerOf(s.plain.Packages(ctx, recipe, idsOnly))
+}
+
+// Search implements conan.Source.
+func (s source) Search(ctx context.Context, p conan.Pattern) (conan.Answer[[]conan.Ref], error) {
+	return answerOf(s.plain.Search(ctx, p))
 }
 
 // onDisk keeps the blobs of a test in the store that a server has.
@@ -136,11 +227,20 @@ func sha1Of(s string) string {
 }
 
 func tarOf(contents files) []byte {
+	var members []tar.Header
+	for _, name := range contents.names() {
+		members = append(members, tar.Header{Name: name, Mode: 0o644, Typeflag: tar.TypeReg})
+	}
+	return tarOfMembers(contents, members...)
+}
+
+// tarOfMembers packs members, whose contents are those of their names.
+func tarOfMembers(contents files, members ...tar.Header) []byte {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	for _, name := range contents.names() {
-		h := &tar.Header{Name: name, Mode: 0o644, Size: int64(len(contents[name])), Typeflag: tar.TypeReg}
-		if err := errors.Join(w.WriteHeader(h), writeString(w, contents[name])); err != nil {
+	for _, h := range members {
+		h.Size = int64(len(contents[h.Name]))
+		if err := errors.Join(w.WriteHeader(&h), writeString(w, contents[h.Name])); err != nil {
 			panic(err)
 		}
 	}
@@ -156,13 +256,15 @@ func writeString(w io.Writer, s string) error {
 }
 
 // tgz packs contents; another level gives other bytes of the same contents.
-func tgz(contents files, level int) string {
+func tgz(contents files, level int) string { return gzipped(tarOf(contents), level) }
+
+func gzipped(content []byte, level int) string {
 	var b bytes.Buffer
 	w, err := gzip.NewWriterLevel(&b, level)
 	if err != nil {
 		panic(err)
 	}
-	if _, err := w.Write(tarOf(contents)); err != nil {
+	if _, err := w.Write(content); err != nil {
 		panic(err)
 	}
 	if err := w.Close(); err != nil {
@@ -299,7 +401,7 @@ func (e *env) sendV1(target conan.Revision, set files, order ...string) error {
 }
 
 // content reads back a whole revision.
-func content(t testing.TB, s conan.Source, rev conan.Revision) files {
+func content(t testing.TB, s plain, rev conan.Revision) files {
 	t.Helper()
 	list, err := s.Snapshot(t.Context(), rev)
 	if err != nil {
@@ -312,7 +414,7 @@ func content(t testing.TB, s conan.Source, rev conan.Revision) files {
 	return out
 }
 
-func readFile(t testing.TB, s conan.Source, rev conan.Revision, name string) string {
+func readFile(t testing.TB, s plain, rev conan.Revision, name string) string {
 	t.Helper()
 	f, err := s.Open(t.Context(), rev, name)
 	if err != nil {
@@ -326,7 +428,7 @@ func readFile(t testing.TB, s conan.Source, rev conan.Revision, name string) str
 	return string(text)
 }
 
-func ids(t testing.TB, s conan.Source, rev conan.Revision) []string {
+func ids(t testing.TB, s plain, rev conan.Revision) []string {
 	t.Helper()
 	list, err := s.Revisions(t.Context(), rev)
 	if errors.Is(err, conan.ErrNotFound) {

@@ -20,12 +20,12 @@ func (s *Store) Link(ctx context.Context, up conan.Upload, mayRead func(conan.Re
 func (s *Store) link(ctx context.Context, up conan.Upload, mayRead func(conan.Ref) bool) error {
 	st, err := s.stageOf(ctx, up)
 	if errors.Is(err, index.ErrNoStage) {
-		return notHeld(up)
+		return notStored(up)
 	}
 	if err != nil {
 		return err
 	}
-	info, err := s.held(ctx, up, mayRead)
+	info, err := s.linked(ctx, up, mayRead)
 	if err != nil {
 		return err
 	}
@@ -33,7 +33,7 @@ func (s *Store) link(ctx context.Context, up conan.Upload, mayRead func(conan.Re
 	if _, err := announced(st, up); err != nil {
 		return err
 	}
-	if err := s.admit(ctx, st, up.Name); err != nil {
+	if err := oneArchive(st, up.Name); err != nil {
 		return err
 	}
 	if err := s.prepareMetadata(ctx, st, up.Name); err != nil {
@@ -49,7 +49,7 @@ func (s *Store) link(ctx context.Context, up conan.Upload, mayRead func(conan.Re
 		return err
 	})
 	if errors.Is(err, blob.ErrNotFound) {
-		return notHeld(up)
+		return notStored(up)
 	}
 	if err != nil {
 		return err
@@ -57,8 +57,8 @@ func (s *Store) link(ctx context.Context, up conan.Upload, mayRead func(conan.Re
 	return s.finish(ctx, st, up.Name, names)
 }
 
-// held finds the bytes with the sha1 in a revision that the caller may read.
-func (s *Store) held(ctx context.Context, up conan.Upload, mayRead func(conan.Ref) bool) (conan.FileInfo, error) {
+// linked finds the bytes with the sha1 in a revision that the caller may read.
+func (s *Store) linked(ctx context.Context, up conan.Upload, mayRead func(conan.Ref) bool) (conan.FileInfo, error) {
 	if up.SHA1 == "" {
 		return conan.FileInfo{}, fmt.Errorf("%w: a checksum deploy of %s of %s without X-Checksum-Sha1", conan.ErrInvalid, up.Name, up.Revision)
 	}
@@ -67,16 +67,16 @@ func (s *Store) held(ctx context.Context, up conan.Upload, mayRead func(conan.Re
 		return conan.FileInfo{}, err
 	}
 	if len(holders) != 1 {
-		return conan.FileInfo{}, notHeld(up)
+		return conan.FileInfo{}, notStored(up)
 	}
-	for _, ref := range holders[0].Refs {
-		if mayRead(ref) {
+	for _, in := range holders[0].In {
+		if mayRead(in.Ref) {
 			info := holders[0].FileInfo
 			info.Name = up.Name
 			return info, nil
 		}
 	}
-	return conan.FileInfo{}, notHeld(up)
+	return conan.FileInfo{}, notStored(up)
 }
 
 // linkable refuses a manifest that is none, as Put does.
@@ -84,16 +84,12 @@ func (s *Store) linkable(ctx context.Context, st index.Stage, info conan.FileInf
 	if info.Name != conan.ManifestFile {
 		return nil
 	}
-	text, err := s.readSmall(ctx, info, conan.MaxManifestSize)
-	if err != nil {
-		return err
-	}
-	if _, err := conan.ParseManifest(text); err != nil {
+	if _, err := s.outlineOf(ctx, conan.Snapshot{info}); err != nil {
 		return fmt.Errorf("%s: %w", st.Revision, err)
 	}
 	return nil
 }
 
-func notHeld(up conan.Upload) error {
+func notStored(up conan.Upload) error {
 	return fmt.Errorf("%w: no bytes for %s of %s; send them", conan.ErrNotFound, up.Name, up.Revision)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"conanproxy/internal/conan"
+	"conanproxy/internal/index"
 )
 
 func anyRef(conan.Ref) bool { return true }
@@ -100,7 +101,7 @@ func TestLinkRefusesCollisions(t *testing.T) {
 	rev := e.publishRecipe(conan.Ref{Name: "other", Version: "1.0"}, set)
 	target := conan.Revision{Ref: hi, RRev: set.rev()}
 	evil := conan.FileInfo{Name: "metadata/x", Size: 7, MD5: md5Of("x"), SHA1: sha1Of("class A"), SHA256: strings.Repeat("f", 64)}
-	wantError(t, e.db.AddFiles(t.Context(), "local", rev, evil), nil)
+	wantError(t, e.db.PutRevision(t.Context(), e.member, rev, index.PutOptions{Time: e.clock.Now(), Files: []conan.FileInfo{evil}}), nil)
 	wantError(t, e.link(target, "", "conanfile.py", "class A", anyRef), conan.ErrNotFound)
 	wantError(t, e.link(target, "", "conanmanifest.txt", set["conanmanifest.txt"], anyRef), conan.ErrIncomplete)
 }

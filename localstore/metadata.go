@@ -16,7 +16,7 @@ func (s *Store) prepareMetadata(ctx context.Context, st index.Stage, name string
 	if !conan.IsMetadata(name) || !st.Pinned() || len(st.Files) > 0 || s.upstream == nil {
 		return nil
 	}
-	_, err := s.index.Find(ctx, index.LocalMember, st.Revision)
+	_, err := s.index.Find(ctx, s.member, st.Revision)
 	if !errors.Is(err, conan.ErrNotFound) {
 		return err
 	}

@@ -10,14 +10,17 @@ import (
 	"conanproxy/internal/index"
 )
 
-// names is the list of published references in memory, so that a search reads no rows. It is read from the index
-// at the first search and kept in step with it from then on. The zero value with an index is ready.
+// names is the list of published references in memory, so that a search reads no rows. It is read from the index at the
+// first search. The index tells which references may have appeared or disappeared since; those are looked at again
+// before the next search.
 type names struct {
-	index *index.DB
+	index  *index.DB
+	member index.MemberID
 
-	mu     sync.RWMutex
-	loaded bool
-	sorted []name // by folded, then by text
+	mu      sync.RWMutex
+	loaded  bool
+	sorted  []name // by folded, then by text
+	changed map[conan.Ref]bool
 }
 
 // name is a reference with the texts that searches go by.
@@ -39,20 +42,43 @@ func compareNames(a, b name) int {
 	return strings.Compare(a.text, b.text)
 }
 
+// note takes a reference that may have appeared or disappeared.
+func (n *names) note(ref conan.Ref) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.changed == nil {
+		n.changed = make(map[conan.Ref]bool)
+	}
+	n.changed[ref] = true
+}
+
 // search lists the references that match, sorted by their text.
 func (n *names) search(ctx context.Context, p conan.Pattern) ([]conan.Ref, error) {
-	if err := n.load(ctx); err != nil {
+	found, err := n.matches(ctx, p)
+	if err != nil {
 		return nil, err
 	}
-	n.mu.RLock()
-	found := n.matching(p)
-	n.mu.RUnlock()
 	slices.SortFunc(found, func(a, b name) int { return strings.Compare(a.text, b.text) })
 	refs := make([]conan.Ref, len(found))
 	for i, f := range found {
 		refs[i] = f.Ref
 	}
 	return refs, nil
+}
+
+func (n *names) matches(ctx context.Context, p conan.Pattern) ([]name, error) {
+	n.mu.RLock()
+	if n.loaded && len(n.changed) == 0 {
+		defer n.mu.RUnlock()
+		return n.matching(p), nil
+	}
+	n.mu.RUnlock()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err := n.refresh(ctx); err != nil {
+		return nil, err
+	}
+	return n.matching(p), nil
 }
 
 // matching looks only at names that begin as the pattern does.
@@ -71,19 +97,25 @@ func (n *names) matching(p conan.Pattern) []name {
 	return found
 }
 
+// refresh brings the list up to date. It is called with n.mu held.
+func (n *names) refresh(ctx context.Context) error {
+	if !n.loaded {
+		return n.load(ctx)
+	}
+	for ref := range n.changed {
+		rows, err := n.index.Revisions(ctx, n.member, conan.Revision{Ref: ref})
+		if err != nil {
+			return err
+		}
+		n.set(newName(ref), len(rows) > 0)
+		delete(n.changed, ref)
+	}
+	return nil
+}
+
+// load reads the whole list. It is called with n.mu held, so that what changes meanwhile is noted after it.
 func (n *names) load(ctx context.Context) error {
-	n.mu.RLock()
-	loaded := n.loaded
-	n.mu.RUnlock()
-	if loaded {
-		return nil
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.loaded {
-		return nil
-	}
-	refs, err := n.index.RecipeRefs(ctx, index.LocalMember)
+	refs, err := n.index.RecipeRefs(ctx, n.member)
 	if err != nil {
 		return err
 	}
@@ -96,24 +128,13 @@ func (n *names) load(ctx context.Context) error {
 	return nil
 }
 
-// update looks at the rows of one reference again, after they changed. A failure drops the list; the next search reads it anew.
-func (n *names) update(ctx context.Context, ref conan.Ref) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if !n.loaded {
-		return
-	}
-	rows, err := n.index.Revisions(ctx, index.LocalMember, conan.Revision{Ref: ref})
-	if err != nil {
-		n.loaded, n.sorted = false, nil
-		return
-	}
-	entry := newName(ref)
+// set adds or removes one name.
+func (n *names) set(entry name, published bool) {
 	at, listed := slices.BinarySearchFunc(n.sorted, entry, compareNames)
 	switch {
-	case len(rows) > 0 && !listed:
+	case published && !listed:
 		n.sorted = slices.Insert(n.sorted, at, entry)
-	case len(rows) == 0 && listed:
+	case !published && listed:
 		n.sorted = slices.Delete(n.sorted, at, at+1)
 	}
 }

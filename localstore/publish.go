@@ -3,6 +3,7 @@ package localstore
 import (
 	"context"
 	"errors"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -13,9 +14,11 @@ import (
 // publish makes a checked candidate a revision. The recipe of a package is adopted from upstream first if need be.
 func (s *Store) publish(ctx context.Context, c *candidate) error {
 	p := index.Publication{
+		Member:  s.member,
 		StageID: c.stage.ID, Revision: c.rev, Files: c.added(),
-		Staged: c.rows, Existing: sums(c.existing), Info: c.info, Now: s.now(),
+		Staged: c.rows, Existing: sums(c.existing), Info: c.info, Now: s.now(), KeepTime: c.keepTime(),
 	}
+	c.overwrite(&p)
 	if c.rev.IsPackage() {
 		staged, err := s.requireRecipe(ctx, c)
 		if err != nil {
@@ -31,17 +34,23 @@ func (s *Store) publish(ctx context.Context, c *candidate) error {
 		return err
 	}
 	s.log.Info("published", zap.Stringer("reference", c.rev), zap.String("user", c.stage.Uploader), zap.Bool("changed", changed))
-	if changed {
-		s.changed(c.rev.Ref)
-	}
 	return nil
+}
+
+// keepTime is how long a known revision keeps its time: jobs that publish at the same time do not reorder each other's work.
+// Conan 1 does not know revisions: the client sends what shall be the newest.
+func (c *candidate) keepTime() time.Duration {
+	if c.stage.Pinned() {
+		return time.Minute
+	}
+	return 0
 }
 
 // added are the files that the revision gets: all of a new one. One that is published keeps its bytes, since archives of
 // the same content may be packed differently.
 func (c *candidate) added() []conan.FileInfo {
 	var out []conan.FileInfo
-	complete := len(c.manifest.Missing(c.existing, c.rev.IsPackage())) == 0
+	complete := len(c.outline.Missing(c.existing, c.rev.IsPackage())) == 0
 	if complete && len(c.existing) > 0 {
 		return nil
 	}
@@ -65,11 +74,11 @@ func sums(files conan.Snapshot) map[string]string {
 // id of that stage is returned: the package is published and stays hidden until the recipe is.
 func (s *Store) requireRecipe(ctx context.Context, c *candidate) (stage string, err error) {
 	recipe := c.rev.Recipe()
-	_, err = s.index.Find(ctx, index.LocalMember, recipe)
+	_, err = s.index.Find(ctx, s.member, recipe)
 	if !errors.Is(err, conan.ErrNotFound) {
 		return "", err
 	}
-	stage = setID(recipe, c.stage.Uploader)
+	stage = s.setID(recipe, c.stage.Uploader)
 	coming, err := s.index.StageExists(ctx, stage)
 	if err != nil {
 		return "", err
@@ -84,7 +93,7 @@ func (s *Store) requireRecipe(ctx context.Context, c *candidate) (stage string, 
 // or upstream, else the newest one here, else upstream's newest.
 func (s *Store) recipeOf(ctx context.Context, pkg conan.Revision, recipeHash string) (rrev string, err error) {
 	recipe := conan.Revision{Ref: pkg.Ref}
-	stored, err := s.index.Revisions(ctx, index.LocalMember, recipe)
+	stored, err := s.index.Revisions(ctx, s.member, recipe)
 	if err != nil {
 		return "", err
 	}
@@ -93,7 +102,7 @@ func (s *Store) recipeOf(ctx context.Context, pkg conan.Revision, recipeHash str
 			return r.RRev, err
 		}
 	}
-	if isHash(recipeHash) && s.upstream != nil {
+	if conan.IsMD5(recipeHash) && s.upstream != nil {
 		recipe.RRev = recipeHash
 		_, err := s.upstream.Snapshot(ctx, recipe)
 		if err == nil {
@@ -114,19 +123,19 @@ func (s *Store) recipeOf(ctx context.Context, pkg conan.Revision, recipeHash str
 	if err != nil {
 		return "", recipeError(recipe, err)
 	}
-	return newest.ID, nil
+	return newest.Value.ID, nil
 }
 
 // hasSummary tells whether the manifest of a recipe revision sums up to hash. The id is the answer, unless it comes from a
 // source control system.
 func (s *Store) hasSummary(ctx context.Context, recipe conan.Revision, hash string) (bool, error) {
-	if hash == "" || isHash(recipe.RRev) {
+	if hash == "" || conan.IsMD5(recipe.RRev) {
 		return recipe.RRev == hash, nil
 	}
-	files, err := s.index.Files(ctx, index.LocalMember, recipe)
+	files, err := s.index.Files(ctx, s.member, recipe)
 	if err != nil {
 		return false, err
 	}
-	sum, err := s.summaryOf(ctx, files)
-	return sum == hash, err
+	o, err := s.outlineOf(ctx, files)
+	return o != nil && o.Summary == hash, err
 }

@@ -2,9 +2,13 @@ package localstore
 
 import (
 	"compress/gzip"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"conanproxy/internal/conan"
 )
@@ -122,9 +126,8 @@ func TestRefusals(t *testing.T) {
 		"conanfile.py differs":         {rev, good.with(files{"conanfile.py": "class B"}), conan.ErrInvalid, "conanfile.py"},
 		"export differs":               {rev, good.with(files{"conan_export.tgz": other["conan_export.tgz"]}), conan.ErrInvalid, "x.txt"},
 		"sources differ":               {rev, good.with(files{"conan_sources.tgz": other["conan_sources.tgz"]}), conan.ErrInvalid, "a.c"},
-		"extra member":                 {rev, good.with(files{"conan_export.tgz": tgz(files{"x.txt": "x", "y.txt": "y"}, 6)}), conan.ErrInvalid, "y.txt"},
 		"missing member":               {rev, good.with(files{"conan_export.tgz": tgz(files{}, 6)}), conan.ErrInvalid, "x.txt"},
-		"archive nobody implied":       {conan.Revision{Ref: hi, RRev: plainRecipe("c").rev()}, plainRecipe("c").with(files{"conan_export.tgz": good["conan_export.tgz"]}), conan.ErrInvalid, "x.txt"},
+		"manifest in an archive":       {rev, good.with(files{"conan_export.tgz": tgz(files{"x.txt": "x", "conanmanifest.txt": "y"}, 6)}), conan.ErrInvalid, "conanmanifest.txt"},
 		"two archives of a kind":       {rev, good.with(files{"conan_sources.tzst": tzst(files{"a.c": "int a;"})}), conan.ErrConflict, "conan_sources.tgz"},
 		"not an archive":               {rev, good.with(files{"conan_export.tgz": "hello"}), conan.ErrInvalid, "conan_export.tgz"},
 		"cut archive":                  {rev, good.with(files{"conan_export.tgz": good["conan_export.tgz"][:30]}), conan.ErrInvalid, "conan_export.tgz"},
@@ -243,7 +246,7 @@ func TestScmRevisions(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	wantError(t, e.send(rev, plainRecipe("class B")), conan.ErrConflict, "never changes")
+	wantError(t, e.send(rev, plainRecipe("class B")), conan.ErrConflict, "another manifest")
 	wantEqual(t, "content", content(t, e, rev), set)
 
 	// A v1 package finds the revision by the summary of its manifest.
@@ -288,12 +291,39 @@ func TestRepublish(t *testing.T) {
 	e.publishRecipe(hi, b)
 	wantEqual(t, "revisions", ids(t, e, ra.Recipe()), []string{b.rev(), a.rev()})
 	e.publishRecipe(hi, a)
-	wantEqual(t, "the older is the newest again, once", ids(t, e, ra.Recipe()), []string{a.rev(), b.rev()})
+	wantEqual(t, "within a minute the older keeps its time", ids(t, e, ra.Recipe()), []string{b.rev(), a.rev()})
+	e.clock.advance(time.Minute)
+	e.publishRecipe(hi, a)
+	wantEqual(t, "later it is the newest again, once", ids(t, e, ra.Recipe()), []string{a.rev(), b.rev()})
+	if err := e.sendV1(conan.Revision{Ref: hi}, b); err != nil {
+		t.Fatal(err)
+	}
+	wantEqual(t, "what Conan 1 sends is the newest at once", ids(t, e, ra.Recipe()), []string{b.rev(), a.rev()})
 	noStages(e)
 
-	wantError(t, e.put(ra, "conan_sources.tzst", tzst(files{"a.c": "int a;"})), conan.ErrConflict, "conan_sources.tgz")
 	other := a.without("conan_sources.tgz").with(files{"conan_sources.tzst": tzst(files{"a.c": "int a;"})})
-	wantError(t, e.sendV1(conan.Revision{Ref: hi}, other), conan.ErrConflict, "conan_sources.tgz")
+	wantError(t, e.send(ra, other), nil)
+	wantError(t, e.sendV1(conan.Revision{Ref: hi}, other), nil)
+	wantEqual(t, "another compression is no other content", content(t, e, ra), a)
+}
+
+// TestExtraMembers: files that the manifest lacks are taken, also in an archive that it does not imply, and are in the log.
+func TestExtraMembers(t *testing.T) {
+	t.Parallel()
+	core, logs := observer.New(zap.WarnLevel)
+	e := newEnv(t, func(o *Options) { o.Log = zap.New(core) })
+	sets := map[string]files{
+		"y.txt":     recipe("class A", files{"x.txt": "x"}, nil).with(files{"conan_export.tgz": tgz(files{"x.txt": "x", "y.txt": "y"}, 6)}),
+		"Thumbs.db": plainRecipe("class B").with(files{"conan_export.tgz": tgz(files{"Thumbs.db": "x"}, 6)}),
+	}
+	for name, set := range sets {
+		rev := e.publishRecipe(hi, set)
+		wantEqual(t, "content", content(t, e, rev), set)
+		warnings := logs.TakeAll()
+		if len(warnings) != 1 || !strings.Contains(fmt.Sprint(warnings[0].ContextMap()["files"]), name) {
+			t.Errorf("the log has %v, want a warning about %s", warnings, name)
+		}
+	}
 }
 
 func TestRepublishPackage(t *testing.T) {
@@ -306,7 +336,10 @@ func TestRepublishPackage(t *testing.T) {
 	of := conan.Revision{Ref: hi, RRev: rev.RRev, PackageID: pid2}
 	wantEqual(t, "package revisions", ids(t, e, of), []string{b.rev(), a.rev()})
 	e.publishPackage(rev, pid2, a)
-	wantEqual(t, "the older is the newest again, once", ids(t, e, of), []string{a.rev(), b.rev()})
+	wantEqual(t, "within a minute the older keeps its time", ids(t, e, of), []string{b.rev(), a.rev()})
+	e.clock.advance(2 * time.Minute)
+	e.publishPackage(rev, pid2, a)
+	wantEqual(t, "later it is the newest again, once", ids(t, e, of), []string{a.rev(), b.rev()})
 	wantEqual(t, "content", content(t, e, pa), a)
 }
 
@@ -386,18 +419,20 @@ func TestHiddenPackage(t *testing.T) {
 	wantEqual(t, "package", content(t, e, prev), p)
 }
 
-func TestChangesCallBack(t *testing.T) {
+func TestChangesArePublished(t *testing.T) {
 	t.Parallel()
-	var changed []conan.Ref
-	e := newEnv(t, func(o *Options) { o.Changed = func(r conan.Ref) { changed = append(changed, r) } })
-	rev := e.publishRecipe(hi, plainRecipe("a"))
-	wantEqual(t, "changed", changed, []conan.Ref{hi})
-	e.publishRecipe(hi, plainRecipe("a"))
-	wantEqual(t, "changed by the same again", changed, []conan.Ref{hi})
-	wantError(t, e.put(rev, "metadata/x", "x"), nil)
-	wantEqual(t, "changed by metadata", changed, []conan.Ref{hi, hi})
-	if err := e.Remove(t.Context(), conan.Removal{Revision: conan.Revision{Ref: hi}}); err != nil {
-		t.Fatal(err)
+	e := newEnv(t)
+	changes := func(what string, want bool, change func()) {
+		t.Helper()
+		stamp := e.db.Changes().Of(hi)
+		change()
+		if got := !stamp.Valid(); got != want {
+			t.Errorf("%s changes the reference: %v, want %v", what, got, want)
+		}
 	}
-	wantEqual(t, "changed by the removal", changed, []conan.Ref{hi, hi, hi})
+	var rev conan.Revision
+	changes("a publication", true, func() { rev = e.publishRecipe(hi, plainRecipe("a")) })
+	changes("the same again", false, func() { e.publishRecipe(hi, plainRecipe("a")) })
+	changes("metadata", true, func() { wantError(t, e.put(rev, "metadata/x", "x"), nil) })
+	changes("a removal", true, func() { wantError(t, e.Remove(t.Context(), conan.Removal{Revision: conan.Revision{Ref: hi}}), nil) })
 }

@@ -34,30 +34,30 @@ func (s *Store) put(ctx context.Context, up conan.Upload) error {
 	if err != nil {
 		return err
 	}
-	if err := s.admit(ctx, st, up.Name); err != nil {
+	if err := oneArchive(st, up.Name); err != nil {
 		return err
 	}
 	if err := s.prepareMetadata(ctx, st, up.Name); err != nil {
 		return err
 	}
-	room, err := s.reserve(ctx, max(want, 0))
+	lease, err := s.lease(ctx, max(want, 0))
 	if err != nil {
 		return err
 	}
-	defer room.Release()
+	defer lease.Release()
 	w, err := s.blobs.Create(ctx)
 	if err != nil {
 		return err
 	}
 	defer w.Close()
 	defer w.Abort()
-	members, err := s.receive(ctx, w, room, st, up, want)
+	members, err := s.receive(ctx, w, lease, st, up, want)
 	if err != nil {
 		return err
 	}
 	var names []string
 	err = w.Commit(ctx, func(sums blob.Sums) (err error) {
-		f := index.StagedFile{FileInfo: fileInfo(up.Name, sums), Members: members}
+		f := index.StagedFile{FileInfo: index.FileInfo(up.Name, sums), Members: members}
 		st.Touched = s.now()
 		names, err = s.index.PutStaged(ctx, st, f)
 		return err
@@ -83,8 +83,8 @@ func announced(st index.Stage, up conan.Upload) (int64, error) {
 	return want, checkSize(st.Revision, up.Name, want)
 }
 
-// admit refuses a second archive of a kind, in the stage or in the revision if it is published already.
-func (s *Store) admit(ctx context.Context, st index.Stage, name string) error {
+// oneArchive refuses a second archive of a kind in the stage.
+func oneArchive(st index.Stage, name string) error {
 	kind := archiveKind(name)
 	if kind == "" {
 		return nil
@@ -94,31 +94,19 @@ func (s *Store) admit(ctx context.Context, st index.Stage, name string) error {
 			return twoArchives(st.Revision, f.Name, name)
 		}
 	}
-	if !st.Pinned() {
-		return nil
-	}
-	published, err := s.index.Files(ctx, index.LocalMember, st.Revision)
-	if err != nil {
-		return err
-	}
-	for _, f := range published {
-		if archiveKind(f.Name) == kind && f.Name != name {
-			return twoArchives(st.Revision, f.Name, name)
-		}
-	}
 	return nil
 }
 
-// receive copies the body and judges what can be judged of one file alone. It returns the member list of an archive.
-func (s *Store) receive(ctx context.Context, w blob.Writer, room Reservation, st index.Stage, up conan.Upload, want int64) (members string, err error) {
-	var dst io.Writer = reserved{w, room}
-	var list *conan.ArchiveLister
+// receive copies the body and validates what can be validated of one file alone. It returns the member list of an archive.
+func (s *Store) receive(ctx context.Context, w blob.Writer, lease Lease, st index.Stage, up conan.Upload, want int64) (members string, err error) {
+	var dst io.Writer = leased{w, lease}
+	var lister *conan.ArchiveLister
 	if conan.IsArchive(up.Name) {
-		list = conan.NewArchiveLister(up.Name)
-		defer list.Close()
-		dst = io.MultiWriter(dst, list)
+		lister = s.checks.NewLister(up.Name)
+		defer lister.End()
+		dst = io.MultiWriter(dst, lister)
 	}
-	n, err := s.copyBody(ctx, dst, room, up, want)
+	n, err := s.copyBody(ctx, dst, lease, up, want)
 	if err != nil {
 		return "", err
 	}
@@ -135,27 +123,33 @@ func (s *Store) receive(ctx context.Context, w blob.Writer, room Reservation, st
 		return bad("has the sha1 %s, but X-Checksum-Sha1 says %.64q", sum, up.SHA1)
 	}
 	if up.Name == conan.ManifestFile {
-		var text bytes.Buffer
-		if _, err := text.ReadFrom(io.NewSectionReader(w, 0, n)); err != nil {
-			return "", fmt.Errorf("read %s of %s: %w", up.Name, st.Revision, err)
-		}
-		if _, err := conan.ParseManifest(text.Bytes()); err != nil {
-			return "", fmt.Errorf("%s: %w", st.Revision, err)
-		}
+		return "", s.checkManifest(ctx, st, io.NewSectionReader(w, 0, n))
 	}
-	if list == nil {
+	if lister == nil {
 		return "", nil
 	}
-	members, err = keptMembers(list, s.checkTimeout)
+	members, err = keptList(lister, s.checkTimeout)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", st.Revision, err)
 	}
 	return members, nil
 }
 
+// checkManifest refuses what is no manifest. It waits at most as long as for a check.
+func (s *Store) checkManifest(ctx context.Context, st index.Stage, text *io.SectionReader) error {
+	waiting, cancel := context.WithTimeoutCause(ctx, s.checkTimeout, errBusy)
+	defer cancel()
+	k := s.checks.Begin(waiting)
+	defer k.End()
+	if _, err := k.ReadManifest(text, text.Size()); err != nil {
+		return fmt.Errorf("%s: %w", st.Revision, err)
+	}
+	return nil
+}
+
 // copyBody copies at most one byte more than is wanted, or than a file of that name may have. While the length is not
 // known, room is asked for as the bytes arrive.
-func (s *Store) copyBody(ctx context.Context, dst io.Writer, room Reservation, up conan.Upload, want int64) (int64, error) {
+func (s *Store) copyBody(ctx context.Context, dst io.Writer, lease Lease, up conan.Upload, want int64) (int64, error) {
 	body := up.Body
 	if body == nil {
 		body = bytes.NewReader(nil)
@@ -169,14 +163,14 @@ func (s *Store) copyBody(ctx context.Context, dst io.Writer, room Reservation, u
 	case up.Name == conan.InfoFile:
 		body = io.LimitReader(body, maxInfoSize+1)
 	}
-	return copyUnknown(ctx, dst, room, up, body)
+	return copyUnknown(ctx, dst, lease, up, body)
 }
 
-// copyUnknown copies a body of unknown length. Room is asked for before the bytes come.
-func copyUnknown(ctx context.Context, dst io.Writer, room Reservation, up conan.Upload, body io.Reader) (total int64, err error) {
+// copyUnknown copies a body of unknown length. Space is leased before the bytes arrive.
+func copyUnknown(ctx context.Context, dst io.Writer, lease Lease, up conan.Upload, body io.Reader) (total int64, err error) {
 	const step = 4 << 20
 	for {
-		if err := room.Grow(ctx, step); err != nil {
+		if err := lease.Grow(ctx, step); err != nil {
 			return total, err
 		}
 		n, err := io.CopyN(dst, &bodyReader{ctx: ctx, r: body}, step)
@@ -221,15 +215,10 @@ func bodyError(up conan.Upload, err error) error {
 	return err
 }
 
-func fileInfo(name string, sums blob.Sums) conan.FileInfo {
-	return conan.FileInfo{Name: name, Size: sums.Size, MD5: sums.MD5, SHA1: sums.SHA1, SHA256: string(sums.SHA256)}
-}
-
 // finish publishes if the file that was just stored completes its set: the manifest of an undeclared one, the last
 // name of a declared one. names is what the stage has now; nil if the file went to a published revision.
 func (s *Store) finish(ctx context.Context, st index.Stage, name string, names []string) error {
 	if names == nil {
-		s.changed(st.Ref)
 		return nil
 	}
 	if st.Declared == nil {
@@ -269,9 +258,9 @@ func (s *Store) putAgain(ctx context.Context, up conan.Upload) error {
 	return nil
 }
 
-// CheckRoom implements conan.Publisher. A negative size is an unknown one.
-func (s *Store) CheckRoom(ctx context.Context, size int64) error {
-	return s.room(ctx, max(size, 0))
+// CheckSpace implements conan.Publisher. A negative size is an unknown one.
+func (s *Store) CheckSpace(ctx context.Context, size int64) error {
+	return s.checkSpace(ctx, max(size, 0))
 }
 
 // refusal keeps the failures that the vocabulary names. Everything else is a failure of storing, which the client

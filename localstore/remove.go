@@ -12,7 +12,7 @@ import (
 	"conanproxy/internal/index"
 )
 
-// Remove implements conan.Publisher. The bytes are freed later, by whoever works off the index's garbage.
+// Remove implements conan.Publisher. The bytes are freed later, when the index's garbage is deleted.
 func (s *Store) Remove(ctx context.Context, r conan.Removal) error {
 	if r.PackageIDs != nil && len(r.PackageIDs) == 0 && !r.AllPackages {
 		return fmt.Errorf("%w: no package id of %s was named to be removed", conan.ErrInvalid, r.Revision)
@@ -21,11 +21,10 @@ func (s *Store) Remove(ctx context.Context, r conan.Removal) error {
 		r.Revision = r.Recipe()
 	}
 	audit := index.Audit{User: r.User, Action: "remove", Target: target(r)}
-	if err := s.index.RemoveLocal(ctx, r, audit, s.now()); err != nil {
+	if err := s.index.Remove(ctx, s.member, r, audit, s.now()); err != nil {
 		return err
 	}
 	s.log.Info("removed", zap.String("reference", audit.Target), zap.String("user", r.User))
-	s.changed(r.Ref)
 	return nil
 }
 
@@ -53,9 +52,9 @@ func (s *Store) RemoveFiles(ctx context.Context, recipe conan.Revision, user str
 		return err
 	}
 	if newest.RRev == "" {
-		return notHere(recipe)
+		return s.notHere(recipe)
 	}
-	files, err := s.index.Files(ctx, index.LocalMember, newest)
+	files, err := s.index.Files(ctx, s.member, newest)
 	if err != nil {
 		return err
 	}
@@ -64,11 +63,10 @@ func (s *Store) RemoveFiles(ctx context.Context, recipe conan.Revision, user str
 		return err
 	}
 	audit := index.Audit{User: user, Action: "remove_files", Target: newest.String() + " " + strings.Join(needless, ",")}
-	err = s.index.RemoveFiles(ctx, newest, needless, audit, s.now())
+	err = s.index.RemoveFiles(ctx, s.member, newest, needless, audit, s.now())
 	if err != nil && !errors.Is(err, conan.ErrNotFound) {
 		return err
 	}
-	s.changed(newest.Ref)
 	return nil
 }
 
@@ -83,17 +81,12 @@ func (s *Store) needless(ctx context.Context, rev conan.Revision, files conan.Sn
 	if len(asked) == 0 {
 		return nil, nil
 	}
-	f, ok := files.Find(conan.ManifestFile)
-	if !ok {
-		return nil, notHere(rev)
-	}
-	text, err := s.readSmall(ctx, f, conan.MaxManifestSize)
-	if err != nil {
-		return nil, err
-	}
-	m, err := conan.ParseManifest(text)
+	o, err := s.outlineOf(ctx, files)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", rev, err)
+	}
+	if o == nil {
+		return nil, s.notHere(rev)
 	}
 	var rest conan.Snapshot
 	var needless []string
@@ -104,7 +97,7 @@ func (s *Store) needless(ctx context.Context, rev conan.Revision, files conan.Sn
 			rest = append(rest, f)
 		}
 	}
-	if missing := m.Missing(rest, rev.IsPackage()); len(missing) > 0 {
+	if missing := o.Missing(rest, rev.IsPackage()); len(missing) > 0 {
 		return nil, fmt.Errorf("%w: the manifest of %s needs %s", conan.ErrInvalid, rev, strings.Join(missing, ", "))
 	}
 	return needless, nil

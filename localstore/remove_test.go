@@ -178,27 +178,28 @@ func TestSweep(t *testing.T) {
 	if left := e.collect(); len(left) != 0 {
 		t.Errorf("%d blobs are left", len(left))
 	}
-	refs, err := e.db.Refs(t.Context(), "local")
+	refs, err := e.db.Refs(t.Context(), e.member)
 	wantError(t, err, nil)
 	wantEqual(t, "references", refs, []conan.Ref(nil))
 	wantError(t, e.send(rev, set), nil)
 	wantEqual(t, "content", content(t, e, rev), set)
 }
 
-func TestRoom(t *testing.T) {
+func TestNoSpace(t *testing.T) {
 	t.Parallel()
 	var asked []int64
 	e := newEnv(t, func(o *Options) {
-		o.Room = func(_ context.Context, n int64) error {
+		o.CheckSpace = func(_ context.Context, n int64) error {
 			asked = append(asked, n)
 			return conan.ErrNoSpace
 		}
+		o.Lease = func(ctx context.Context, n int64) (Lease, error) { return nil, o.CheckSpace(ctx, n) }
 	})
 	rev := conan.Revision{Ref: hi}
-	wantError(t, e.CheckRoom(t.Context(), 7), conan.ErrNoSpace)
+	wantError(t, e.CheckSpace(t.Context(), 7), conan.ErrNoSpace)
 	_, err := e.Stage(t.Context(), rev, "ann", map[string]int64{"conanfile.py": 3, "conanmanifest.txt": 4})
 	wantError(t, err, conan.ErrNoSpace)
 	wantError(t, e.put(rev, "conanfile.py", "A"), conan.ErrNoSpace)
-	wantError(t, e.CheckRoom(t.Context(), -1), conan.ErrNoSpace)
+	wantError(t, e.CheckSpace(t.Context(), -1), conan.ErrNoSpace)
 	wantEqual(t, "bytes asked for", asked, []int64{7, 7, 1, 0})
 }

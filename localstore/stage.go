@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"sort"
+	"strconv"
 	"strings"
 
 	"conanproxy/internal/conan"
@@ -21,7 +22,7 @@ func (s *Store) Stage(ctx context.Context, target conan.Revision, user string, s
 	if err != nil {
 		return "", err
 	}
-	if err := s.CheckRoom(ctx, total); err != nil {
+	if err := s.CheckSpace(ctx, total); err != nil {
 		return "", err
 	}
 	if target.IsPackage() {
@@ -34,7 +35,7 @@ func (s *Store) Stage(ctx context.Context, target conan.Revision, user string, s
 		return "", err
 	}
 	st := index.Stage{
-		ID: "upload-" + rand.Text(), Revision: target, Uploader: user,
+		Member: s.member, ID: "upload-" + rand.Text(), Revision: target, Uploader: user,
 		Declared: sizes, Base: base, Touched: s.now(),
 	}
 	if err := s.index.CreateStage(ctx, st); err != nil {
@@ -43,7 +44,7 @@ func (s *Store) Stage(ctx context.Context, target conan.Revision, user string, s
 	return st.ID, nil
 }
 
-// checkDeclared judges names and sizes of a declared set and returns the sum of the sizes.
+// checkDeclared validates names and sizes of a declared set and returns the sum of the sizes.
 func checkDeclared(target conan.Revision, sizes map[string]int64) (total int64, err error) {
 	if len(sizes) == 0 {
 		return 0, fmt.Errorf("%w: no files were named for %s", conan.ErrInvalid, target)
@@ -110,13 +111,13 @@ func twoArchives(rev conan.Revision, there, name string) error {
 	return fmt.Errorf("%w: %s has %s, so %s is refused: a revision has one archive of a kind", conan.ErrConflict, rev, there, name)
 }
 
-// setID is the id of the stage of an undeclared set: one per revision and uploader.
-func setID(rev conan.Revision, user string) string {
-	return derivedID("set", rev, user)
+// setID is the id of the stage of an undeclared set: one per store, revision and uploader.
+func (s *Store) setID(rev conan.Revision, user string) string {
+	return s.derivedID("set", rev, user)
 }
 
-func derivedID(prefix string, rev conan.Revision, user string) string {
-	key := fmt.Sprintf("%q", []string{rev.Ref.Path(), rev.RRev, rev.PackageID, rev.PRev, user})
+func (s *Store) derivedID(prefix string, rev conan.Revision, user string) string {
+	key := fmt.Sprintf("%q", []string{strconv.FormatInt(int64(s.member), 10), rev.Ref.Path(), rev.RRev, rev.PackageID, rev.PRev, user})
 	sum := sha256.Sum256([]byte(key))
 	return prefix + "-" + hex.EncodeToString(sum[:16])
 }
@@ -137,7 +138,7 @@ func (s *Store) stageOf(ctx context.Context, up conan.Upload) (index.Stage, erro
 	if rev.PRev == conan.MutableRevision {
 		rev.PRev = ""
 	}
-	st, err := s.index.Stage(ctx, setID(rev, up.User))
+	st, err := s.index.Stage(ctx, s.setID(rev, up.User))
 	if !errors.Is(err, index.ErrNoStage) {
 		return st, err
 	}
@@ -146,7 +147,7 @@ func (s *Store) stageOf(ctx context.Context, up conan.Upload) (index.Stage, erro
 			return index.Stage{}, err
 		}
 	}
-	return index.Stage{ID: setID(rev, up.User), Revision: rev, Uploader: up.User}, nil
+	return index.Stage{Member: s.member, ID: s.setID(rev, up.User), Revision: rev, Uploader: up.User}, nil
 }
 
 func (s *Store) declaredStage(ctx context.Context, up conan.Upload) (index.Stage, error) {
@@ -169,7 +170,7 @@ func (s *Store) declaredStage(ctx context.Context, up conan.Upload) (index.Stage
 // newest is the pinned revision that a client of v1 sees as target: the newest recipe revision, or the newest package
 // revision in the newest recipe revision that has one. The zero value if there is none.
 func (s *Store) newest(ctx context.Context, target conan.Revision) (conan.Revision, error) {
-	recipes, err := s.index.Revisions(ctx, index.LocalMember, conan.Revision{Ref: target.Ref})
+	recipes, err := s.index.Revisions(ctx, s.member, conan.Revision{Ref: target.Ref})
 	if err != nil {
 		return conan.Revision{}, err
 	}
@@ -177,7 +178,7 @@ func (s *Store) newest(ctx context.Context, target conan.Revision) (conan.Revisi
 		if !target.IsPackage() {
 			return r.Revision, nil
 		}
-		packages, err := s.index.Revisions(ctx, index.LocalMember, conan.Revision{Ref: target.Ref, RRev: r.RRev, PackageID: target.PackageID})
+		packages, err := s.index.Revisions(ctx, s.member, conan.Revision{Ref: target.Ref, RRev: r.RRev, PackageID: target.PackageID})
 		if err != nil {
 			return conan.Revision{}, err
 		}
@@ -193,7 +194,7 @@ func (s *Store) newest(ctx context.Context, target conan.Revision) (conan.Revisi
 func (s *Store) knowsRecipe(ctx context.Context, target conan.Revision, user string) error {
 	recipe := target.Recipe()
 	if recipe.RRev == "" {
-		stored, err := s.index.Revisions(ctx, index.LocalMember, recipe)
+		stored, err := s.index.Revisions(ctx, s.member, recipe)
 		if err != nil || len(stored) > 0 {
 			return err
 		}
@@ -203,11 +204,11 @@ func (s *Store) knowsRecipe(ctx context.Context, target conan.Revision, user str
 		_, err = s.upstream.Latest(ctx, recipe)
 		return recipeError(recipe, err)
 	}
-	_, err := s.index.Find(ctx, index.LocalMember, recipe)
+	_, err := s.index.Find(ctx, s.member, recipe)
 	if !errors.Is(err, conan.ErrNotFound) {
 		return err
 	}
-	coming, err := s.index.StageExists(ctx, setID(recipe, user))
+	coming, err := s.index.StageExists(ctx, s.setID(recipe, user))
 	if err != nil || coming {
 		return err
 	}

@@ -1,4 +1,4 @@
-// Package localstore is the authoritative store: what was published here. It takes uploads apart from what readers
+// Package localstore is an authoritative store: what was published in it. It takes uploads apart from what readers
 // see, publishes a complete set in one transaction as an immutable revision, and deletes only when asked to.
 package localstore
 
@@ -16,42 +16,52 @@ import (
 	"conanproxy/internal/blob"
 	"conanproxy/internal/conan"
 	"conanproxy/internal/index"
+	"conanproxy/internal/memory"
 )
 
 // Options are the options of New.
 type Options struct {
-	Index *index.DB  // required
-	Blobs blob.Store // required; shared with the caches
+	Name   string          // of the store, in answers and logs; required
+	Member index.MemberID  // of the store in the index; required
+	Index  *index.DB       // required
+	Blobs  blob.Store      // required; shared with the caches and other stores
+	Memory *memory.Answers // shared with the caches and other stores; nil: 4 MiB of its own
 
 	// Upstream is asked for recipes that packages are published for and that are not here: the resolver over
 	// all upstreams. Nil means none.
 	Upstream conan.Source
 
-	// Room tells whether that many more bytes may be stored: nil or conan.ErrNoSpace. Nil means always.
-	Room func(ctx context.Context, bytes int64) error
+	// CheckSpace tells whether that many more bytes may be stored: nil or conan.ErrNoSpace. Nil means always.
+	CheckSpace func(ctx context.Context, bytes int64) error
 
-	// Reserve is Room for bytes that are about to be written: nobody else is promised them until the reservation is
-	// released, so that many uploads at once do not take the same room. Nil means that Room alone is asked.
-	Reserve func(ctx context.Context, bytes int64) (Reservation, error)
+	// Lease is CheckSpace for bytes that are about to be written: no other upload gets them until the lease is
+	// released. Nil means that nothing bounds the space.
+	Lease func(ctx context.Context, bytes int64) (Lease, error)
 
-	// Changed is called after the revisions of a reference changed, also by work that outlived its request. Nil means nobody listens.
-	Changed func(conan.Ref)
+	// Overwrite lets other bytes under a known revision replace the stored ones. Without it such an upload is
+	// conan.ErrDenied.
+	Overwrite bool
+
+	Checks *conan.Checks // shared with the caches and other stores; nil: bounds of its own
 
 	Log          *zap.Logger      // nil logs nothing
 	Now          func() time.Time // nil is time.Now
 	CheckTimeout time.Duration    // how long one request waits for a check; 0 is 45 s
 }
 
-// Store is the authoritative Source and Publisher.
+// Store is an authoritative Source and Publisher.
 type Store struct {
+	name         string
+	member       index.MemberID
 	index        *index.DB
 	blobs        blob.Store
+	memory       *memory.Answers
 	upstream     conan.Source
-	room         func(context.Context, int64) error
-	reserve      func(context.Context, int64) (Reservation, error)
-	changed      func(conan.Ref) // after the rows of a reference changed
+	checkSpace   func(context.Context, int64) error
+	lease        func(context.Context, int64) (Lease, error)
+	overwrite    bool
+	checks       *conan.Checks
 	names        names
-	lists        *lists
 	log          *zap.Logger
 	now          func() time.Time
 	checkTimeout time.Duration
@@ -75,47 +85,48 @@ var (
 
 // New makes a store over an index and a blob store. Close ends it.
 func New(o Options) (*Store, error) {
-	if o.Index == nil || o.Blobs == nil {
-		return nil, errors.New("local store: index and blob store are required")
+	if o.Name == "" || o.Member == 0 || o.Index == nil || o.Blobs == nil {
+		return nil, errors.New("store: a name, a row, an index and a blob store are required")
 	}
 	const rememberedVerdicts = 1024
 	verdicts, err := lru.New[string, verdict](rememberedVerdicts)
 	if err != nil {
-		return nil, fmt.Errorf("local store: %w", err)
+		return nil, fmt.Errorf("store %q: %w", o.Name, err)
 	}
-	lists, err := newLists()
-	if err != nil {
-		return nil, err
-	}
+	o.setDefaults()
 	s := &Store{
-		index: o.Index, blobs: o.Blobs, upstream: o.Upstream, room: o.Room, log: o.Log,
-		now: o.Now, checkTimeout: o.CheckTimeout, verdicts: verdicts, works: make(map[string]*work), names: names{index: o.Index}, lists: lists,
+		name: o.Name, member: o.Member, index: o.Index, blobs: o.Blobs, memory: o.Memory, upstream: o.Upstream,
+		checkSpace: o.CheckSpace, lease: o.Lease, overwrite: o.Overwrite, checks: o.Checks, names: names{index: o.Index, member: o.Member},
+		log: o.Log.With(zap.String("member", o.Name)), now: o.Now, checkTimeout: o.CheckTimeout,
+		verdicts: verdicts, works: make(map[string]*work),
 	}
-	if s.room == nil {
-		s.room = func(context.Context, int64) error { return nil }
-	}
-	if s.reserve = o.Reserve; s.reserve == nil {
-		s.reserve = func(ctx context.Context, n int64) (Reservation, error) { return unpromised(s.room), s.room(ctx, n) }
-	}
-	if o.Changed == nil {
-		o.Changed = func(conan.Ref) {}
-	}
-	s.changed = func(ref conan.Ref) {
-		s.lists.forget(ref)
-		s.names.update(s.ctx, ref)
-		o.Changed(ref)
-	}
-	if s.log == nil {
-		s.log = zap.NewNop()
-	}
-	if s.now == nil {
-		s.now = time.Now
-	}
-	if s.checkTimeout <= 0 {
-		s.checkTimeout = 45 * time.Second
-	}
+	s.index.Changes().Subscribe(s.names.note)
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	return s, nil
+}
+
+func (o *Options) setDefaults() {
+	if o.Memory == nil {
+		o.Memory = memory.NewAnswers(4 << 20)
+	}
+	if o.CheckSpace == nil {
+		o.CheckSpace = func(context.Context, int64) error { return nil }
+	}
+	if o.Lease == nil {
+		o.Lease = func(context.Context, int64) (Lease, error) { return unbounded{}, nil }
+	}
+	if o.Checks == nil {
+		o.Checks = conan.NewChecks()
+	}
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.CheckTimeout <= 0 {
+		o.CheckTimeout = 45 * time.Second
+	}
 }
 
 // Close ends the checks that are still running and waits for them. What they checked stays staged.
@@ -127,32 +138,39 @@ func (s *Store) Close() {
 	s.busy.Wait()
 }
 
-// note says that an answer is this store's own and holds until something is published here.
-func note(ctx context.Context) {
-	conan.Note(ctx, conan.Origin{Member: index.LocalMember, State: conan.StateLocal, Expires: conan.Forever})
+// answer makes an answer of what was found: it is this store's own and holds until something is published here.
+func answer[T any](s *Store, value T, err error) (conan.Answer[T], error) {
+	if err != nil && !errors.Is(err, conan.ErrNotFound) {
+		return conan.Answer[T]{}, err
+	}
+	return conan.Answer[T]{Value: value, Origin: conan.Origin{Member: s.name, State: conan.StateLocal, Expires: conan.Forever}}, err
 }
 
 // Latest implements conan.Source.
-func (s *Store) Latest(ctx context.Context, rev conan.Revision) (conan.RevisionTime, error) {
-	list, err := s.Revisions(ctx, rev)
+func (s *Store) Latest(ctx context.Context, rev conan.Revision) (conan.Answer[conan.RevisionTime], error) {
+	list, err := s.revisions(ctx, rev)
 	if err != nil {
-		return conan.RevisionTime{}, err
+		return answer(s, conan.RevisionTime{}, err)
 	}
-	return list[0], nil
+	return answer(s, list[0], nil)
 }
 
 // Revisions implements conan.Source.
-func (s *Store) Revisions(ctx context.Context, rev conan.Revision) ([]conan.RevisionTime, error) {
-	note(ctx)
+func (s *Store) Revisions(ctx context.Context, rev conan.Revision) (conan.Answer[[]conan.RevisionTime], error) {
+	list, err := s.revisions(ctx, rev)
+	return answer(s, list, err)
+}
+
+func (s *Store) revisions(ctx context.Context, rev conan.Revision) ([]conan.RevisionTime, error) {
 	if err := s.visible(ctx, rev); err != nil {
 		return nil, err
 	}
-	stored, err := s.index.Revisions(ctx, index.LocalMember, rev)
+	stored, err := s.index.Revisions(ctx, s.member, rev)
 	if err != nil {
 		return nil, err
 	}
 	if len(stored) == 0 {
-		return nil, notHere(rev)
+		return nil, s.notHere(rev)
 	}
 	out := make([]conan.RevisionTime, len(stored))
 	for i, r := range stored {
@@ -162,51 +180,55 @@ func (s *Store) Revisions(ctx context.Context, rev conan.Revision) ([]conan.Revi
 }
 
 // Snapshot implements conan.Source.
-func (s *Store) Snapshot(ctx context.Context, rev conan.Revision) (conan.Snapshot, error) {
-	note(ctx)
-	return s.snapshot(ctx, rev)
+func (s *Store) Snapshot(ctx context.Context, rev conan.Revision) (conan.Answer[conan.Snapshot], error) {
+	h, err := s.held(ctx, rev)
+	return answer(s, h.Files, err)
 }
 
-func (s *Store) snapshot(ctx context.Context, rev conan.Revision) (conan.Snapshot, error) {
-	files, changes := s.lists.get(rev)
-	if files != nil {
-		return files, nil
+// held is a published revision with its files. It is remembered, so that a warm download reads no rows.
+func (s *Store) held(ctx context.Context, rev conan.Revision) (index.Held, error) {
+	key := memory.Key{Member: s.name, Kind: "files", Rev: rev}
+	if h, ok := memory.Get[index.Held](s.memory, key); ok {
+		return h, nil
 	}
+	stamp := s.index.Changes().Of(rev.Ref)
 	if err := s.visible(ctx, rev); err != nil {
-		return nil, err
+		return index.Held{}, err
 	}
-	files, err := s.index.Files(ctx, index.LocalMember, rev)
+	h, err := s.index.Held(ctx, s.member, rev)
 	if err != nil {
-		return nil, err
+		return index.Held{}, err
 	}
-	if len(files) == 0 {
-		return nil, notHere(rev)
-	}
-	s.lists.put(rev, files, changes)
-	return files, nil
+	const perFile = 300
+	s.memory.Put(key, h, perFile*len(h.Files), stamp)
+	return h, nil
 }
 
 // Open implements conan.Source. Files are always verified. Bytes that the index names and the blob store lost are
 // conan.ErrUnavailable.
-func (s *Store) Open(ctx context.Context, rev conan.Revision, name string) (*conan.File, error) {
-	note(ctx)
-	files, err := s.snapshot(ctx, rev)
+func (s *Store) Open(ctx context.Context, rev conan.Revision, name string) (conan.Answer[*conan.File], error) {
+	f, err := s.open(ctx, rev, name)
+	return answer(s, f, err)
+}
+
+func (s *Store) open(ctx context.Context, rev conan.Revision, name string) (*conan.File, error) {
+	h, err := s.held(ctx, rev)
 	if err != nil {
 		return nil, err
 	}
-	info, ok := files.Find(name)
+	info, ok := h.Files.Find(name)
 	if !ok {
-		return nil, fmt.Errorf("%s of %w", name, notHere(rev))
+		return nil, fmt.Errorf("%s of %w", name, s.notHere(rev))
 	}
 	r, err := blob.OpenSized(ctx, s.blobs, blob.Digest(info.SHA256), info.Size)
 	if err == nil {
-		return &conan.File{FileInfo: info, ReadCloser: r}, nil
+		return &conan.File{FileInfo: info, ReadCloser: r, Replaced: h.Replaced[name]}, nil
 	}
 	if !errors.Is(err, blob.ErrNotFound) {
 		return nil, fmt.Errorf("open %s of %s: %w", name, rev, err)
 	}
-	if _, err := s.index.Find(ctx, index.LocalMember, rev); errors.Is(err, conan.ErrNotFound) {
-		return nil, notHere(rev) // removed since the list was read
+	if _, err := s.index.Find(ctx, s.member, rev); errors.Is(err, conan.ErrNotFound) {
+		return nil, s.notHere(rev) // removed since the list was read
 	}
 	s.log.Error("stored bytes are missing", zap.Stringer("reference", rev), zap.String("file", name), zap.String("sha256", info.SHA256))
 	return nil, fmt.Errorf("%w: the stored bytes of %s of %s are missing; upload it again or restore the blobs from a backup",
@@ -214,25 +236,25 @@ func (s *Store) Open(ctx context.Context, rev conan.Revision, name string) (*con
 }
 
 // Packages implements conan.Source.
-func (s *Store) Packages(ctx context.Context, recipe conan.Revision, idsOnly bool) ([]conan.Package, error) {
-	note(ctx)
+func (s *Store) Packages(ctx context.Context, recipe conan.Revision, idsOnly bool) (conan.Answer[[]conan.Package], error) {
 	recipe = recipe.Recipe()
-	if _, err := s.index.Find(ctx, index.LocalMember, recipe); err != nil {
-		return nil, err
+	if _, err := s.index.Find(ctx, s.member, recipe); err != nil {
+		return answer(s, []conan.Package(nil), err)
 	}
-	return s.index.Packages(ctx, index.LocalMember, recipe, idsOnly)
+	list, err := s.index.Packages(ctx, s.member, recipe, idsOnly)
+	return answer(s, list, err)
 }
 
 // Search implements conan.Source.
-func (s *Store) Search(ctx context.Context, p conan.Pattern) ([]conan.Ref, error) {
-	note(ctx)
-	return s.names.search(ctx, p)
+func (s *Store) Search(ctx context.Context, p conan.Pattern) (conan.Answer[[]conan.Ref], error) {
+	refs, err := s.names.search(ctx, p)
+	return answer(s, refs, err)
 }
 
 // OwnRevisions lists the recipe revisions of ref that were published here, newest first. Adopted copies of an
 // upstream's recipe are left out. None is an empty list.
 func (s *Store) OwnRevisions(ctx context.Context, ref conan.Ref) ([]string, error) {
-	stored, err := s.index.Revisions(ctx, index.LocalMember, conan.Revision{Ref: ref})
+	stored, err := s.index.Revisions(ctx, s.member, conan.Revision{Ref: ref})
 	if err != nil {
 		return nil, err
 	}
@@ -250,10 +272,10 @@ func (s *Store) visible(ctx context.Context, rev conan.Revision) error {
 	if !rev.IsPackage() {
 		return nil
 	}
-	_, err := s.index.Find(ctx, index.LocalMember, rev.Recipe())
+	_, err := s.index.Find(ctx, s.member, rev.Recipe())
 	return err
 }
 
-func notHere(rev conan.Revision) error {
-	return fmt.Errorf("%s in %s: %w", rev, index.LocalMember, conan.ErrNotFound)
+func (s *Store) notHere(rev conan.Revision) error {
+	return fmt.Errorf("%s in %s: %w", rev, s.name, conan.ErrNotFound)
 }

@@ -79,7 +79,7 @@ func TestUndeclaredStageIsNotAddressable(t *testing.T) {
 	set := plainRecipe("class A")
 	rev := conan.Revision{Ref: hi, RRev: set.rev()}
 	wantError(t, e.put(rev, "conanfile.py", "class A"), nil)
-	wantError(t, e.putStage(setID(rev, "ann"), rev, "conanfile.py", "class A"), conan.ErrNotFound)
+	wantError(t, e.putStage(e.setID(rev, "ann"), rev, "conanfile.py", "class A"), conan.ErrNotFound)
 }
 
 // Old clients declare and send what changed by md5.
@@ -190,7 +190,7 @@ func TestV1PackageFindsItsRecipe(t *testing.T) {
 			for _, set := range test.upstream {
 				up.publishRecipe(hi, set)
 			}
-			e := newEnv(t, func(o *Options) { o.Upstream = up })
+			e := newEnv(t, func(o *Options) { o.Upstream = source{up} })
 			for _, set := range test.local {
 				e.publishRecipe(hi, set)
 			}

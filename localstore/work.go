@@ -21,10 +21,10 @@ type work struct {
 // verdict is what became of a stage, for clients that ask again.
 type verdict struct {
 	err   error             // nil: published; else ErrInvalid
-	files map[string]string // name → sha256 of what was judged
+	files map[string]string // name → sha256 of what was validated
 }
 
-// settle judges and publishes a stage, or joins the work that does it already, and waits for at most the check timeout.
+// settle validates and publishes a stage, or joins the work that does it already, and waits for at most the check timeout.
 func (s *Store) settle(ctx context.Context, id string) error {
 	w, err := s.work(id)
 	if err != nil {
@@ -45,11 +45,13 @@ func (s *Store) wait(ctx context.Context, done <-chan struct{}) error {
 	case <-done:
 		return nil
 	case <-timer.C:
-		return fmt.Errorf("%w: the upload is still being checked; send again", conan.ErrConflict)
+		return errBusy
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
+
+var errBusy = fmt.Errorf("%w: the upload is still being checked; send again", conan.ErrConflict)
 
 var errStopping = fmt.Errorf("%w: the server is stopping; send again", conan.ErrConflict)
 
@@ -71,7 +73,7 @@ func (s *Store) work(id string) (*work, error) {
 }
 
 // run works until nobody asked since the last look at the stage: who stored a file and asked while an earlier state was
-// being judged gets an answer about his own.
+// being validated gets an answer about his own.
 func (s *Store) run(id string, w *work) {
 	defer close(w.done)
 	for first := true; ; first = false {
@@ -79,7 +81,7 @@ func (s *Store) run(id string, w *work) {
 		asked := w.asked
 		s.mu.Unlock()
 
-		err := s.judge(s.ctx, id)
+		err := s.validate(s.ctx, id)
 		gone := errors.Is(err, index.ErrNoStage)
 		switch v, _ := s.verdicts.Get(id); {
 		case gone && !first && w.err == nil: // published by the round before
@@ -99,11 +101,11 @@ func (s *Store) run(id string, w *work) {
 	}
 }
 
-// judge looks at a stage and publishes it, again if it changed under its eyes.
-func (s *Store) judge(ctx context.Context, id string) error {
+// validate looks at a stage and publishes it, again if it changed under its eyes.
+func (s *Store) validate(ctx context.Context, id string) error {
 	const rounds = 10
 	for range rounds {
-		err := s.judgeOnce(ctx, id)
+		err := s.validateOnce(ctx, id)
 		if !errors.Is(err, index.ErrStageChanged) {
 			return err
 		}
@@ -111,7 +113,7 @@ func (s *Store) judge(ctx context.Context, id string) error {
 	return fmt.Errorf("%w: other uploads of the same revision are under way; send again", conan.ErrConflict)
 }
 
-func (s *Store) judgeOnce(ctx context.Context, id string) error {
+func (s *Store) validateOnce(ctx context.Context, id string) error {
 	c, err := s.load(ctx, id)
 	if err != nil {
 		return err
@@ -119,7 +121,7 @@ func (s *Store) judgeOnce(ctx context.Context, id string) error {
 	if v, ok := s.verdicts.Get(id); ok && v.err != nil && maps.Equal(v.files, c.sent()) {
 		return v.err // the check of these very files may have taken long
 	}
-	err = s.judgeCandidate(ctx, c)
+	err = s.validateCandidate(ctx, c)
 	if err == nil || errors.Is(err, conan.ErrInvalid) && !c.checked {
 		s.verdicts.Add(id, verdict{err: err, files: c.sent()})
 	}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -10,11 +11,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"conanproxy/internal/conan"
+	"conanproxy/internal/memory"
+	"conanproxy/proxy/auth"
+	"conanproxy/proxy/resolver"
 )
 
 // hotWorld keeps answers; what is set is seen at once.
 func hotWorld(t testing.TB) *world {
-	w := newWorld(t, func(o *Options) { o.Memory = 4 << 20 })
+	w := newWorld(t, func(o *worldOptions) { o.Memory = 4 << 20 })
 	w.upstream.have(t, "hello/1.0@demo/testing#r1", recipeFiles)
 	w.upstream.have(t, "hello/1.0@demo/testing#r1:aaa1#p1", packageFiles)
 	return w
@@ -46,7 +50,7 @@ func TestWarmAnswersAskNobody(t *testing.T) {
 			asked := w.local.questions() + w.upstream.questions()
 			rec := &fromCounter{ResponseRecorder: httptest.NewRecorder()}
 			req := httptest.NewRequest("GET", path, nil)
-			w.server.Handler().ServeHTTP(rec, req)
+			w.server.ServeHTTP(rec, req)
 			if now := w.local.questions() + w.upstream.questions(); now != asked {
 				t.Errorf("%d more questions were asked", now-asked)
 			}
@@ -113,29 +117,25 @@ func TestKeptAnswersObserveRights(t *testing.T) {
 		}
 		wantStatus(t, w.do(call{method: "GET", path: path, user: "demo"}), http.StatusOK)
 	}
-	if err := w.guard.SetRules([]Rule{{Pattern: "*", Users: []string{"*"}}}, nil); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.server.SetViews(w.views()); err != nil {
-		t.Fatal(err)
-	}
+	w.setRules([]auth.Rule{{Pattern: "*", Users: []string{"*"}}}, nil)
 	wantJSON(t, w.get("/v1/conans/search?q=secret"), `{"results":["secret/1.0"]}`)
 }
 
-func TestForget(t *testing.T) {
+func TestChangesInvalidateKeptAnswers(t *testing.T) {
 	w := hotWorld(t)
 	search := "/v2/conans/search?q=hello"
+	changed := func(ref conan.Ref) { w.changes.ChangedRef(ref); w.changes.ChangedNames(ref) }
 	for _, path := range []string{helloV2 + "/latest", search} {
 		w.warm(path)
 		asked := w.upstream.questions()
-		w.server.Forget(conan.Ref{Name: "other", Version: "1.0"})
+		changed(conan.Ref{Name: "other", Version: "1.0"})
 		w.get(path)
 		if kept := w.upstream.questions() == asked; kept != (path != search) {
 			t.Errorf("%s after a change of another reference: kept %v", path, kept)
 		}
 		w.warm(path)
 		asked = w.upstream.questions()
-		w.server.Forget(conan.Ref{Name: "hello", Version: "1.0", User: "demo", Channel: "testing"})
+		changed(conan.Ref{Name: "hello", Version: "1.0", User: "demo", Channel: "testing"})
 		w.get(path)
 		if w.upstream.questions() == asked {
 			t.Errorf("%s was still kept", path)
@@ -143,93 +143,104 @@ func TestForget(t *testing.T) {
 	}
 }
 
-// frontWarm asks until the answer comes from in front of the routes, and fails if it never does.
-func frontWarm(t *testing.T, w *world, path string) *frontAnswer {
-	t.Helper()
-	w.warm(path)
-	w.get(path)
-	w.server.documents.front.Wait()
-	a := w.server.documents.frontAnswer(httptest.NewRequest("GET", path, nil))
-	if a == nil {
-		t.Fatalf("%s is not answered in front", path)
-	}
-	return a
-}
-
-func TestFrontAnswersAreTheSame(t *testing.T) {
-	for _, path := range []string{
-		"/v1/ping", "/local/v1/ping", helloV2 + "/latest", helloV2 + "/revisions/r1/files/conanmanifest.txt",
-		helloPath + "/download_urls", helloV2 + "/revisions/r1/packages/nope/latest",
-	} {
+// What is kept is answered like what was rendered, and logged like it.
+func TestKeptAnswersAreTheSame(t *testing.T) {
+	for _, path := range hotPaths {
 		w := hotWorld(t)
-		w.warm(path)
-		routed := w.get(path)
-		routedBody := bodyOf(t, routed)
-		frontWarm(t, w, path)
+		w.upstream.state = conan.StateHit
+		rendered := w.warm(path)
 		logged := w.access.Len()
-		inFront := w.get(path)
-		if diff := cmp.Diff(routedBody, bodyOf(t, inFront)); diff != "" {
-			t.Errorf("%s: body (-routed +front):\n%s", path, diff)
+		kept := w.get(path)
+		if diff := cmp.Diff(bodyOf(t, rendered), bodyOf(t, kept)); diff != "" {
+			t.Errorf("%s: body (-rendered +kept):\n%s", path, diff)
 		}
-		if diff := cmp.Diff(routed.Header, inFront.Header); diff != "" {
-			t.Errorf("%s: header (-routed +front):\n%s", path, diff)
-		}
-		if routed.StatusCode != inFront.StatusCode {
-			t.Errorf("%s: status %d in front, %d routed", path, inFront.StatusCode, routed.StatusCode)
+		if diff := cmp.Diff(rendered.Header, kept.Header); diff != "" {
+			t.Errorf("%s: header (-rendered +kept):\n%s", path, diff)
 		}
 		lines := w.access.All()
 		if len(lines) != logged+1 {
 			t.Fatalf("%s: %d lines in the access log, want one more than %d", path, len(lines), logged)
 		}
 		before, after := lines[logged-1].ContextMap(), lines[logged].ContextMap()
-		delete(before, "duration")
-		delete(after, "duration")
+		for _, own := range []string{"duration", "id"} {
+			delete(before, own)
+			delete(after, own)
+		}
 		if diff := cmp.Diff(before, after); diff != "" {
-			t.Errorf("%s: log (-routed +front):\n%s", path, diff)
+			t.Errorf("%s: log (-rendered +kept):\n%s", path, diff)
 		}
 	}
 }
 
-func TestFrontAnswersOnlyAnonymousPlainRequests(t *testing.T) {
+// Clients that send other headers, as each machine does, get the same kept answer.
+func TestKeptAnswersAreForAllClients(t *testing.T) {
 	w := hotWorld(t)
-	path := helloV2 + "/latest"
-	frontWarm(t, w, path)
-	for _, name := range []string{"Authorization", "Range", "If-None-Match", "X-Forwarded-Prefix"} {
-		req := httptest.NewRequest("GET", path, nil)
-		req.Header.Set(name, "x")
-		if w.server.documents.frontAnswer(req) != nil {
-			t.Errorf("a request with %s was answered in front", name)
+	w.warm(helloV2 + "/latest")
+	asked := w.upstream.questions()
+	for i, header := range []map[string]string{
+		{"X-Client-Anonymous-Id": "5c3f8e"}, {"X-Client-Anonymous-Id": "77aa01"}, {"X-Forwarded-For": "198.51.100.7"}, withBasic("demo", "demo"),
+	} {
+		resp := w.do(call{method: "GET", path: helloV2 + "/latest", header: header})
+		if wantStatus(t, resp, http.StatusOK); w.upstream.questions() != asked {
+			t.Errorf("client %d: upstream was asked again", i)
 		}
 	}
-	for _, other := range []*http.Request{httptest.NewRequest("HEAD", path, nil), httptest.NewRequest("DELETE", path, nil), httptest.NewRequest("GET", path+"?x=y", nil)} {
-		if w.server.documents.frontAnswer(other) != nil {
-			t.Errorf("%s %s was answered in front", other.Method, other.RequestURI)
-		}
-	}
-	wantStatus(t, w.do(call{method: "GET", path: path, user: "nobody"}), http.StatusUnauthorized)
 }
 
-func TestFrontObservesTimeRulesAndChanges(t *testing.T) {
-	path := helloV2 + "/latest"
-	changes := map[string]func(*world){
-		"time": func(w *world) { w.now = w.now.Add(time.Hour) },
-		"change": func(w *world) {
-			w.server.Forget(conan.Ref{Name: "hello", Version: "1.0", User: "demo", Channel: "testing"})
+// blockedSource answers Latest only when it is let go on.
+type blockedSource struct {
+	*memStore
+	began, goOn chan struct{}
+}
+
+func (s blockedSource) Latest(ctx context.Context, rev conan.Revision) (conan.Answer[conan.RevisionTime], error) {
+	a, err := s.memStore.Latest(ctx, rev)
+	s.began <- struct{}{}
+	<-s.goOn
+	return a, err
+}
+
+// An answer that was begun before a reload is the old one, and is not kept for requests after it.
+func TestAnswersBeganBeforeAReloadAreNotKeptAfterIt(t *testing.T) {
+	const path = helloV2 + "/latest"
+	for name, reload := range map[string]func(*world) int{
+		"view": func(w *world) int { w.setViews(w.view("all", "", w.storeMember())); return http.StatusNotFound },
+		"rules": func(w *world) int {
+			w.setRules([]auth.Rule{{Pattern: "*", Users: []string{"demo"}}}, nil)
+			return http.StatusUnauthorized
 		},
-		"views": func(w *world) {
-			if err := w.server.SetViews(w.views()); err != nil {
-				t.Fatal(err)
-			}
-		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := hotWorld(t)
+			slow := blockedSource{w.upstream, make(chan struct{}), make(chan struct{})}
+			w.setViews(w.view("all", "", w.storeMember(), resolver.Member{Name: "conancenter", Source: slow}))
+			first := make(chan *http.Response)
+			go func() { first <- w.get(path) }()
+			<-slow.began
+			want := reload(w)
+			close(slow.goOn)
+			wantStatus(t, <-first, http.StatusOK)
+			w.server.documents.cache.Wait()
+			wantStatus(t, w.get(path), want)
+		})
 	}
-	for name, change := range changes {
-		w := hotWorld(t)
-		frontWarm(t, w, path)
-		change(w)
-		if w.server.documents.frontAnswer(httptest.NewRequest("GET", path, nil)) != nil {
-			t.Errorf("still answered in front after: %s", name)
-		}
+}
+
+// A request that began before a reload may end after it, and its answer is kept under its own settings only.
+func TestRequestsKeepTheirSettings(t *testing.T) {
+	w := hotWorld(t)
+	slow := blockedSource{w.upstream, make(chan struct{}), make(chan struct{})}
+	w.setViews(w.view("all", "", resolver.Member{Name: "conancenter", Source: slow}))
+	first := make(chan *http.Response)
+	go func() { first <- w.get(helloV2 + "/latest") }()
+	<-slow.began
+	w.setViews() // none is left
+	close(slow.goOn)
+	resp := <-first
+	if wantStatus(t, resp, http.StatusOK); resp.Header.Get("X-Conanproxy-Source") != "conancenter" {
+		t.Errorf("header %v", resp.Header)
 	}
+	wantStatus(t, w.get(helloV2+"/latest"), http.StatusNotFound)
 }
 
 func TestSignedURLsAreNotKept(t *testing.T) {
@@ -271,65 +282,43 @@ func TestFailuresAreNotKept(t *testing.T) {
 
 func TestDocumentsPut(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	d, err := newDocuments(1<<20, func() time.Time { return now })
+	changes, settings := new(memory.Changes), new(Settings)
+	d, err := newDocuments(1<<20, changes, func() time.Time { return now })
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer d.close()
-	good := []conan.Origin{{Member: "local", Expires: conan.Forever}, {Member: "x", Expires: now.Add(time.Minute)}}
+	good := conan.Origin{Member: "local", State: conan.StateLocal, Expires: now.Add(time.Minute)}
+	stale := good
+	stale.State = conan.StateStale
 	tests := []struct {
 		name    string
-		doc     document
-		origins []conan.Origin
-		stale   bool // something was published while it was rendered
+		body    []byte
+		origin  conan.Origin
+		changed bool // while it was rendered
 		want    bool
 	}{
-		{"good", document{body: []byte("x")}, good, false, true},
-		{"no origins", document{body: []byte("x")}, nil, false, false},
-		{"an origin that is not to be remembered", document{body: []byte("x")}, append(good, conan.Origin{Member: "y"}), false, false},
-		{"expired", document{body: []byte("x")}, []conan.Origin{{Expires: now}}, false, false},
-		{"too large", document{body: make([]byte, 100<<10)}, good, false, false},
-		{"overtaken", document{body: []byte("x")}, good, true, false},
+		{"good", []byte("x"), good, false, true},
+		{"no origin", []byte("x"), conan.Origin{}, false, false},
+		{"not to be remembered", []byte("x"), conan.Origin{Member: "y"}, false, false},
+		{"expired", []byte("x"), conan.Origin{Member: "y", Expires: now}, false, false},
+		{"stale", []byte("x"), stale, false, false},
+		{"too large", make([]byte, 100<<10), good, false, false},
+		{"overtaken", []byte("x"), good, true, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			begun := d.begin(conan.Ref{Name: "x", Version: "1.0"})
-			if tt.stale {
-				d.forgetAll()
+			stamp := d.stamp(conan.Ref{Name: "x", Version: "1.0"})
+			if tt.changed {
+				changes.ChangedRef(conan.Ref{Name: "x", Version: "1.0"})
 			}
-			d.put(tt.name, &tt.doc, begun, provenance{}, tt.origins)
+			d.put(tt.name, rendering{Value: &document{body: tt.body}, Origin: tt.origin}, stamp, settings)
 			d.cache.Wait()
-			if got := d.get(tt.name) != nil; got != tt.want {
+			if got := d.get(tt.name, settings) != nil; got != tt.want {
 				t.Errorf("kept: %v, want %v", got, tt.want)
 			}
-		})
-	}
-}
-
-func TestProvenance(t *testing.T) {
-	local := conan.Origin{Member: "local", State: conan.StateLocal}
-	hit := conan.Origin{Member: "a", State: conan.StateHit, Age: time.Minute}
-	stale := conan.Origin{Member: "a", State: conan.StateStale, Age: time.Hour}
-	tests := []struct {
-		name    string
-		origins []conan.Origin
-		merged  bool
-		want    provenance
-	}{
-		{"nothing", nil, false, provenance{}},
-		{"last member answers", []conan.Origin{local, hit}, false, provenance{"a", conan.StateHit, time.Minute}},
-		{"merged", []conan.Origin{local, hit}, true, provenance{"local, a", conan.StateHit, time.Minute}},
-		{"worst of its parts", []conan.Origin{stale, local, hit}, true, provenance{"a, local", conan.StateStale, time.Hour}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			var trace conan.Trace
-			ctx := conan.WithTrace(t.Context(), &trace)
-			for _, o := range tt.origins {
-				conan.Note(ctx, o)
-			}
-			if got := provenanceOf(&trace, tt.merged); got != tt.want {
-				t.Errorf("got %+v, want %+v", got, tt.want)
+			if d.get(tt.name, new(Settings)) != nil {
+				t.Error("kept for other settings")
 			}
 		})
 	}
@@ -375,10 +364,9 @@ func BenchmarkWarmAnswer(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			w := hotWorld(b)
 			w.warm(path)
-			handler := w.server.Handler()
 			b.ReportAllocs()
 			for b.Loop() {
-				handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", path, nil))
+				w.server.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", path, nil))
 			}
 		})
 	}

@@ -2,22 +2,17 @@ package proxy
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"os"
-	"runtime/debug"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
-	"go.uber.org/zap"
 
 	"conanproxy/internal/conan"
+	"conanproxy/internal/identity"
+	"conanproxy/proxy/auth"
 )
 
 // refusal is an answer that a handler has decided itself.
@@ -34,12 +29,17 @@ func refuse(status int, format string, args ...any) error {
 	return &refusal{status: status, text: fmt.Sprintf(format, args...)}
 }
 
-// statusGone is logged for clients that left before their answer; nothing is sent.
-const statusGone = 499
+const (
+	// statusGone is logged for clients that left before their answer; nothing is sent.
+	statusGone = 499
+	// statusShown is for failures that trying again soon does not mend. Both generations of clients
+	// show its text at once and never take it for "not found"; of a 503 they show only the number.
+	statusShown = http.StatusFailedDependency
+)
 
-// judge is the only table from errors to statuses and texts. The text of an error without an
-// entry is not for clients: it is empty.
-func judge(err error) refusal {
+// classify is the only table from errors to statuses and texts; docs/troubleshooting.md has it for
+// users. The text of an error without an entry is not for clients: it is empty.
+func (r *request) classify(err error) refusal {
 	var decided *refusal
 	var routing *echo.HTTPError
 	var unavailable *conan.UnavailableError
@@ -48,28 +48,60 @@ func judge(err error) refusal {
 		return *decided
 	case errors.As(err, &routing):
 		return refusal{status: routing.Code, text: routingText(routing.Code)}
-	case errors.Is(err, errLogin):
+	case errors.Is(err, auth.ErrLogin) && !r.loginHelps():
+		return refusal{status: statusShown, text: "no users are configured on this server, so no login can help; its administrator adds them with `conanproxy user add`"}
+	case errors.Is(err, auth.ErrLogin):
 		return refusal{status: http.StatusUnauthorized, text: sentence(err)}
+	case errors.Is(err, identity.ErrBusy):
+		return refusal{status: http.StatusServiceUnavailable, text: sentence(err), retryAfter: time.Second}
 	case errors.Is(err, conan.ErrDenied):
 		return refusal{status: http.StatusForbidden, text: sentence(err)}
 	case errors.As(err, &unavailable):
-		return refusal{status: http.StatusServiceUnavailable, text: sentence(err), retryAfter: retryAfter(unavailable.RetryAfter)}
+		return classifyUnavailable(err, unavailable)
 	case errors.Is(err, conan.ErrUnavailable):
 		return refusal{status: http.StatusServiceUnavailable, text: sentence(err), retryAfter: retryAfter(0)}
 	case errors.Is(err, conan.ErrNotFound), errors.Is(err, conan.ErrNotFetched):
-		return refusal{status: http.StatusNotFound, text: sentence(err)}
+		return refusal{status: http.StatusNotFound, text: r.notFoundText(err)}
 	case errors.Is(err, conan.ErrInvalid), errors.Is(err, conan.ErrIncomplete):
 		return refusal{status: http.StatusBadRequest, text: sentence(err)}
 	case errors.Is(err, conan.ErrConflict):
 		return refusal{status: http.StatusConflict, text: sentence(err)}
+	case errors.Is(err, conan.ErrNoSpace) && r.isV1():
+		return refusal{status: http.StatusBadRequest, text: noSpaceText(err)} // Conan 1 hides the text of a 403
 	case errors.Is(err, conan.ErrNoSpace):
-		return refusal{status: http.StatusRequestEntityTooLarge, text: sentence(err)}
-	case errors.Is(err, context.Canceled):
+		return refusal{status: http.StatusForbidden, text: noSpaceText(err)} // Conan 2 stops the whole upload
+	case errors.Is(err, context.Canceled) && r.ctx().Err() != nil:
 		return refusal{status: statusGone}
 	case errors.Is(err, context.DeadlineExceeded):
 		return refusal{status: http.StatusServiceUnavailable, text: "the answer took too long; try again", retryAfter: retryAfter(0)}
 	}
 	return refusal{status: http.StatusInternalServerError}
+}
+
+// classifyUnavailable lets clients try again while that can help, and else shows them why it cannot.
+func classifyUnavailable(err error, u *conan.UnavailableError) refusal {
+	switch {
+	case u.Refused:
+		return refusal{status: statusShown, text: sentence(err) + "; the upstream itself refuses this, so its administrator has to allow it"}
+	case u.Permanent:
+		return refusal{status: statusShown, text: sentence(err) + "; trying again at once does not help, and what is not stored here cannot be had until this is mended"}
+	}
+	return refusal{status: http.StatusServiceUnavailable, text: sentence(err), retryAfter: retryAfter(u.RetryAfter)}
+}
+
+// notFoundText is the sentence of conan_server, which clients and scripts look for, and what else is known.
+func (r *request) notFoundText(err error) string {
+	switch {
+	case r.rev.Ref.IsZero():
+		return sentence(err)
+	case r.rev.IsPackage():
+		return fmt.Sprintf("Binary package not found: '%s' (%s)", r.rev, sentence(err))
+	}
+	return fmt.Sprintf("Recipe not found: '%s' (%s)", r.rev, sentence(err))
+}
+
+func noSpaceText(err error) string {
+	return sentence(err) + "; the server's administrator has to make room"
 }
 
 func routingText(status int) string {
@@ -91,107 +123,8 @@ func retryAfter(known time.Duration) time.Duration {
 	return min(max(known, time.Second), longest)
 }
 
-// fail answers an error. Errors that are nobody's fault outside are logged here, and only here.
-func (s *Server) fail(r *request, err error) {
-	verdict := judge(err)
-	if verdict.status == statusGone && r.Request().Context().Err() == nil {
-		verdict = refusal{status: http.StatusInternalServerError} // a context of our own ended, not the client's
-	}
-	if verdict.status == http.StatusInternalServerError {
-		id := errorID()
-		s.log.Error("request failed", zap.String("id", id), zap.String("route", r.Path()), zap.String("view", r.view.Name), zap.Error(err))
-		verdict.text = "internal error " + id + ": the server's log says more"
-	}
-	if r.Response().Committed {
-		r.abort()
-	}
-	if verdict.status == statusGone {
-		r.Response().Status = statusGone
-		return
-	}
-	if isUpload(r.Request()) {
-		verdict = uploadVerdict(verdict)
-	}
-	r.drain()
-	answer := verdict.document()
-	var unavailable *conan.UnavailableError
-	if errors.As(err, &unavailable) {
-		answer.from = provenance{source: unavailable.Member} // not the members that were asked before it
-	}
-	r.send(answer)
-}
-
-// recoverPanic answers a panic like an internal error, or ends a body that has begun.
-func (s *Server) recoverPanic(r *request) {
-	p := recover()
-	if p == nil {
-		return
-	}
-	if p == http.ErrAbortHandler {
-		r.aborted = true
-		panic(p)
-	}
-	s.log.Error("panic", zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
-	s.fail(r, fmt.Errorf("panic: %v", p))
-}
-
-// isUpload tells whether the request is the PUT of a file. (Nobody but a front end asks …/authorize.)
-func isUpload(req *http.Request) bool {
-	return req.Method == http.MethodPut && !strings.HasSuffix(req.URL.Path, "/authorize")
-}
-
-// uploadVerdict replaces statuses that must not answer an upload: after a 5xx, clients send
-// the body again from where they stand, under the full Content-Length. A 409 they repeat cleanly.
-func uploadVerdict(v refusal) refusal {
-	if v.status >= http.StatusInternalServerError {
-		v.status = http.StatusConflict
-		v.text += "; send the file again"
-	}
-	v.retryAfter = 0
-	return v
-}
-
-// document renders the refusal as one line of plain text.
-func (v refusal) document() *document {
-	d := &document{status: v.status, contentType: textType, body: []byte(v.text)}
-	d.header = append(d.header, headerField{"Cache-Control", "no-store"})
-	if v.retryAfter > 0 {
-		seconds := int((v.retryAfter + time.Second - 1) / time.Second)
-		d.header = append(d.header, headerField{"Retry-After", strconv.Itoa(seconds)})
-	}
-	return d
-}
-
-// drainLimit bounds what is read of a refused upload, so that the client is still listening when the refusal comes.
-const drainLimit = 64 << 20
-
-// drain reads what is left of the request's body, up to drainLimit and for no longer than silence.
-func (r *request) drain() {
-	req := r.Request()
-	if r.stalled || req.Body == nil || req.Body == http.NoBody || req.Header.Get("Expect") != "" {
-		return
-	}
-	control := http.NewResponseController(r.Response().Writer)
-	_ = control.SetReadDeadline(time.Now().Add(silence))
-	_, err := io.CopyN(io.Discard, req.Body, drainLimit) // a failure only means that nobody listens any more
-	if !errors.Is(err, os.ErrDeadlineExceeded) {
-		_ = control.SetReadDeadline(time.Time{})
-	}
-}
-
-// sentence is the text of an error as one line of bounded length.
+// sentence is the text of an error as one printable line of bounded length.
 func sentence(err error) string {
 	const most = 1000
-	text := strings.Join(strings.Fields(err.Error()), " ")
-	if len(text) > most {
-		text = text[:most] + "…"
-	}
-	return text
-}
-
-// errorID links an answer to its line in the log.
-func errorID() string {
-	var id [6]byte
-	_, _ = rand.Read(id[:]) // never fails
-	return hex.EncodeToString(id[:])
+	return onlyPrintable(clipTo(strings.Join(strings.Fields(err.Error()), " "), most))
 }

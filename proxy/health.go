@@ -14,8 +14,8 @@ func (s *Server) healthz(r *request) error { return r.text(http.StatusOK, "ok") 
 
 // readyz says whether the index and the disk work. An upstream that is down does not make the server unready.
 func (s *Server) readyz(r *request) error {
-	const patience = 5 * time.Second
-	ctx, cancel := context.WithTimeout(r.ctx(), patience)
+	const timeout = 5 * time.Second
+	ctx, cancel := context.WithTimeout(r.ctx(), timeout)
 	defer cancel()
 	if err := s.ready(ctx); err != nil {
 		s.log.Warn("not ready", zap.Error(err))

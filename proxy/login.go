@@ -1,133 +1,46 @@
 package proxy
 
 import (
-	"context"
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/binary"
+	"errors"
 	"fmt"
-	"net/netip"
-	"runtime"
-	"time"
+	"net/http"
+	"strings"
 
-	lru "github.com/hashicorp/golang-lru/v2"
-	"golang.org/x/crypto/bcrypt"
+	"conanproxy/proxy/auth"
 )
 
-// logins checks passwords. bcrypt is slow on purpose, so a right pair is remembered for a
-// minute, only so many checks run at once, and whoever guesses is slowed down.
-type logins struct {
-	users *userFile
-	now   func() time.Time
-
-	key        []byte                                   // of this process, for the keys of remembered
-	remembered *lru.Cache[[sha256.Size]byte, time.Time] // right pairs, by remembering until when
-	brake      *loginBrake
-
-	checks  chan struct{} // one place per bcrypt at work
-	suspect chan struct{} // one place per bcrypt at work for an address that guesses
-}
-
-const (
-	rememberPair    = time.Minute
-	rememberedPairs = 4096
-)
-
-func newLogins(users *userFile, now func() time.Time) (*logins, error) {
-	remembered, err := lru.New[[sha256.Size]byte, time.Time](rememberedPairs)
+// authenticate changes a user name and a password for a token, the whole body of the answer.
+func (s *Server) authenticate(r *request) error {
+	token, err := r.login()
+	if errors.Is(err, auth.ErrLogin) {
+		r.Header().Set("WWW-Authenticate", `Basic realm="conanproxy", charset="UTF-8"`)
+	}
 	if err != nil {
-		return nil, err
-	}
-	brake, err := newLoginBrake(now)
-	if err != nil {
-		return nil, err
-	}
-	key := make([]byte, sha256.Size)
-	rand.Read(key) // never fails
-	return &logins{
-		users:      users,
-		now:        now,
-		key:        key,
-		remembered: remembered,
-		brake:      brake,
-		checks:     make(chan struct{}, max(2, runtime.GOMAXPROCS(0))),
-		suspect:    make(chan struct{}, 1),
-	}, nil
-}
-
-// check is nil if the password is the user's, and errLogin if it is not or there is no such
-// user, which takes as long. It returns the error of ctx if that ends first.
-func (l *logins) check(ctx context.Context, user, password string, addr netip.Addr) error {
-	hash, known := l.users.hash(user)
-	pair := l.pair(user, password, hash)
-	if known && l.isRemembered(pair) {
-		return nil
-	}
-	if !known {
-		hash = l.users.decoyHash()
-	}
-	right, err := l.compare(ctx, pair, hash, password, addr)
-	if err != nil {
-		return fmt.Errorf("checking a password: %w", err)
-	}
-	if right && known && password != "" {
-		l.remembered.Add(pair, l.now().Add(rememberPair))
-		return nil
-	}
-	if err := l.brake.wrong(ctx, addr); err != nil {
-		return fmt.Errorf("refusing a login: %w", err)
-	}
-	return fmt.Errorf("%w: wrong user or password", errLogin)
-}
-
-// compare runs bcrypt when there is room. An address that guesses has one place, so that the
-// others keep theirs. Of many who come with the same right pair at once, only those run it who found room at once.
-func (l *logins) compare(ctx context.Context, pair [sha256.Size]byte, hash, password string, addr netip.Addr) (bool, error) {
-	if l.brake.isSuspect(addr) {
-		if err := enter(ctx, l.suspect); err != nil {
-			return false, err
-		}
-		defer leave(l.suspect)
-	}
-	if err := enter(ctx, l.checks); err != nil {
-		return false, err
-	}
-	defer leave(l.checks)
-	if l.isRemembered(pair) {
-		return true, nil
-	}
-	return bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) == nil, nil
-}
-
-func enter(ctx context.Context, room chan struct{}) error {
-	if err := ctx.Err(); err != nil {
 		return err
 	}
-	select {
-	case room <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	r.Header().Set("Cache-Control", "no-store")
+	return r.text(http.StatusOK, token)
 }
 
-func leave(room chan struct{}) { <-room }
-
-// pair is the key under which a right pair is remembered. It holds the hash too, so that a
-// new password in the users' file counts at once.
-func (l *logins) pair(user, password, hash string) [sha256.Size]byte {
-	mac := hmac.New(sha256.New, l.key)
-	for _, part := range []string{user, password, hash} {
-		var length [8]byte
-		binary.BigEndian.PutUint64(length[:], uint64(len(part)))
-		mac.Write(length[:])
-		mac.Write([]byte(part))
+func (r *request) login() (string, error) {
+	scheme, _, _ := strings.Cut(strings.TrimSpace(r.req.Header.Get("Authorization")), " ")
+	if !strings.EqualFold(scheme, "basic") {
+		return "", fmt.Errorf("%w: this call takes a user and a password as Basic authentication", auth.ErrLogin)
 	}
-	return [sha256.Size]byte(mac.Sum(nil))
+	if err := r.identify(); err != nil {
+		return "", err
+	}
+	return r.settings.guard.IssueToken(r.caller)
 }
 
-func (l *logins) isRemembered(pair [sha256.Size]byte) bool {
-	until, ok := l.remembered.Get(pair)
-	return ok && l.now().Before(until)
+// checkCredentials is asked before uploads and deletes; its text is the user's name.
+func (s *Server) checkCredentials(r *request) error {
+	if err := r.identify(); err != nil {
+		return err
+	}
+	if err := r.settings.guard.AnyWriter(r.caller); err != nil {
+		return err
+	}
+	r.Header().Set("Cache-Control", "no-store")
+	return r.text(http.StatusOK, r.caller.Name)
 }

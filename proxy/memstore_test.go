@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"conanproxy/internal/conan"
+	"conanproxy/internal/memory"
 )
 
 // memStore is a small Source and Publisher in memory. It publishes like the real store: all of a
@@ -40,6 +41,9 @@ type memStore struct {
 	revisions map[conan.Revision]*memRevision
 	stages    map[string]*memStage
 	removals  []conan.Removal
+
+	changes  *memory.Changes // raised as the index does; nil: nothing is told
+	prefetch func()          // of Latest and Snapshot
 }
 
 type memRevision struct {
@@ -63,21 +67,22 @@ func newMemStore(name string, state conan.CacheState, now func() time.Time) *mem
 	}
 }
 
-// ask counts a question, notes the origin and says whether it fails.
-func (m *memStore) ask(ctx context.Context, method string) error {
-	m.mu.Lock()
-	m.asked[method]++
-	err := m.err
-	m.mu.Unlock()
-	if err != nil {
-		return err
-	}
+// answered is a value with the store's origin, or err with it.
+func answered[T any](m *memStore, value T, err error) (conan.Answer[T], error) {
 	expires := conan.Forever
 	if m.life > 0 {
 		expires = m.now().Add(m.life)
 	}
-	conan.Note(ctx, conan.Origin{Member: m.name, State: m.state, Expires: expires})
-	return nil
+	return conan.Answer[T]{Value: value, Origin: conan.Origin{Member: m.name, State: m.state, Expires: expires}}, err
+}
+
+// ask counts a question and says whether it fails.
+func (m *memStore) ask(method string) error {
+	m.mu.Lock()
+	m.asked[method]++
+	err := m.err
+	m.mu.Unlock()
+	return err
 }
 
 func (m *memStore) questions() int {
@@ -106,23 +111,23 @@ func (m *memStore) children(node conan.Revision) []conan.RevisionTime {
 
 func missing(what fmt.Stringer) error { return fmt.Errorf("%s: %w", what, conan.ErrNotFound) }
 
-func (m *memStore) Revisions(ctx context.Context, rev conan.Revision) ([]conan.RevisionTime, error) {
-	if err := m.ask(ctx, "Revisions"); err != nil {
-		return nil, err
+func (m *memStore) Revisions(_ context.Context, rev conan.Revision) (conan.Answer[[]conan.RevisionTime], error) {
+	if err := m.ask("Revisions"); err != nil {
+		return conan.Answer[[]conan.RevisionTime]{}, err
 	}
 	list := m.children(rev)
 	if len(list) == 0 {
-		return nil, missing(rev)
+		return answered(m, list, missing(rev))
 	}
-	return list, nil
+	return answered(m, list, nil)
 }
 
-func (m *memStore) Latest(ctx context.Context, rev conan.Revision) (conan.RevisionTime, error) {
+func (m *memStore) Latest(ctx context.Context, rev conan.Revision) (conan.Answer[conan.RevisionTime], error) {
 	list, err := m.Revisions(ctx, rev)
 	if err != nil {
-		return conan.RevisionTime{}, err
+		return conan.Answer[conan.RevisionTime]{Origin: list.Origin}, err
 	}
-	return list[0], nil
+	return conan.Answer[conan.RevisionTime]{Value: list.Value[0], Origin: list.Origin, Prefetch: m.prefetch}, nil
 }
 
 func (m *memStore) OwnRevisions(_ context.Context, ref conan.Ref) ([]string, error) {
@@ -141,15 +146,15 @@ func infoOf(name string, body []byte) conan.FileInfo {
 	}
 }
 
-func (m *memStore) Snapshot(ctx context.Context, rev conan.Revision) (conan.Snapshot, error) {
-	if err := m.ask(ctx, "Snapshot"); err != nil {
-		return nil, err
+func (m *memStore) Snapshot(_ context.Context, rev conan.Revision) (conan.Answer[conan.Snapshot], error) {
+	if err := m.ask("Snapshot"); err != nil {
+		return conan.Answer[conan.Snapshot]{}, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	content, ok := m.revisions[rev]
 	if !ok {
-		return nil, missing(rev)
+		return answered[conan.Snapshot](m, nil, missing(rev))
 	}
 	var s conan.Snapshot
 	for name, body := range content.files {
@@ -160,7 +165,9 @@ func (m *memStore) Snapshot(ctx context.Context, rev conan.Revision) (conan.Snap
 		s = append(s, info)
 	}
 	s.Sort()
-	return s, nil
+	a, err := answered(m, s, nil)
+	a.Prefetch = m.prefetch
+	return a, err
 }
 
 // seekCloser is what a verified file is read from.
@@ -168,26 +175,26 @@ type seekCloser struct{ *bytes.Reader }
 
 func (seekCloser) Close() error { return nil }
 
-func (m *memStore) Open(ctx context.Context, rev conan.Revision, name string) (*conan.File, error) {
-	if err := m.ask(ctx, "Open"); err != nil {
-		return nil, err
+func (m *memStore) Open(_ context.Context, rev conan.Revision, name string) (conan.Answer[*conan.File], error) {
+	if err := m.ask("Open"); err != nil {
+		return conan.Answer[*conan.File]{}, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	body, ok := m.body(rev, name)
 	if !ok {
-		return nil, fmt.Errorf("%s of %s: %w", name, rev, conan.ErrNotFound)
+		return answered[*conan.File](m, nil, fmt.Errorf("%s of %s: %w", name, rev, conan.ErrNotFound))
 	}
 	whole := &conan.File{FileInfo: infoOf(name, body), ReadCloser: seekCloser{bytes.NewReader(body)}}
 	if !m.filling {
-		return whole, nil
+		return answered(m, whole, nil)
 	}
 	hold, fillErr := m.hold, m.fillErr
 	source := io.Reader(bytes.NewReader(body))
 	if m.fillCuts > 0 {
 		source = io.MultiReader(bytes.NewReader(body[:m.fillCuts]), failingReader{})
 	}
-	return &conan.File{
+	return answered(m, &conan.File{
 		FileInfo:   conan.FileInfo{Name: name, Size: int64(len(body))},
 		ReadCloser: io.NopCloser(source),
 		Wait: func(ctx context.Context) (*conan.File, error) {
@@ -200,7 +207,7 @@ func (m *memStore) Open(ctx context.Context, rev conan.Revision, name string) (*
 			}
 			return whole, fillErr
 		},
-	}, nil
+	}, nil)
 }
 
 type failingReader struct{}
@@ -218,9 +225,9 @@ func (m *memStore) body(rev conan.Revision, name string) ([]byte, bool) {
 	return body, ok
 }
 
-func (m *memStore) Packages(ctx context.Context, recipe conan.Revision, _ bool) ([]conan.Package, error) {
-	if err := m.ask(ctx, "Packages"); err != nil {
-		return nil, err
+func (m *memStore) Packages(_ context.Context, recipe conan.Revision, _ bool) (conan.Answer[[]conan.Package], error) {
+	if err := m.ask("Packages"); err != nil {
+		return conan.Answer[[]conan.Package]{}, err
 	}
 	m.mu.Lock()
 	_, known := m.revisions[recipe]
@@ -232,7 +239,7 @@ func (m *memStore) Packages(ctx context.Context, recipe conan.Revision, _ bool) 
 	}
 	m.mu.Unlock()
 	if !known {
-		return nil, missing(recipe)
+		return answered[[]conan.Package](m, nil, missing(recipe))
 	}
 	packages := []conan.Package{}
 	for id := range ids {
@@ -242,12 +249,12 @@ func (m *memStore) Packages(ctx context.Context, recipe conan.Revision, _ bool) 
 		packages = append(packages, conan.Package{ID: id, Info: string(m.revisions[node].files[conan.InfoFile])})
 	}
 	slices.SortFunc(packages, func(a, b conan.Package) int { return strings.Compare(a.ID, b.ID) })
-	return packages, nil
+	return answered(m, packages, nil)
 }
 
-func (m *memStore) Search(ctx context.Context, p conan.Pattern) ([]conan.Ref, error) {
-	if err := m.ask(ctx, "Search"); err != nil {
-		return nil, err
+func (m *memStore) Search(_ context.Context, p conan.Pattern) (conan.Answer[[]conan.Ref], error) {
+	if err := m.ask("Search"); err != nil {
+		return conan.Answer[[]conan.Ref]{}, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -258,7 +265,7 @@ func (m *memStore) Search(ctx context.Context, p conan.Pattern) ([]conan.Ref, er
 		}
 	}
 	slices.SortFunc(found, func(a, b conan.Ref) int { return strings.Compare(a.String(), b.String()) })
-	return found, nil
+	return answered(m, found, nil)
 }
 
 func (m *memStore) Stage(_ context.Context, target conan.Revision, _ string, sizes map[string]int64) (string, error) {
@@ -299,6 +306,7 @@ func (m *memStore) Put(_ context.Context, up conan.Upload) error {
 func (m *memStore) store(up conan.Upload, body []byte) error {
 	if published, ok := m.revisions[up.Revision]; ok && conan.IsMetadata(up.Name) {
 		published.files[up.Name] = body
+		m.changed(up.Ref)
 		return nil
 	}
 	id := up.Stage
@@ -359,6 +367,15 @@ func (m *memStore) newestRecipe(ref conan.Ref) string {
 func (m *memStore) add(rev conan.Revision, files map[string][]byte) {
 	m.tick = m.tick.Add(1500 * time.Microsecond)
 	m.revisions[rev] = &memRevision{time: m.tick, files: files}
+	m.changed(rev.Ref)
+}
+
+// changed tells that rows of a reference changed, as the index does after a commit.
+func (m *memStore) changed(ref conan.Ref) {
+	if m.changes != nil {
+		m.changes.ChangedRef(ref)
+		m.changes.ChangedNames(ref)
+	}
 }
 
 func (m *memStore) Link(_ context.Context, up conan.Upload, mayRead func(conan.Ref) bool) error {
@@ -374,7 +391,7 @@ func (m *memStore) Link(_ context.Context, up conan.Upload, mayRead func(conan.R
 	return missing(up.Revision)
 }
 
-func (m *memStore) CheckRoom(_ context.Context, size int64) error {
+func (m *memStore) CheckSpace(_ context.Context, size int64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.room > 0 && size > m.room {
@@ -397,6 +414,7 @@ func (m *memStore) RemoveFiles(_ context.Context, recipe conan.Revision, _ strin
 	for _, name := range names {
 		delete(content.files, name)
 	}
+	m.changed(recipe.Ref)
 	return nil
 }
 
@@ -423,6 +441,7 @@ func (m *memStore) Remove(_ context.Context, r conan.Removal) error {
 	for _, rev := range doomed {
 		delete(m.revisions, rev)
 	}
+	m.changed(r.Ref)
 	return nil
 }
 

@@ -19,6 +19,8 @@ type metrics struct {
 	received prometheus.Counter
 	answers  *prometheus.CounterVec
 	inFlight prometheus.Gauge
+
+	refusedUploads *prometheus.CounterVec
 }
 
 func newMetrics(registry *prometheus.Registry) (*metrics, error) {
@@ -49,8 +51,12 @@ func newMetrics(registry *prometheus.Registry) (*metrics, error) {
 			Namespace: namespace, Subsystem: subsystem, Name: "requests_in_flight",
 			Help: "Requests that are being answered now.",
 		}),
+		refusedUploads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Subsystem: subsystem, Name: "refused_uploads_total",
+			Help: "Uploads of files that were refused, by status; 404 answers a probe by checksum.",
+		}, []string{"status"}),
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.duration, m.sent, m.received, m.answers, m.inFlight} {
+	for _, c := range []prometheus.Collector{m.requests, m.duration, m.sent, m.received, m.answers, m.inFlight, m.refusedUploads} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("proxy: register metrics: %w", err)
 		}
@@ -60,43 +66,18 @@ func newMetrics(registry *prometheus.Registry) (*metrics, error) {
 
 // count adds a request that has ended.
 func (m *metrics) count(r *request, took time.Duration) {
-	m.of(r, r.Response().Status).count(took, r.Response().Size)
-	if isUpload(r.Request()) && r.Request().ContentLength > 0 {
-		m.received.Add(float64(r.Request().ContentLength))
-	}
-}
-
-// series are what one request adds to, found once.
-type series struct {
-	requests prometheus.Counter
-	duration prometheus.Observer
-	sent     prometheus.Counter
-	answers  prometheus.Counter // nil: the answer has no origin
-}
-
-// of finds the series of a request that is answered with a status.
-func (m *metrics) of(r *request, status int) series {
-	route, method := r.Path(), methodLabel(r.Request().Method)
+	route, method := r.route, methodLabel(r.req.Method)
 	if route == "" {
 		route = "none"
 	}
-	s := series{
-		requests: m.requests.WithLabelValues(route, method, strconv.Itoa(status)),
-		duration: m.duration.WithLabelValues(route, method),
-		sent:     m.sent.WithLabelValues(route),
+	m.requests.WithLabelValues(route, method, strconv.Itoa(r.status)).Inc()
+	m.duration.WithLabelValues(route, method).Observe(took.Seconds())
+	m.sent.WithLabelValues(route).Add(float64(r.size))
+	if r.origin.State != "" {
+		m.answers.WithLabelValues(r.viewName(), string(r.origin.State)).Inc()
 	}
-	if r.from.state != "" {
-		s.answers = m.answers.WithLabelValues(r.view.Name, string(r.from.state))
-	}
-	return s
-}
-
-func (s series) count(took time.Duration, size int64) {
-	s.requests.Inc()
-	s.duration.Observe(took.Seconds())
-	s.sent.Add(float64(size))
-	if s.answers != nil {
-		s.answers.Inc()
+	if isUpload(r.req) && r.req.ContentLength > 0 {
+		m.received.Add(float64(r.req.ContentLength))
 	}
 }
 
@@ -113,7 +94,7 @@ func methodLabel(method string) string {
 func showMetrics(registry *prometheus.Registry) func(*request) error {
 	handler := promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	return func(r *request) error {
-		handler.ServeHTTP(r.writer(), r.Request())
+		handler.ServeHTTP(r, r.req)
 		return nil
 	}
 }

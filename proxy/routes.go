@@ -1,24 +1,31 @@
 package proxy
 
 import (
-	"net/http"
-
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
-
-	"conanproxy/internal/conan"
 )
 
-// newEcho lists every route once, below the mount; the mount is cut off before routing.
-func (s *Server) newEcho(registry *prometheus.Registry) *echo.Echo {
+// newRoutes lists every route once, below the mount; the mount is cut off before routing.
+func (s *Server) newRoutes(registry *prometheus.Registry) *echo.Echo {
 	e := echo.New()
-	e.HideBanner, e.HidePort = true, true
-	e.Pre(s.observed, s.mounted)
+	e.HTTPErrorHandler = func(err error, c echo.Context) { s.fail(requestOf(c), err) }
 	s.pageRoutes(e, registry)
 	s.commonRoutes(e)
 	s.v1Routes(e)
 	s.v2Routes(e)
 	return e
+}
+
+// requestOf is the request that the router was given, with what it found out.
+func requestOf(c echo.Context) *request {
+	r := c.Response().Writer.(*request)
+	r.params, r.route = c, c.Path()
+	return r
+}
+
+// with makes an echo handler of a handler.
+func with(h func(*request) error) echo.HandlerFunc {
+	return func(c echo.Context) error { return h(requestOf(c)) }
 }
 
 // get registers a route for GET, and for HEAD, which echo would refuse.
@@ -95,27 +102,4 @@ func (s *Server) v2Routes(e *echo.Echo) {
 		e.DELETE(node, with(s.remove))
 	}
 	e.DELETE(recipe+"/packages", with(s.v2RemovePackages))
-}
-
-// capabilities are announced by ping: revisions always, and where uploads are taken that a file
-// whose bytes are known here need not be sent.
-func capabilities(v View) string {
-	if v.Writable {
-		return "revisions,checksum_deploy"
-	}
-	return "revisions"
-}
-
-// ping answers everybody, whatever credentials they send: clients that do not see the capabilities
-// take the whole remote for another kind of server, or for empty.
-func (s *Server) ping(r *request) error {
-	d := &document{
-		status:      http.StatusOK,
-		contentType: textType,
-		header:      []headerField{{"X-Conan-Server-Capabilities", capabilities(r.view)}},
-		stamp:       s.documents.beginSettings(),
-		expires:     conan.Forever,
-	}
-	s.keepInFront(r, d)
-	return r.send(d)
 }

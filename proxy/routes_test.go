@@ -73,7 +73,7 @@ func TestUnknownRoutes(t *testing.T) {
 			req := httptest.NewRequest(tt.method, "/x", strings.NewReader("body"))
 			req.URL.Path = tt.path // httptest takes //v1 for a host
 			rec := httptest.NewRecorder()
-			w.server.Handler().ServeHTTP(rec, req)
+			w.server.ServeHTTP(rec, req)
 			resp := rec.Result()
 			wantStatus(t, resp, tt.want)
 			if tt.want == 405 && resp.Header.Get("Allow") == "" {
@@ -116,42 +116,66 @@ func TestHeadIsGetWithoutBody(t *testing.T) {
 }
 
 func TestReadOnlyWithoutPublisher(t *testing.T) {
-	w := newWorld(t, func(o *Options) { o.Publisher = nil })
+	w := newWorld(t)
+	views := w.views()
+	for i := range views {
+		views[i].Publisher = nil
+	}
+	w.setViews(views...)
 	wantStatus(t, w.do(call{method: "POST", path: helloPath + "/upload_urls", user: "demo", body: "{}"}), http.StatusMethodNotAllowed)
 	wantStatus(t, w.do(call{method: "PUT", path: helloV2 + "/revisions/r1/files/conanfile.py", user: "demo", body: "x"}), http.StatusBadRequest)
 }
 
-func TestSetViewsReplacesThem(t *testing.T) {
+func TestSetSettingsReplacesViews(t *testing.T) {
 	w := newWorld(t)
 	wantStatus(t, w.get("/upstream/conancenter/v1/ping"), http.StatusOK)
-	if err := w.server.SetViews(w.views()[:2]); err != nil {
-		t.Fatal(err)
-	}
+	w.setViews(w.views()[:2]...)
 	wantStatus(t, w.get("/upstream/conancenter/v1/conans/search"), http.StatusNotFound)
-	for name, views := range map[string][]View{
-		"twice": {w.views()[0], w.views()[0]}, "no name": {{Resolver: w.views()[0].Resolver}}, "no resolver": {{Name: "x"}},
-	} {
-		if err := w.server.SetViews(views); err == nil {
-			t.Errorf("%s: no error", name)
-		}
-	}
 	wantStatus(t, w.get("/v1/ping"), http.StatusOK)
 }
 
-func TestNewRefusesBadOptions(t *testing.T) {
-	guard := newTestGuard(t, nil)
-	for name, o := range map[string]Options{
+func TestSettingsRefuseBadOptions(t *testing.T) {
+	w := newWorld(t)
+	guard, r := w.guard, w.views()[0].Resolver
+	for name, o := range map[string]SettingsOptions{
 		"no guard":            {},
 		"relative public URL": {Guard: guard, PublicURL: "conan.example.com"},
 		"other scheme":        {Guard: guard, PublicURL: "ftp://x"},
 		"URL with query":      {Guard: guard, PublicURL: "https://x/?a=b"},
 		"relative base path":  {Guard: guard, BasePath: "conan"},
 		"dotted base path":    {Guard: guard, BasePath: "/a/../b"},
-		"two views":           {Guard: guard, Views: []View{{Name: "a"}}},
+		"no resolver":         {Guard: guard, Views: []View{{Name: "a"}}},
+		"no name":             {Guard: guard, Views: []View{{Resolver: r}}},
+		"one name twice":      {Guard: guard, Views: []View{{Name: "a", Resolver: r}, {Name: "a", Path: "/b", Resolver: r}}},
+		"one path twice":      {Guard: guard, Views: []View{{Name: "a", Resolver: r}, {Name: "b", Resolver: r}}},
+		"relative path":       {Guard: guard, Views: []View{{Name: "a", Path: "b", Resolver: r}}},
+		"slash at the end":    {Guard: guard, Views: []View{{Name: "a", Path: "/b/", Resolver: r}}},
+		"long path":           {Guard: guard, Views: []View{{Name: "a", Path: "/b/c/d", Resolver: r}}},
 	} {
-		if _, err := New(o); err == nil {
+		if _, err := NewSettings(o); err == nil {
 			t.Errorf("%s: no error", name)
 		}
+	}
+	if _, err := New(Options{}); err == nil {
+		t.Error("a server without settings")
+	}
+}
+
+// Views have the names that the configuration gives them.
+func TestViewsMayHaveAnyName(t *testing.T) {
+	w := newWorld(t)
+	w.local.have(t, "hello/1.0@demo/testing#r1", recipeFiles)
+	w.setViews(w.view("default", "", w.upstreamMember()), w.view("team", "/r/team", w.storeMember()))
+	for _, prefix := range []string{"/r/team", "/projects/team/packages/conan", "/api/v4/projects/team/packages/conan"} {
+		wantStatus(t, w.get(prefix+helloV2+"/latest"), http.StatusOK)
+	}
+	for _, prefix := range []string{"", "/packages/conan", "/projects/default/packages/conan"} {
+		wantStatus(t, w.get(prefix+helloV2+"/latest"), http.StatusNotFound)
+	}
+	refused := w.do(call{method: "PUT", path: helloV2 + "/revisions/r1/files/conanfile.py", user: "demo", body: "x"})
+	wantStatus(t, refused, http.StatusBadRequest)
+	if text := bodyOf(t, refused); !strings.Contains(text, "use /r/team") {
+		t.Errorf("the text %q does not say where to upload", text)
 	}
 }
 
@@ -181,7 +205,7 @@ func FuzzRoutes(f *testing.F) {
 		req.Header.Set("Authorization", "Bearer "+w.token("demo"))
 		req.Header.Set("Range", ranges)
 		rec := httptest.NewRecorder()
-		w.server.Handler().ServeHTTP(rec, req)
+		w.server.ServeHTTP(rec, req)
 		if rec.Code >= 500 || rec.Code >= 300 && rec.Code < 400 {
 			t.Errorf("%s %q: status %d, %s", method, path, rec.Code, rec.Body)
 		}

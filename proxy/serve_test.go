@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap"
 
 	"conanproxy/internal/conan"
+	"conanproxy/proxy/resolver"
 )
 
 const archivePath = helloV2 + "/revisions/r1/files/conan_export.tgz"
@@ -157,7 +158,7 @@ func TestFillThatFailsEndsTheBodyShort(t *testing.T) {
 	content := strings.Repeat("0123456789", 20_000)
 	w := fileWorld(t, content)
 	w.local.filling, w.local.fillCuts = true, 150_000
-	server := httptest.NewServer(w.server.Handler())
+	server := httptest.NewServer(w.server)
 	defer server.Close()
 	resp, err := http.Get(server.URL + archivePath)
 	if err != nil {
@@ -205,16 +206,16 @@ type fileSource struct {
 	path string
 }
 
-func (s fileSource) Open(ctx context.Context, rev conan.Revision, name string) (*conan.File, error) {
+func (s fileSource) Open(_ context.Context, _ conan.Revision, name string) (conan.Answer[*conan.File], error) {
 	f, err := os.Open(s.path)
 	if err != nil {
-		return nil, err
+		return conan.Answer[*conan.File]{}, err
 	}
 	stat, err := f.Stat()
 	if err != nil {
-		return nil, err
+		return conan.Answer[*conan.File]{}, err
 	}
-	return &conan.File{FileInfo: conan.FileInfo{Name: name, Size: stat.Size(), SHA256: strings.Repeat("a", 64)}, ReadCloser: f}, nil
+	return answered(s.memStore, &conan.File{FileInfo: conan.FileInfo{Name: name, Size: stat.Size(), SHA256: strings.Repeat("a", 64)}, ReadCloser: f}, nil)
 }
 
 func TestSendfileIsNotHidden(t *testing.T) {
@@ -225,9 +226,7 @@ func TestSendfileIsNotHidden(t *testing.T) {
 	}
 	w := newWorld(t)
 	w.local.have(t, "hello/1.0@demo/testing#r1", recipeFiles)
-	if err := w.server.SetViews([]View{{Name: ViewAll, Resolver: resolverOver(t, ResolverOptions{Local: fileSource{w.local, path}})}}); err != nil {
-		t.Fatal(err)
-	}
+	w.setViews(w.view("all", "", resolver.Member{Name: "local", Store: fileSource{w.local, path}}))
 	for _, tt := range []struct {
 		header string
 		from   int
@@ -238,7 +237,7 @@ func TestSendfileIsNotHidden(t *testing.T) {
 		if tt.header != "" {
 			req.Header.Set("Range", tt.header)
 		}
-		w.server.Handler().ServeHTTP(rec, req)
+		w.server.ServeHTTP(rec, req)
 		if rec.froms != tt.froms || rec.files != tt.froms || rec.writes != 0 {
 			t.Errorf("range %q: %d ReadFrom, %d of files, %d Write; want %d, %d, 0", tt.header, rec.froms, rec.files, rec.writes, tt.froms, tt.froms)
 		}
@@ -254,7 +253,7 @@ func TestSendfileIsNotHidden(t *testing.T) {
 
 func TestRefusedUploadIsDrained(t *testing.T) {
 	w := newWorld(t)
-	server := httptest.NewServer(w.server.Handler())
+	server := httptest.NewServer(w.server)
 	defer server.Close()
 	conn, err := net.Dial("tcp", server.Listener.Addr().String())
 	if err != nil {
@@ -280,7 +279,7 @@ func TestRefusedUploadIsDrained(t *testing.T) {
 
 func TestBodyCutShort(t *testing.T) {
 	w := newWorld(t)
-	server := httptest.NewServer(w.server.Handler())
+	server := httptest.NewServer(w.server)
 	defer server.Close()
 	conn, err := net.Dial("tcp", server.Listener.Addr().String())
 	if err != nil {
@@ -327,8 +326,8 @@ func TestV1SnapshotDoesNotWaitForever(t *testing.T) {
 		start := time.Now()
 		resp := w.get(helloPath)
 		wantStatus(t, resp, http.StatusServiceUnavailable)
-		if took := time.Since(start); took != digestPatience {
-			t.Errorf("it took %s, want %s", took, digestPatience)
+		if took := time.Since(start); took != sumsTimeout {
+			t.Errorf("it took %s, want %s", took, sumsTimeout)
 		}
 		if got := resp.Header.Get("Retry-After"); got != "5" {
 			t.Errorf("Retry-After %q, want 5", got)
@@ -346,17 +345,15 @@ func TestV1SnapshotOfListedButMissingFileIsNot404(t *testing.T) {
 	w := newWorld(t)
 	w.upstream.have(t, "hello/1.0@demo/testing#r1", recipeFiles)
 	w.upstream.noMD5 = true
-	if err := w.server.SetViews([]View{{Name: ViewAll, Resolver: resolverOver(t, ResolverOptions{Upstreams: []Member{{Name: "conancenter", Source: forgetful{w.upstream}}}})}}); err != nil {
-		t.Fatal(err)
-	}
+	w.setViews(w.view("all", "", resolver.Member{Name: "conancenter", Source: forgetful{w.upstream}}))
 	wantStatus(t, w.get(helloPath), http.StatusServiceUnavailable)
 }
 
 // forgetful lists files that it does not have.
 type forgetful struct{ *memStore }
 
-func (forgetful) Open(_ context.Context, rev conan.Revision, _ string) (*conan.File, error) {
-	return nil, missing(rev)
+func (s forgetful) Open(_ context.Context, rev conan.Revision, _ string) (conan.Answer[*conan.File], error) {
+	return answered[*conan.File](s.memStore, nil, missing(rev))
 }
 
 // deadlineWriter is a connection that refuses what comes after its write deadline, as net/http's do.
@@ -392,7 +389,7 @@ func TestLongUploadIsAnswered(t *testing.T) {
 		req := httptest.NewRequest("PUT", helloV2+"/revisions/r1/files/conanfile.py", &slowReader{[]byte("class Hello")})
 		req.SetBasicAuth("demo", "demo")
 		conn := &deadlineWriter{ResponseRecorder: httptest.NewRecorder()}
-		w.server.Handler().ServeHTTP(conn, req)
+		w.server.ServeHTTP(conn, req)
 		if conn.Code != http.StatusOK || conn.late {
 			t.Errorf("status %d, after the deadline: %v, body %q", conn.Code, conn.late, conn.Body)
 		}

@@ -1,10 +1,12 @@
+// Package proxy answers the v1 and v2 API of Conan over HTTP: routes, rendering, the memory of
+// rendered answers, access log and metrics. What it answers comes from proxy/resolver; who may ask
+// is decided by proxy/auth.
 package proxy
 
 import (
 	"context"
 	"errors"
 	"net/http"
-	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -12,20 +14,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
-	"conanproxy/internal/conan"
+	"conanproxy/internal/memory"
 )
 
-// Options are what a Server is made of. Only Guard must be set.
+// Options are what a Server is made of. Only Settings must be set.
 type Options struct {
-	Views     []View          // the mounts; they can be replaced by SetViews
-	Publisher conan.Publisher // takes uploads and deletes, and has Forget called; nil: no view is writable
-	Guard     *Guard          // who may what
+	Settings *Settings // by which requests are answered until SetSettings replaces them
 
-	PublicURL      string         // scheme, host and perhaps a path, for absolute URLs; empty: URLs begin at the root of the host
-	BasePath       string         // external path prefix, "/conan"; requests are answered with and without it
-	TrustedProxies []netip.Prefix // peers whose X-Forwarded-* headers are believed
-
-	Memory int64 // bytes for answers that are kept rendered; 0 keeps none
+	Memory  int64           // bytes for answers that are kept rendered; 0 keeps none
+	Changes *memory.Changes // tells which of them are no longer true; nil: none ever
 
 	Log       *zap.Logger                 // nil logs nothing
 	AccessLog *zap.Logger                 // one line per request; nil logs nothing
@@ -35,94 +32,93 @@ type Options struct {
 	Now       func() time.Time            // nil is time.Now
 }
 
-// Server answers the v1 and v2 API of Conan over the views it was given.
+// Server answers the v1 and v2 API of Conan. It is the whole HTTP surface.
 type Server struct {
-	guard     *Guard
-	publisher conan.Publisher
-	urls      urlBuilder
-	trusted   trustedProxies
-	views     atomic.Pointer[map[string]View]
+	settings  atomic.Pointer[Settings]
 	documents *documents
-	digests   *digestFlights
+	sums      *sumFetches
 	metrics   *metrics
+	ids       *requestIDs
 	log       *zap.Logger
 	access    *zap.Logger
 	ready     func(context.Context) error
 	version   string
 	now       func() time.Time
-	page      *landingPage
-	echo      *echo.Echo
+	page      *startPage
+	routes    *echo.Echo
 }
 
-// New makes a Server. Errors are wrong options: a missing Guard, a PublicURL that is not an
-// absolute http or https URL, a BasePath that is not a clean path, two views of one name.
+// New makes a Server. Missing Settings and metrics that are registered already are errors.
 func New(o Options) (*Server, error) {
-	if o.Guard == nil {
-		return nil, errors.New("proxy: Options.Guard is missing")
+	if o.Settings == nil {
+		return nil, errors.New("proxy: Options.Settings is missing")
 	}
-	urls, err := newURLBuilder(o.PublicURL, o.BasePath)
-	if err != nil {
-		return nil, err
-	}
+	fillDefaults(&o)
 	s := &Server{
-		guard:     o.Guard,
-		publisher: o.Publisher,
-		urls:      urls,
-		trusted:   o.TrustedProxies,
-		log:       o.Log,
-		access:    o.AccessLog,
-		ready:     o.Ready,
-		version:   o.Version,
-		now:       o.Now,
+		ids:     newRequestIDs(),
+		log:     o.Log,
+		access:  o.AccessLog,
+		ready:   o.Ready,
+		version: o.Version,
+		now:     o.Now,
 	}
-	s.fillDefaults()
-	if s.page, err = newLandingPage(); err != nil {
+	s.settings.Store(o.Settings)
+	var err error
+	if s.page, err = newStartPage(); err != nil {
 		return nil, err
 	}
-	registry := o.Registry
-	if registry == nil {
-		registry = prometheus.NewRegistry()
-	}
-	if s.metrics, err = newMetrics(registry); err != nil {
+	if s.metrics, err = newMetrics(o.Registry); err != nil {
 		return nil, err
 	}
-	if s.documents, err = newDocuments(o.Memory, s.now); err != nil {
+	if s.documents, err = newDocuments(o.Memory, o.Changes, o.Now); err != nil {
 		return nil, err
 	}
-	s.digests = newDigestFlights()
-	if err := s.SetViews(o.Views); err != nil {
-		s.Close()
-		return nil, err
-	}
-	s.echo = s.newEcho(registry)
+	s.sums = newSumFetches()
+	s.routes = s.newRoutes(o.Registry)
 	return s, nil
 }
 
-func (s *Server) fillDefaults() {
-	if s.log == nil {
-		s.log = zap.NewNop()
+func fillDefaults(o *Options) {
+	if o.Changes == nil {
+		o.Changes = new(memory.Changes)
 	}
-	if s.access == nil {
-		s.access = zap.NewNop()
+	if o.Log == nil {
+		o.Log = zap.NewNop()
 	}
-	if s.ready == nil {
-		s.ready = func(context.Context) error { return nil }
+	if o.AccessLog == nil {
+		o.AccessLog = zap.NewNop()
 	}
-	if s.now == nil {
-		s.now = time.Now
+	if o.Registry == nil {
+		o.Registry = prometheus.NewRegistry()
+	}
+	if o.Ready == nil {
+		o.Ready = func(context.Context) error { return nil }
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 }
 
-// Handler is the whole HTTP surface.
-func (s *Server) Handler() http.Handler { return front{s} }
+// SetSettings replaces the settings for requests that begin from now on. What is kept of answers
+// that were begun under other settings is not used for them.
+func (s *Server) SetSettings(settings *Settings) { s.settings.Store(settings) }
 
-// Close ends the work that outlives requests and frees the memory of kept answers.
-// The Handler must no longer be called.
+// ServeHTTP implements http.Handler: it finds the view that the path selects and routes the rest of
+// the path. Whatever becomes of the request is counted and logged.
+func (s *Server) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	r := s.begin(w, req)
+	defer s.finish(r)
+	defer s.recoverPanic(r)
+	if err := r.mount(); err != nil {
+		s.fail(r, err)
+		return
+	}
+	s.routes.ServeHTTP(r, r.req)
+}
+
+// Close ends the work that outlives requests and frees the memory of kept answers. The Server must
+// not be asked any more.
 func (s *Server) Close() {
-	s.digests.close()
+	s.sums.close()
 	s.documents.close()
 }
-
-// Forget drops the kept answers that depend on a reference. Whoever publishes or removes revisions of it must call
-// this afterwards, for uploads and deletes that came through this Server too.
-func (s *Server) Forget(ref conan.Ref) { s.documents.forget(ref) }

@@ -17,6 +17,9 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"conanproxy/internal/conan"
+	"conanproxy/internal/identity"
+	"conanproxy/proxy/auth"
+	"conanproxy/proxy/resolver"
 )
 
 func TestFileURLs(t *testing.T) {
@@ -24,7 +27,7 @@ func TestFileURLs(t *testing.T) {
 	fromProxy := func(prefix string) map[string]string { return map[string]string{"X-Forwarded-Prefix": prefix} }
 	tests := []struct {
 		name    string
-		options func(*Options)
+		options func(*worldOptions)
 		mount   string
 		header  map[string]string
 		want    string
@@ -33,11 +36,11 @@ func TestFileURLs(t *testing.T) {
 		{"local", nil, "/local", nil, "/local" + inner},
 		{"GitLab instance", nil, "/api/v4/packages/conan", nil, "/api/v4/packages/conan" + inner},
 		{"GitLab project", nil, "/projects/local/packages/conan", nil, "/projects/local/packages/conan" + inner},
-		{"base path", func(o *Options) { o.BasePath = "/conan/" }, "/conan/local", nil, "/conan/local" + inner},
-		{"base path that was cut off", func(o *Options) { o.BasePath = "/conan" }, "/local", nil, "/conan/local" + inner},
-		{"public URL", func(o *Options) { o.PublicURL = "https://conan.example.com/" }, "/local", nil, "https://conan.example.com/local" + inner},
-		{"public URL and base path", func(o *Options) { o.PublicURL = "https://x.org"; o.BasePath = "/c" }, "/c", nil, "https://x.org/c" + inner},
-		{"public URL with the base path", func(o *Options) { o.PublicURL = "https://x.org/c"; o.BasePath = "/c" }, "", nil, "https://x.org/c" + inner},
+		{"base path", func(o *worldOptions) { o.BasePath = "/conan/" }, "/conan/local", nil, "/conan/local" + inner},
+		{"base path that was cut off", func(o *worldOptions) { o.BasePath = "/conan" }, "/local", nil, "/conan/local" + inner},
+		{"public URL", func(o *worldOptions) { o.PublicURL = "https://conan.example.com/" }, "/local", nil, "https://conan.example.com/local" + inner},
+		{"public URL and base path", func(o *worldOptions) { o.PublicURL = "https://x.org"; o.BasePath = "/c" }, "/c", nil, "https://x.org/c" + inner},
+		{"public URL with the base path", func(o *worldOptions) { o.PublicURL = "https://x.org/c"; o.BasePath = "/c" }, "", nil, "https://x.org/c" + inner},
 		{"forwarded prefix", trusting("192.0.2.0/24"), "", fromProxy("/conan"), "/conan" + inner},
 		{"forwarded prefix that was not cut off", trusting("192.0.2.0/24"), "/conan/local", fromProxy("/conan"), "/conan/local" + inner},
 		{"forwarded prefix of nobody in particular", nil, "", fromProxy("/conan"), inner},
@@ -48,7 +51,7 @@ func TestFileURLs(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			change := tt.options
 			if change == nil {
-				change = func(*Options) {}
+				change = func(*worldOptions) {}
 			}
 			w := newWorld(t, change)
 			w.local.have(t, "hello/1.0@demo/testing#r1", recipeFiles)
@@ -94,7 +97,7 @@ func TestClientAddress(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			change := func(*Options) {}
+			change := func(*worldOptions) {}
 			if tt.trusted {
 				change = trusting("192.0.2.0/24")
 			}
@@ -107,25 +110,28 @@ func TestClientAddress(t *testing.T) {
 	}
 }
 
-func TestJudge(t *testing.T) {
+func TestClassify(t *testing.T) {
 	wrap := func(err error) error { return fmt.Errorf("hello/1.0: %w", err) }
 	tests := []struct {
 		err        error
 		status     int
 		retryAfter time.Duration
 	}{
-		{wrap(errLogin), 401, 0},
+		{wrap(auth.ErrLogin), 401, 0},
 		{wrap(conan.ErrDenied), 403, 0},
 		{wrap(conan.ErrNotFound), 404, 0},
 		{wrap(conan.ErrNotFetched), 404, 0},
 		{wrap(conan.ErrInvalid), 400, 0},
 		{wrap(conan.ErrIncomplete), 400, 0},
 		{wrap(conan.ErrConflict), 409, 0},
-		{wrap(conan.ErrNoSpace), 413, 0},
+		{wrap(conan.ErrNoSpace), 403, 0},
 		{wrap(conan.ErrUnavailable), 503, 2 * time.Second},
 		{wrap(&conan.UnavailableError{Member: "a", Reason: "b"}), 503, 2 * time.Second},
 		{wrap(&conan.UnavailableError{Member: "a", Reason: "b", RetryAfter: 4 * time.Second}), 503, 4 * time.Second},
 		{wrap(&conan.UnavailableError{Member: "a", Reason: "b", RetryAfter: time.Hour}), 503, 10 * time.Second},
+		{wrap(&conan.UnavailableError{Member: "a", Reason: "b", RetryAfter: time.Hour, Permanent: true}), 424, 0},
+		{wrap(&conan.UnavailableError{Member: "a", Reason: "b", Refused: true}), 424, 0},
+		{wrap(identity.ErrBusy), 503, time.Second},
 		{wrap(context.DeadlineExceeded), 503, 2 * time.Second},
 		{wrap(context.Canceled), statusGone, 0},
 		{wrap(echo.ErrNotFound), 404, 0},
@@ -133,9 +139,12 @@ func TestJudge(t *testing.T) {
 		{wrap(refuse(418, "no")), 418, 0},
 		{wrap(io.ErrClosedPipe), 500, 0},
 	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r := &request{req: httptest.NewRequestWithContext(ctx, "GET", "/", nil), settings: newWorld(t).server.settings.Load()}
 	for _, tt := range tests {
 		t.Run(tt.err.Error(), func(t *testing.T) {
-			got := judge(tt.err)
+			got := r.classify(tt.err)
 			if got.status != tt.status || got.retryAfter != tt.retryAfter {
 				t.Errorf("got %d and %s, want %d and %s", got.status, got.retryAfter, tt.status, tt.retryAfter)
 			}
@@ -179,14 +188,14 @@ func TestInternalErrorsHaveAnID(t *testing.T) {
 // panicking is a Source that has a bug.
 type panicking struct{ *memStore }
 
-func (panicking) Snapshot(context.Context, conan.Revision) (conan.Snapshot, error) { panic("boo") }
+func (panicking) Snapshot(context.Context, conan.Revision) (conan.Answer[conan.Snapshot], error) {
+	panic("boo")
+}
 
 func TestPanicIsAnInternalError(t *testing.T) {
 	w := newWorld(t)
 	w.local.have(t, "hello/1.0@demo/testing#r1", recipeFiles)
-	if err := w.server.SetViews([]View{{Name: ViewAll, Resolver: resolverOver(t, ResolverOptions{Local: panicking{w.local}})}}); err != nil {
-		t.Fatal(err)
-	}
+	w.setViews(w.view("all", "", resolver.Member{Name: "local", Store: panicking{w.local}}))
 	resp := w.get(helloV2 + "/revisions/r1/files")
 	wantStatus(t, resp, http.StatusInternalServerError)
 	if text := bodyOf(t, resp); !strings.HasPrefix(text, "internal error") {
@@ -204,7 +213,7 @@ func TestClientThatLeft(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	req := httptest.NewRequestWithContext(ctx, "GET", "/local"+helloV2+"/latest", nil)
-	w.server.Handler().ServeHTTP(httptest.NewRecorder(), req)
+	w.server.ServeHTTP(httptest.NewRecorder(), req)
 	if got := w.access.All()[0].ContextMap()["status"]; got != int64(statusGone) {
 		t.Errorf("status %v in the access log", got)
 	}
@@ -223,6 +232,10 @@ func TestAccessLog(t *testing.T) {
 	w.get("/nothing?token=topsecret")
 	lines := w.access.All()
 	got := lines[1].ContextMap()
+	if id, ok := got["id"].(string); !ok || id == lines[0].ContextMap()["id"] {
+		t.Errorf("id %v", got["id"])
+	}
+	delete(got, "id")
 	want := map[string]any{
 		"method": "GET", "route": "/v1/files/:name/:version/:user/:channel/:rrev/export/:file",
 		"path": "/v1/files/secret/1.0/_/_/r1/export/conan_export.tgz", "view": "local", "status": int64(200),
@@ -275,7 +288,7 @@ func TestMetrics(t *testing.T) {
 
 func TestHealth(t *testing.T) {
 	var broken error
-	w := newWorld(t, func(o *Options) {
+	w := newWorld(t, func(o *worldOptions) {
 		o.Ready = func(context.Context) error { return broken }
 		o.BasePath = "/conan"
 	})
@@ -332,11 +345,11 @@ func TestPageOverTLSAndPublicURL(t *testing.T) {
 	req := httptest.NewRequest("GET", "/", nil)
 	req.TLS = &tls.ConnectionState{}
 	rec := httptest.NewRecorder()
-	w.server.Handler().ServeHTTP(rec, req)
+	w.server.ServeHTTP(rec, req)
 	if !strings.Contains(rec.Body.String(), "conanproxy https://example.com --index") {
 		t.Error("no https URL")
 	}
-	public := newWorld(t, func(o *Options) { o.PublicURL = "https://conan.example.org" })
+	public := newWorld(t, func(o *worldOptions) { o.PublicURL = "https://conan.example.org" })
 	if body := bodyOf(t, public.get("/")); !strings.Contains(body, "conanproxy https://conan.example.org --index") || strings.Contains(body, "example.com") {
 		t.Error("the page does not show the public URL only")
 	}

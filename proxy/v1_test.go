@@ -133,7 +133,7 @@ func TestV1UploadURLsRefusals(t *testing.T) {
 		{"empty conanfile.py", helloPath, "demo", `{"conanfile.py":0,"conanmanifest.txt":5}`, 400},
 		{"empty manifest", helloPath, "demo", `{"conanmanifest.txt":0}`, 400},
 		{"body of more than 1 MiB", helloPath, "demo", `{"` + strings.Repeat("x", 2<<20) + `":1}`, 400},
-		{"no room", helloPath, "demo", `{"conan_sources.tgz":2000000}`, 413},
+		{"no room", helloPath, "demo", `{"conan_sources.tgz":2000000}`, 400},
 		{"package without a recipe", helloPath + "/packages/0a1b", "demo", `{"conaninfo.txt":0}`, 404},
 		{"bad package id", helloPath + "/packages/a.b", "demo", `{"conaninfo.txt":1}`, 400},
 		{"read-only view", "/upstream/conancenter" + helloPath, "demo", `{"conanfile.py":1}`, 405},
@@ -404,7 +404,8 @@ func TestSearch(t *testing.T) {
 		})
 	}
 	for path, want := range map[string]int{
-		"/v1/conans/search?q=secret%2A":                    401,
+		"/v1/conans/search?q=secret%2F%2A":                 401, // whatever it finds, it is secret
+		"/v1/conans/search?q=secret%2A":                    200, // it might find more
 		"/v1/conans/search?q=%ff":                          400,
 		"/v1/conans/search?q=" + strings.Repeat("a", 9000): 400,
 	} {
@@ -459,7 +460,7 @@ func TestDeleteOfWhatUpstreamHas(t *testing.T) {
 	w := newWorld(t)
 	w.upstream.have(t, "hello/1.0@demo/testing#r1", recipeFiles)
 	resp := w.do(call{method: "DELETE", path: helloPath, user: "demo"})
-	wantStatus(t, resp, http.StatusNotFound)
+	wantStatus(t, resp, http.StatusConflict) // clients hide the text of a 404
 	if text := bodyOf(t, resp); !strings.Contains(text, "conancenter") || !strings.Contains(text, "exclude") {
 		t.Errorf("text %q names neither the upstream nor the rule", text)
 	}
@@ -482,7 +483,7 @@ func TestV1Authorize(t *testing.T) {
 		{"bad name", strings.Replace(recipe, "conanfile.py", "x.exe", 1), "demo", "", 400},
 		{"bad reference", strings.Replace(recipe, "hello", "-a", 1), "demo", "", 400},
 		{"pinned", strings.Replace(recipe, "/0/", "/r1/", 1), "demo", "", 400},
-		{"no room", recipe, "demo", strings.Repeat("x", 101), 507},
+		{"no room", recipe, "demo", strings.Repeat("x", 101), 400},
 		{"read-only view", "/upstream/conancenter" + recipe, "demo", "", 400},
 	}
 	for _, tt := range tests {

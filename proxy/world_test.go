@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/json"
 	"io"
@@ -22,50 +21,75 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"conanproxy/internal/conan"
+	"conanproxy/internal/identity"
+	"conanproxy/internal/memory"
+	"conanproxy/proxy/auth"
+	"conanproxy/proxy/resolver"
 )
 
-// world is a server over two stores in memory: the local one, and one that plays a cache over an upstream.
+// world is a server over two stores in memory: one that takes uploads, and one that plays a cache over an upstream.
 type world struct {
-	t        testing.TB
-	server   *Server
-	guard    *Guard
-	local    *memStore
-	upstream *memStore
-	now      time.Time
-	access   *observer.ObservedLogs
-	log      *observer.ObservedLogs
-	registry *prometheus.Registry
+	t         testing.TB
+	server    *Server
+	guard     *auth.Guard
+	directory *identity.Directory
+	options   SettingsOptions
+	local     *memStore
+	upstream  *memStore
+	changes   *memory.Changes
+	now       time.Time
+	access    *observer.ObservedLogs
+	log       *observer.ObservedLogs
+	registry  *prometheus.Registry
 }
 
+// worldOptions are what a test may change.
+type worldOptions struct {
+	Options
+	SettingsOptions
+}
+
+// The rules of a world. secret/* is read by demo only; locked/* is written by other only; all else
+// is read by everybody and written by every user.
+var (
+	readRules  = []auth.Rule{{Pattern: "secret/*", Users: []string{"demo"}}, {Pattern: "*", Users: []string{"*"}}}
+	writeRules = []auth.Rule{{Pattern: "locked/*", Users: []string{"other"}}, {Pattern: "*", Users: []string{"?"}}}
+)
+
+// passwords are those of a world's users.
+var passwords = map[string]string{"demo": "demo", "other": "pass:word", "mü": "pä:ss"}
+
 // newWorld makes a world; change changes its options.
-//
-// Users are demo, other and "mü". secret/* is read by demo only; locked/* is written by other only; all else is
-// read by everybody and written by every user.
-func newWorld(t testing.TB, change ...func(*Options)) *world {
+func newWorld(t testing.TB, change ...func(*worldOptions)) *world {
 	t.Helper()
-	w := &world{t: t, now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC), registry: prometheus.NewRegistry()}
+	w := &world{t: t, now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC), registry: prometheus.NewRegistry(), changes: new(memory.Changes)}
 	clock := func() time.Time { return w.now }
 	w.local = newMemStore("local", conan.StateLocal, clock)
+	w.local.changes = w.changes
 	w.upstream = newMemStore("conancenter", conan.StateMiss, clock)
 	w.upstream.life = 5 * time.Minute
-	w.guard = newTestGuard(t, clock)
+	w.directory = newTestDirectory(t, clock, passwords)
+	w.guard = newTestGuard(t, w.directory, readRules, writeRules)
 	accessCore, access := observer.New(zapcore.DebugLevel)
 	logCore, log := observer.New(zapcore.DebugLevel)
 	w.access, w.log = access, log
-	o := Options{
-		Views:     w.views(),
-		Publisher: forgetting{w.local, w},
-		Guard:     w.guard,
-		Log:       zap.New(logCore),
-		AccessLog: zap.New(accessCore),
-		Registry:  w.registry,
-		Version:   "1.2.3",
-		Now:       clock,
+	o := worldOptions{
+		Options: Options{
+			Changes:   w.changes,
+			Log:       zap.New(logCore),
+			AccessLog: zap.New(accessCore),
+			Registry:  w.registry,
+			Version:   "1.2.3",
+			Now:       clock,
+		},
+		SettingsOptions: SettingsOptions{Views: w.views(), Guard: w.guard},
 	}
 	for _, c := range change {
 		c(&o)
 	}
-	server, err := New(o)
+	w.options = o.SettingsOptions
+	o.Settings = w.settings(func(*SettingsOptions) {})
+	server, err := New(o.Options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,37 +98,35 @@ func newWorld(t testing.TB, change ...func(*Options)) *world {
 	return w
 }
 
-// forgetting is a Publisher that has the server forget what it changes, as the command's wiring does.
-type forgetting struct {
-	conan.Publisher
-	w *world
+// settings are those of the world with a change.
+func (w *world) settings(change func(*SettingsOptions)) *Settings {
+	w.t.Helper()
+	o := w.options
+	change(&o)
+	settings, err := NewSettings(o)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return settings
 }
 
-func (p forgetting) Put(ctx context.Context, up conan.Upload) error {
-	defer p.w.server.Forget(up.Ref)
-	return p.Publisher.Put(ctx, up)
+// setViews replaces the views, as a reload does.
+func (w *world) setViews(views ...View) {
+	w.t.Helper()
+	w.server.SetSettings(w.settings(func(o *SettingsOptions) { o.Views = views }))
 }
 
-func (p forgetting) Link(ctx context.Context, up conan.Upload, mayRead func(conan.Ref) bool) error {
-	defer p.w.server.Forget(up.Ref)
-	return p.Publisher.Link(ctx, up, mayRead)
+// setRules replaces the rules, as a reload does.
+func (w *world) setRules(read, write []auth.Rule) {
+	w.t.Helper()
+	w.server.SetSettings(w.settings(func(o *SettingsOptions) { o.Guard = newTestGuard(w.t, w.directory, read, write) }))
 }
 
-func (p forgetting) RemoveFiles(ctx context.Context, recipe conan.Revision, user string, names []string) error {
-	defer p.w.server.Forget(recipe.Ref)
-	return p.Publisher.RemoveFiles(ctx, recipe, user, names)
-}
-
-func (p forgetting) Remove(ctx context.Context, removal conan.Removal) error {
-	defer p.w.server.Forget(removal.Ref)
-	return p.Publisher.Remove(ctx, removal)
-}
-
-func newTestGuard(t testing.TB, clock func() time.Time) *Guard {
+func newTestDirectory(t testing.TB, clock func() time.Time, users map[string]string) *identity.Directory {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "users")
 	var lines strings.Builder
-	for user, password := range map[string]string{"demo": "demo", "other": "pass:word", "mü": "pä:ss"} {
+	for user, password := range users {
 		hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
 		if err != nil {
 			t.Fatal(err)
@@ -114,13 +136,16 @@ func newTestGuard(t testing.TB, clock func() time.Time) *Guard {
 	if err := os.WriteFile(file, []byte(lines.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	guard, err := NewGuard(GuardOptions{
-		HtpasswdFile: file,
-		Secret:       []byte(strings.Repeat("k", 32)),
-		Read:         []Rule{{Pattern: "secret/*", Users: []string{"demo"}}, {Pattern: "*", Users: []string{"*"}}},
-		Write:        []Rule{{Pattern: "locked/*", Users: []string{"other"}}, {Pattern: "*", Users: []string{"?"}}},
-		Now:          clock,
-	})
+	directory, err := identity.New(identity.Options{HtpasswdFile: file, Secret: []byte(strings.Repeat("k", 32)), Now: clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return directory
+}
+
+func newTestGuard(t testing.TB, directory *identity.Directory, read, write []auth.Rule) *auth.Guard {
+	t.Helper()
+	guard, err := auth.New(auth.Options{Directory: directory, Read: read, Write: write})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,27 +153,45 @@ func newTestGuard(t testing.TB, clock func() time.Time) *Guard {
 }
 
 func (w *world) views() []View {
-	upstream := Member{Name: "conancenter", Source: w.upstream}
 	return []View{
-		{Name: ViewAll, Resolver: resolverOver(w.t, ResolverOptions{Local: w.local, Upstreams: []Member{upstream}}), Writable: true},
-		{Name: ViewLocal, Resolver: resolverOver(w.t, ResolverOptions{Local: w.local}), Writable: true},
-		{Name: "conancenter", Resolver: resolverOver(w.t, ResolverOptions{Upstreams: []Member{upstream}})},
+		w.view("all", "", w.storeMember(), w.upstreamMember()),
+		w.view("local", "/local", w.storeMember()),
+		w.view("conancenter", "/upstream/conancenter", w.upstreamMember()),
 	}
 }
 
-func resolverOver(t testing.TB, o ResolverOptions) *Resolver {
-	t.Helper()
-	r, err := NewResolver(o)
+func (w *world) storeMember() resolver.Member { return resolver.Member{Name: "local", Store: w.local} }
+
+func (w *world) upstreamMember() resolver.Member {
+	return resolver.Member{Name: "conancenter", Source: w.upstream}
+}
+
+// view is one over the members, which publishes to the store if that is one of them.
+func (w *world) view(name, path string, members ...resolver.Member) View {
+	w.t.Helper()
+	r, err := resolver.New(resolver.Options{Members: members})
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	return r
+	v := View{Name: name, Path: path, Resolver: r}
+	for _, m := range members {
+		if m.Store != nil {
+			v.Publisher, v.Store = w.local, m.Name
+			continue
+		}
+		v.Upstreams = append(v.Upstreams, m.Name)
+	}
+	return v
 }
 
-// token is what demo gets for a login.
+// token is what a user gets for a login.
 func (w *world) token(user string) string {
 	w.t.Helper()
-	token, err := w.guard.IssueToken(Caller{Name: user})
+	caller, err := w.guard.Identify(w.t.Context(), withBasic(user, passwords[user])["Authorization"], netip.Addr{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	token, err := w.guard.IssueToken(caller)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -186,7 +229,7 @@ func (w *world) do(c call) *http.Response {
 		req.Header.Set(k, v)
 	}
 	rec := httptest.NewRecorder()
-	w.server.Handler().ServeHTTP(rec, req)
+	w.server.ServeHTTP(rec, req)
 	resp := rec.Result()
 	w.checkAnswer(c, resp)
 	return resp
@@ -261,6 +304,6 @@ func withBasic(user, password string) map[string]string {
 	return map[string]string{"Authorization": "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))}
 }
 
-func trusting(prefix string) func(*Options) {
-	return func(o *Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix(prefix)} }
+func trusting(prefix string) func(*worldOptions) {
+	return func(o *worldOptions) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix(prefix)} }
 }

@@ -33,12 +33,13 @@ const (
 	breakerFirst    = 5 * time.Second  // how long it stays open at first; doubled by each failed probe
 	breakerMost     = 2 * time.Minute  // at most, unless upstream asked for more
 	throttleMost    = 15 * time.Minute // at most what upstream may ask for
-	probeWait       = time.Second      // what is told to those who come while a probe is on its way
+	probeWait       = time.Second      // Retry-After of questions that come while a probe is on its way
 )
 
-// breaker keeps a server that fails from being asked by everybody. It opens after some
-// consecutive failures, or at once when upstream asks for a pause. When the pause is over
-// one question at a time is let through; its success closes the breaker. "Not found" is a success.
+// breaker stops questions to a server that is down. It opens after some consecutive failures that
+// say so, or at once when upstream asks for a pause. When the pause is over one question at a time is
+// admitted; its success closes the breaker. An answer about one thing, such as "not found" or a
+// refusal, is a success.
 type breaker struct {
 	now     func() time.Time
 	changed func(to State, reason string, wait time.Duration) // called under the lock
@@ -51,17 +52,19 @@ type breaker struct {
 	probing  bool
 	epoch    int // counts openings: older questions say nothing about a newer state
 	reason   string
+
+	throttled bool // it is open because upstream asked for a pause
 }
 
-// ticket is the right to ask one question; done must be called once.
+// ticket admits one question; done must be called once.
 type ticket struct {
 	b     *breaker
 	epoch int
 	probe bool
 }
 
-// enter gives a ticket, or the failure to answer with at once.
-func (b *breaker) enter() (*ticket, error) {
+// admit gives a ticket, or the failure to answer with at once.
+func (b *breaker) admit() (*ticket, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.state == Closed {
@@ -69,25 +72,27 @@ func (b *breaker) enter() (*ticket, error) {
 	}
 	wait := b.until.Sub(b.now())
 	if wait > 0 {
-		return nil, b.refusal(wait)
+		return nil, b.refusal(wait, !b.throttled)
 	}
 	if b.probing {
-		return nil, b.refusal(probeWait)
+		return nil, b.refusal(probeWait, false)
 	}
 	b.state, b.probing = HalfOpen, true
 	b.tell(HalfOpen, 0)
 	return &ticket{b: b, epoch: b.epoch, probe: true}, nil
 }
 
-func (b *breaker) refusal(wait time.Duration) *failure {
+// refusal is permanent while upstream is not asked because it failed, and trying again soon cannot help.
+func (b *breaker) refusal(wait time.Duration, permanent bool) *failure {
 	return &failure{
 		kind:       kindRefused,
 		reason:     fmt.Sprintf("not asked for the moment because it failed before: %s", b.reason),
 		retryAfter: wait,
+		permanent:  permanent,
 	}
 }
 
-// done tells what came of the question.
+// done reports the outcome of the question.
 func (t *ticket) done(err error) {
 	t.b.mu.Lock()
 	defer t.b.mu.Unlock()
@@ -97,11 +102,12 @@ func (t *ticket) done(err error) {
 	}
 	var f *failure
 	switch {
-	case callerGone(err):
+	case isCallerGone(err):
 	case errors.As(err, &f) && f.kind == kindThrottled && f.retryAfter > 0:
+		b.throttled = true
 		b.open(f.reason, min(f.retryAfter, throttleMost))
 	case t.epoch != b.epoch:
-	case errors.As(err, &f) && f.kind != kindNotFound && !f.harmless:
+	case errors.As(err, &f) && f.isServerDown():
 		b.failed(t.probe, f.reason)
 	case b.state != Closed || b.failures > 0:
 		changed := b.state != Closed
@@ -125,6 +131,7 @@ func (b *breaker) failed(probe bool, reason string) {
 	if !probe && b.failures < breakerFailures {
 		return
 	}
+	b.throttled = false
 	b.open(reason, min(breakerFirst<<min(b.trips, 10), breakerMost))
 	b.trips++
 }

@@ -18,9 +18,9 @@ func newTestBreaker() *breaker {
 	return &breaker{now: time.Now, changed: func(State, string, time.Duration) {}}
 }
 
-// ask runs one question through a breaker; false means that it was not let through.
-func ask(b *breaker, outcome error) bool {
-	pass, err := b.enter()
+// admitted runs one question through a breaker; false means that it was not let through.
+func admitted(b *breaker, outcome error) bool {
+	pass, err := b.admit()
 	if err != nil {
 		return false
 	}
@@ -30,7 +30,9 @@ func ask(b *breaker, outcome error) bool {
 
 func TestBreaker(t *testing.T) {
 	broken := &failure{kind: kindServerError, reason: "broken"}
-	odd := nonsense("odd")
+	odd := badAnswer("odd")
+	refusal := &failure{kind: kindDenied, reason: "forbids access (403)", refused: true}
+	oneError := &failure{kind: kindServerError, reason: "failed with status 500", refused: true}
 	throttled := &failure{kind: kindThrottled, reason: "slow down", retryAfter: 40 * time.Second}
 	type step struct {
 		wait    time.Duration
@@ -48,6 +50,8 @@ func TestBreaker(t *testing.T) {
 		"opens after five in a row":     append(times(4, step{0, broken, true, Closed}), step{0, broken, true, Open}, step{0, nil, false, Open}),
 		"not found is a success":        append(times(4, step{0, broken, true, Closed}), append([]step{{0, errNotThere, true, Closed}}, times(4, step{0, broken, true, Closed})...)...),
 		"odd content is a success":      append(times(4, step{0, broken, true, Closed}), append([]step{{0, odd, true, Closed}}, times(4, step{0, broken, true, Closed})...)...),
+		"refusals never open it":        append(times(7, step{0, refusal, true, Closed}), times(7, step{0, oneError, true, Closed})...),
+		"a refusal closes it":           append(times(4, step{0, broken, true, Closed}), step{0, broken, true, Open}, step{5 * time.Second, refusal, true, Closed}),
 		"leaving callers say nothing":   append(times(4, step{0, broken, true, Closed}), step{0, context.Canceled, true, Closed}, step{0, broken, true, Open}),
 		"closes when a probe succeeds":  append(times(4, step{0, broken, true, Closed}), step{0, broken, true, Open}, step{4 * time.Second, nil, false, Open}, step{time.Second, nil, true, Closed}, step{0, broken, true, Closed}),
 		"pauses double":                 append(times(4, step{0, broken, true, Closed}), step{0, broken, true, Open}, step{5 * time.Second, broken, true, Open}, step{5 * time.Second, nil, false, Open}, step{5 * time.Second, broken, true, Open}, step{19 * time.Second, nil, false, Open}, step{time.Second, errNotThere, true, Closed}),
@@ -60,7 +64,7 @@ func TestBreaker(t *testing.T) {
 				b := newTestBreaker()
 				for i, s := range steps {
 					time.Sleep(s.wait)
-					if asked := ask(b, s.outcome); asked != s.asked {
+					if asked := admitted(b, s.outcome); asked != s.asked {
 						t.Fatalf("step %d: asked %v, want %v", i, asked, s.asked)
 					}
 					if got := b.current(); got != s.state {
@@ -76,19 +80,19 @@ func TestBreakerOneProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newTestBreaker()
 		for range breakerFailures {
-			ask(b, &failure{kind: kindTimeout, reason: "silent"})
+			admitted(b, &failure{kind: kindTimeout, reason: "silent"})
 		}
-		_, err := b.enter()
+		_, err := b.admit()
 		var f *failure
-		if !errors.As(err, &f) || f.retryAfter != breakerFirst {
+		if !errors.As(err, &f) || f.retryAfter != breakerFirst || !f.permanent {
 			t.Errorf("refused with %#v", err)
 		}
 		time.Sleep(breakerFirst)
-		probe, err := b.enter()
+		probe, err := b.admit()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if ask(b, nil) {
+		if admitted(b, nil) {
 			t.Error("two probes at a time")
 		}
 		probe.done(nil)
@@ -98,15 +102,28 @@ func TestBreakerOneProbe(t *testing.T) {
 	})
 }
 
+// While upstream has asked for a pause, trying again later helps.
+func TestBreakerPauseIsNotPermanent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newTestBreaker()
+		admitted(b, &failure{kind: kindThrottled, reason: "slow down", retryAfter: time.Minute})
+		_, err := b.admit()
+		var f *failure
+		if !errors.As(err, &f) || f.retryAfter != time.Minute || f.permanent {
+			t.Errorf("refused with %#v", err)
+		}
+	})
+}
+
 // An answer to a question from before the pause does not end the pause.
 func TestBreakerOldAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newTestBreaker()
-		old, err := b.enter()
+		old, err := b.admit()
 		if err != nil {
 			t.Fatal(err)
 		}
-		ask(b, &failure{kind: kindThrottled, reason: "slow down", retryAfter: time.Minute})
+		admitted(b, &failure{kind: kindThrottled, reason: "slow down", retryAfter: time.Minute})
 		old.done(nil)
 		if b.current() != Open {
 			t.Errorf("state %v, want open", b.current())
@@ -137,7 +154,7 @@ func TestRemoteBreaks(t *testing.T) {
 		if !errors.As(err, &got) {
 			t.Fatalf("error %v", err)
 		}
-		want := &conan.UnavailableError{Member: "test", Reason: "not asked for the moment because it failed before: failed with status 501", RetryAfter: breakerFirst}
+		want := &conan.UnavailableError{Member: "test", Reason: "not asked for the moment because it failed before: failed with status 501", RetryAfter: breakerFirst, Permanent: true}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
 		}

@@ -15,18 +15,17 @@ const (
 	busyRetryAfter     = 5 * time.Second
 )
 
-// lane is what a connection is wanted for.
+// lane is the purpose of a connection.
 type lane int
 
 const (
-	documentLane lane = iota // small, and somebody waits for it
+	documentLane lane = iota // small, and a client waits for it
 	fileLane                 // may last long
 )
 
-// budget shares the places for concurrent questions. A quarter of them, at least one, is
-// kept free of files, so that documents never wait for long transfers. Both queues are
-// first come, first served. A holder of a place in the file lane may wait for one in the
-// document lane, never the other way round.
+// budget bounds the concurrent questions by slots. A quarter of the slots, at least one, is kept free
+// of files, so that documents never wait for long transfers. Both queues are first come, first
+// served. A holder of a file slot may wait for a document slot, never the other way round.
 type budget struct {
 	all, files *semaphore.Weighted
 	mostFiles  int
@@ -45,7 +44,7 @@ func newBudget(connections int) *budget {
 	}
 }
 
-// acquire waits for a place, but not longer than the queue's deadline. release gives it back.
+// acquire waits for a slot, but not longer than the queue's deadline. release gives it back.
 func (b *budget) acquire(ctx context.Context, l lane) (release func(), err error) {
 	queue, cancel := context.WithTimeout(ctx, queueDeadline)
 	defer cancel()
@@ -68,7 +67,7 @@ func (b *budget) acquire(ctx context.Context, l lane) (release func(), err error
 	}, nil
 }
 
-// connection waits for a place in the budget.
+// connection waits for a slot of the budget.
 func (r *Remote) connection(ctx context.Context, l lane) (release func(), err error) {
 	release, err = r.budget.acquire(ctx, l)
 	if err != nil {
@@ -85,6 +84,5 @@ func busy(ctx context.Context) error {
 		kind:       kindRefused,
 		reason:     fmt.Sprintf("no connection was free for %s", queueDeadline),
 		retryAfter: busyRetryAfter,
-		harmless:   true,
 	}
 }

@@ -22,19 +22,21 @@ const (
 func (r *Remote) object(ctx context.Context, path string, query url.Values, out any) error {
 	u, err := r.address(path, query)
 	if err != nil {
-		return nonsense(err.Error())
+		return err
 	}
 	body, err := r.document(ctx, u, documentLimits{want: expectObject, most: maxDocument})
 	if err != nil {
 		return err
 	}
 	if err := json.Unmarshal(body, out); err != nil {
-		return nonsense("answered with JSON of another shape than the protocol's")
+		return errShape
 	}
 	return nil
 }
 
-// documentLimits is what a small answer must look like.
+var errShape = badAnswer("answered with JSON of another shape than the protocol's")
+
+// documentLimits describe a small answer.
 type documentLimits struct {
 	want expect
 	name string // of a file
@@ -63,17 +65,17 @@ func (r *Remote) documentOnce(ctx context.Context, u *url.URL, limits documentLi
 	if limits.want == expectObject {
 		coding = "gzip"
 	}
-	resp, err := r.send(whole, request{method: http.MethodGet, url: u, header: http.Header{"Accept-Encoding": {coding}}})
+	resp, err := r.send(whole, request{url: u, header: http.Header{"Accept-Encoding": {coding}}})
 	if err != nil {
 		return nil, tooSlow(ctx, err)
 	}
 	defer discard(resp.Body)
-	if f := judge(resp, limits.want, limits.name, r.now()); f != nil {
+	if f := r.classify(resp, limits.want, limits.name); f != nil {
 		return nil, f
 	}
 	body, err := readBounded(resp, limits.most)
 	if err != nil {
-		return nil, tooSlow(ctx, judgeBody(whole, err, r.timeout))
+		return nil, tooSlow(ctx, r.classifyBody(whole, err))
 	}
 	if limits.want == expectObject {
 		return checkObject(body)
@@ -86,7 +88,7 @@ func (r *Remote) documentOnce(ctx context.Context, u *url.URL, limits documentLi
 
 // tooSlow tells the end of a document's own deadline from the end of the caller's.
 func tooSlow(ctx context.Context, err error) error {
-	if ctx.Err() == nil && callerGone(err) {
+	if ctx.Err() == nil && isCallerGone(err) {
 		return &failure{kind: kindTimeout, reason: "it takes too long for a small answer", err: err}
 	}
 	return err
@@ -97,7 +99,7 @@ func readBounded(resp *http.Response, most int64) ([]byte, error) {
 	if strings.EqualFold(resp.Header.Get("Content-Encoding"), "gzip") {
 		unpacked, err := gzip.NewReader(body)
 		if err != nil {
-			return nil, bad("answered with broken gzip")
+			return nil, badAnswer("answered with broken gzip")
 		}
 		body = unpacked
 	}
@@ -106,13 +108,13 @@ func readBounded(resp *http.Response, most int64) ([]byte, error) {
 		return nil, err
 	}
 	if int64(len(b)) > most {
-		return nil, bad("answered with more than %d bytes", most)
+		return nil, badAnswer("answered with more than %d bytes", most)
 	}
 	return b, nil
 }
 
-// judgeBody says why a body ended before its end.
-func judgeBody(ctx context.Context, err error, silence time.Duration) error {
+// classifyBody says why a body ended before its end.
+func (r *Remote) classifyBody(ctx context.Context, err error) error {
 	var f *failure
 	if errors.As(err, &f) {
 		return f
@@ -121,7 +123,7 @@ func judgeBody(ctx context.Context, err error, silence time.Duration) error {
 		return ctx.Err()
 	}
 	if errors.Is(err, errSilence) {
-		return judgeTransport(ctx, err, silence)
+		return r.classifyTransport(ctx, err)
 	}
 	return &failure{kind: kindCut, reason: "the transfer was cut", transient: true, err: err}
 }
@@ -130,22 +132,10 @@ func judgeBody(ctx context.Context, err error, silence time.Duration) error {
 func checkObject(body []byte) ([]byte, error) {
 	body = bytes.TrimSpace(bytes.TrimPrefix(body, []byte("\ufeff")))
 	if looksLikeHTML(body[:min(len(body), 64)]) {
-		return nil, bad("answered with a web page instead of JSON")
+		return nil, foreign("answered with a web page instead of JSON")
 	}
 	if len(body) == 0 || body[0] != '{' || !json.Valid(body) {
-		return nil, bad("answered with something that is not a JSON object")
+		return nil, badAnswer("answered with something that is not a JSON object")
 	}
 	return body, nil
-}
-
-// count counts what came of one exchange.
-func (r *Remote) count(err error) {
-	if err == nil {
-		r.metrics.answered(r.name, kindOK)
-		return
-	}
-	var f *failure
-	if errors.As(err, &f) {
-		r.metrics.answered(r.name, f.kind)
-	}
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strings"
 
 	"go.uber.org/zap"
 )
@@ -17,14 +16,13 @@ const (
 
 // request is one question over the wire. Nothing of a client is in it.
 type request struct {
-	method string // GET or HEAD
 	url    *url.URL
 	header http.Header // Accept-Encoding, Range, If-Range
 	auth   string      // Authorization, for a login; else empty
 	open   bool        // send no Authorization at all
 }
 
-// send asks and returns an answer of any status, which the caller judges and closes. If the
+// send asks by GET and returns an answer of any status, which the caller classifies and closes. If the
 // token has expired it is renewed, once. Errors are a *failure or the end of ctx.
 func (r *Remote) send(ctx context.Context, req request) (*http.Response, error) {
 	auth := req.auth
@@ -35,8 +33,11 @@ func (r *Remote) send(ctx context.Context, req request) (*http.Response, error) 
 		}
 	}
 	resp, sent, err := r.follow(ctx, req, auth)
-	if err != nil || resp.StatusCode != http.StatusUnauthorized || !sent || req.auth != "" {
+	if err != nil || resp.StatusCode != http.StatusUnauthorized || req.auth != "" || req.open {
 		return resp, err
+	}
+	if !sent {
+		return r.withoutLogin(resp)
 	}
 	renewed, err := r.tokens.renew(ctx, auth)
 	if err != nil {
@@ -51,15 +52,27 @@ func (r *Remote) send(ctx context.Context, req request) (*http.Response, error) 
 	return resp, err
 }
 
-// follow asks and follows redirects. The Authorization goes to the configured host, port and
-// scheme only, never beside a signature, and once dropped it stays dropped. sent tells
-// whether the last hop had it.
-func (r *Remote) follow(ctx context.Context, req request, auth string) (resp *http.Response, sent bool, err error) {
-	if !sameOrigin(req.url, r.base) {
-		auth = ""
+// withoutLogin explains a 401 of another host than the configured one, which gets no credentials.
+func (r *Remote) withoutLogin(resp *http.Response) (*http.Response, error) {
+	u := resp.Request.URL
+	if r.tokens.user == "" || isSigned(u) || r.getsCredentials(u) {
+		return resp, nil
 	}
-	target := req.url
+	discard(resp.Body)
+	return nil, &failure{
+		kind: kindDenied, permanent: true,
+		reason: fmt.Sprintf("its files are at %s://%s, which asks for a login; if that is the same server, add it to also_at", u.Scheme, u.Host),
+	}
+}
+
+// follow asks and follows redirects. The Authorization goes to the configured origins only, never
+// beside a signature, and once dropped it stays dropped. sent tells whether the last hop had it.
+func (r *Remote) follow(ctx context.Context, req request, auth string) (resp *http.Response, sent bool, err error) {
+	target := r.upgrade(req.url)
 	for hop := 0; ; hop++ {
+		if !r.getsCredentials(target) {
+			auth = ""
+		}
 		sent = auth != "" && !isSigned(target)
 		header := req.header.Clone()
 		if header == nil {
@@ -68,32 +81,30 @@ func (r *Remote) follow(ctx context.Context, req request, auth string) (resp *ht
 		if sent {
 			header.Set("Authorization", auth)
 		}
-		resp, err = r.roundTrip(ctx, req.method, target, header)
+		resp, err = r.roundTrip(ctx, target, header)
 		if err != nil || !isRedirect(resp) {
 			return resp, sent, err
 		}
 		location := resp.Header.Get("Location")
 		discard(resp.Body)
 		if hop == maxRedirects {
-			return nil, false, bad("redirects more than %d times", maxRedirects)
+			return nil, false, badAnswer("redirects more than %d times", maxRedirects)
 		}
 		next, err := redirect(target, location)
 		if err != nil {
 			return nil, false, err
 		}
-		if !sameOrigin(next, target) {
-			auth = ""
-		}
+		r.learnUpgrade(target, next)
 		target = next
 	}
 }
 
 // roundTrip is one request and the head of its answer, under a watchdog that the answer's body keeps.
-func (r *Remote) roundTrip(ctx context.Context, method string, target *url.URL, header http.Header) (*http.Response, error) {
+func (r *Remote) roundTrip(ctx context.Context, target *url.URL, header http.Header) (*http.Response, error) {
 	header.Set("User-Agent", userAgent)
 	header.Set("Accept", "*/*")
-	dog := watch(ctx, r.timeout+dialTimeout)
-	req := (&http.Request{Method: method, URL: target, Host: target.Host, Header: header}).WithContext(dog.ctx)
+	dog := watch(ctx, dialTimeout+r.firstByte)
+	req := (&http.Request{Method: http.MethodGet, URL: target, Host: target.Host, Header: header}).WithContext(dog.ctx)
 	began := r.now()
 	resp, err := r.transport.RoundTrip(req)
 	dog.asleep()
@@ -102,83 +113,24 @@ func (r *Remote) roundTrip(ctx context.Context, method string, target *url.URL, 
 	if err != nil {
 		err = dog.cause(err)
 		dog.released()
-		r.log.Debug("upstream question failed", zap.String("method", method), zap.String("host", target.Host),
+		r.log.Debug("upstream question failed", zap.String("host", target.Host),
 			zap.String("path", target.Path), zap.Duration("took", took), zap.Error(err))
-		return nil, judgeTransport(ctx, err, r.timeout)
+		return nil, r.atHost(target, r.classifyTransport(ctx, err))
 	}
-	r.log.Debug("upstream question", zap.String("method", method), zap.String("host", target.Host),
+	r.log.Debug("upstream question", zap.String("host", target.Host),
 		zap.String("path", target.Path), zap.Int("status", resp.StatusCode), zap.Duration("took", took))
 	dog.silence = r.timeout
-	resp.Body = &watchedBody{ReadCloser: resp.Body, dog: dog}
+	resp.Body = &watchedBody{ReadCloser: resp.Body, dog: dog, received: r.metrics.received(r.name)}
 	return resp, nil
 }
 
-func isRedirect(resp *http.Response) bool {
-	switch resp.StatusCode {
-	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
-		http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-		return resp.Header.Get("Location") != ""
+// atHost names the host in a failure of another one than the configured.
+func (r *Remote) atHost(target *url.URL, err error) error {
+	f, ok := err.(*failure)
+	if !ok || target.Hostname() == r.base.Hostname() {
+		return err
 	}
-	return false
-}
-
-// redirect is the target of a redirect, or why it is not followed.
-func redirect(from *url.URL, location string) (*url.URL, error) {
-	next, err := from.Parse(location)
-	if err != nil {
-		return nil, bad("redirects to something that is not a URL")
-	}
-	if err := checkTarget(next); err != nil {
-		return nil, err
-	}
-	if from.Scheme == "https" && next.Scheme == "http" {
-		return nil, bad("redirects from https to http")
-	}
-	return next, nil
-}
-
-// checkTarget accepts http and https URLs with a host and without credentials.
-func checkTarget(u *url.URL) error {
-	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
-		return bad("points to a URL that is not plain http or https (%q)", clip(u.Scheme))
-	}
-	return nil
-}
-
-func sameOrigin(a, b *url.URL) bool {
-	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
-}
-
-func port(u *url.URL) string {
-	if p := u.Port(); p != "" {
-		return p
-	}
-	if u.Scheme == "https" {
-		return "443"
-	}
-	return "80"
-}
-
-// isSigned tells a URL that carries its own permission, such as conan_server's
-// (signature=…) or those of object stores (X-Amz-Signature=…, X-Goog-Signature=…).
-func isSigned(u *url.URL) bool {
-	if u.RawQuery == "" {
-		return false
-	}
-	for key := range u.Query() {
-		if strings.HasSuffix(strings.ToLower(key), "signature") {
-			return true
-		}
-	}
-	return false
-}
-
-// address makes a URL of the upstream: base, then an escaped path that begins with a slash.
-func (r *Remote) address(path string, query url.Values) (*url.URL, error) {
-	u, err := url.Parse(strings.TrimRight(r.base.String(), "/") + path)
-	if err != nil {
-		return nil, fmt.Errorf("making a URL for %q: %w", clip(path), err)
-	}
-	u.RawQuery = query.Encode()
-	return u, nil
+	named := *f
+	named.reason = fmt.Sprintf("%s (at %s, where it sends for files)", f.reason, target.Host)
+	return &named
 }

@@ -1,13 +1,26 @@
 package upstream
 
 import (
+	"context"
+	"encoding/base64"
+	"encoding/pem"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"conanproxy/internal/conan"
 )
 
 // hop is one question as the servers saw it.
@@ -89,6 +102,86 @@ func TestRedirectKeepsTLS(t *testing.T) {
 	}
 	if _, err := redirect(&url.URL{Scheme: "http", Host: "conan.test"}, "https://conan.test/y"); err != nil {
 		t.Error(err)
+	}
+}
+
+// A server that redirects itself to https gets the login there, and no password in clear.
+func TestUpgrade(t *testing.T) {
+	var mu sync.Mutex
+	var hops []hop
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		mu.Lock()
+		hops = append(hops, hop{"https " + req.URL.Path, req.Header.Get("Authorization")})
+		mu.Unlock()
+		switch {
+		case strings.HasSuffix(req.URL.Path, "/users/authenticate"):
+			io.WriteString(w, "T")
+		case req.URL.Path == pingPath:
+			w.Header().Set(capabilityHeader, "revisions")
+		case req.Header.Get("Authorization") != "Bearer T":
+			w.WriteHeader(http.StatusUnauthorized)
+		default:
+			jsonBody(`{"results": ["zlib/1.3"]}`)(w, req)
+		}
+	}))
+	server.StartTLS()
+	defer server.Close()
+	clear := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		mu.Lock()
+		hops = append(hops, hop{"http " + req.URL.Path, req.Header.Get("Authorization")})
+		mu.Unlock()
+		http.Redirect(w, req, "https://example.com"+req.URL.RequestURI(), http.StatusMovedPermanently)
+	}))
+	defer clear.Close()
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	if err := os.WriteFile(file, block, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	core, logs := observer.New(zap.WarnLevel)
+	r, err := New(Options{Name: "x", URL: "http://example.com", Username: "me", Password: "s3cret", CAFile: file, Log: zap.New(core),
+		dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			to := map[string]net.Listener{"example.com:80": clear.Listener, "example.com:443": server.Listener}[address]
+			return (&net.Dialer{}).DialContext(ctx, network, to.Addr().String())
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for range 2 {
+		if found, err := r.Search(t.Context(), conan.Pattern{}); len(found) != 1 || err != nil {
+			t.Errorf("found %v, %v", found, err)
+		}
+	}
+	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte("me:s3cret"))
+	search := hop{"https /v2/conans/search", "Bearer T"}
+	want := []hop{{"http " + pingPath, ""}, {"https " + pingPath, ""}, {"https /v2/users/authenticate", basic}, search, search}
+	if diff := cmp.Diff(want, hops); diff != "" {
+		t.Error(diff)
+	}
+	if logs.FilterMessage("upstream redirects to https; configure its URL with https").Len() != 1 || logs.Len() != 1 {
+		t.Errorf("logged %v", logs.All())
+	}
+}
+
+func TestIsUpgrade(t *testing.T) {
+	tests := map[string]bool{
+		"http://h https://h/x":          true,
+		"http://h:80 https://H:443":     true,
+		"http://h:8080 https://h:8443":  false,
+		"http://h https://h:8443":       false,
+		"http://h https://other":        false,
+		"https://h http://h":            false,
+		"https://h https://h":           false,
+		"http://h https://h.evil.test/": false,
+	}
+	for pair, want := range tests {
+		from, to, _ := strings.Cut(pair, " ")
+		a, _ := url.Parse(from)
+		b, _ := url.Parse(to)
+		if got := isUpgrade(a, b); got != want {
+			t.Errorf("%s: %v", pair, got)
+		}
 	}
 }
 

@@ -157,7 +157,7 @@ func word(err error) string {
 	return err.Error()
 }
 
-func readAll(t testing.TB, f *conan.File) (string, error) {
+func readAll(t testing.TB, f *conan.Download) (string, error) {
 	t.Helper()
 	defer f.Close()
 	b, err := io.ReadAll(f)

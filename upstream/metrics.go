@@ -6,13 +6,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Metrics counts what upstreams answer. One value is shared by all remotes; a nil *Metrics counts nothing.
+// Metrics counts the answers of upstreams. One value is shared by all remotes; a nil *Metrics counts nothing.
 type Metrics struct {
 	answers *prometheus.CounterVec
 	latency *prometheus.HistogramVec
 	breaker *prometheus.GaugeVec
 	resumes *prometheus.CounterVec
 	dropped *prometheus.CounterVec
+	bytes   *prometheus.CounterVec
+	good    *prometheus.GaugeVec
 }
 
 // NewMetrics makes the metrics and registers them; reg may be nil. It panics if reg has
@@ -21,7 +23,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		answers: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "conanproxy_upstream_answers_total",
-			Help: "Exchanges with an upstream by what came of them.",
+			Help: "Exchanges with an upstream by outcome.",
 		}, []string{"member", "kind"}),
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "conanproxy_upstream_latency_seconds",
@@ -40,9 +42,17 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "conanproxy_upstream_dropped_names_total",
 			Help: "References, package ids and file names of an upstream that were left out because they are invalid.",
 		}, []string{"member"}),
+		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "conanproxy_upstream_received_bytes_total",
+			Help: "Bytes of answers received from an upstream and from where it redirects, without headers.",
+		}, []string{"member"}),
+		good: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "conanproxy_upstream_last_answer_timestamp_seconds",
+			Help: "When an upstream last answered well, \"not found\" included, in Unix time; 0 if it never did.",
+		}, []string{"member"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.answers, m.latency, m.breaker, m.resumes, m.dropped)
+		reg.MustRegister(m.answers, m.latency, m.breaker, m.resumes, m.dropped, m.bytes, m.good)
 	}
 	return m
 }
@@ -59,6 +69,8 @@ func (m *Metrics) prime(member string) {
 	m.breaker.WithLabelValues(member).Set(float64(Closed))
 	m.resumes.WithLabelValues(member)
 	m.dropped.WithLabelValues(member)
+	m.bytes.WithLabelValues(member)
+	m.good.WithLabelValues(member)
 }
 
 func (m *Metrics) answered(member string, k kind) {
@@ -88,5 +100,20 @@ func (m *Metrics) resumed(member string) {
 func (m *Metrics) droppedNames(member string, n int) {
 	if m != nil {
 		m.dropped.WithLabelValues(member).Add(float64(n))
+	}
+}
+
+// received is a function that counts bytes of one member.
+func (m *Metrics) received(member string) func(bytes int) {
+	if m == nil {
+		return func(int) {}
+	}
+	counter := m.bytes.WithLabelValues(member)
+	return func(bytes int) { counter.Add(float64(bytes)) }
+}
+
+func (m *Metrics) goodAnswer(member string, at time.Time) {
+	if m != nil {
+		m.good.WithLabelValues(member).Set(float64(at.UnixMilli()) / 1000)
 	}
 }

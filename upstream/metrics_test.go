@@ -35,11 +35,13 @@ func TestMetricsPrimedAndCounted(t *testing.T) {
 		got[family.GetName()] = len(family.GetMetric())
 	}
 	want := map[string]int{
-		"conanproxy_upstream_answers_total":       2 * len(kinds),
-		"conanproxy_upstream_latency_seconds":     2,
-		"conanproxy_upstream_breaker_state":       2,
-		"conanproxy_upstream_resumes_total":       2,
-		"conanproxy_upstream_dropped_names_total": 2,
+		"conanproxy_upstream_answers_total":                 2 * len(kinds),
+		"conanproxy_upstream_last_answer_timestamp_seconds": 2,
+		"conanproxy_upstream_received_bytes_total":          2,
+		"conanproxy_upstream_latency_seconds":               2,
+		"conanproxy_upstream_breaker_state":                 2,
+		"conanproxy_upstream_resumes_total":                 2,
+		"conanproxy_upstream_dropped_names_total":           2,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -8,7 +8,7 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// binaries is the answer of package search in both dialects: what is known of each package id.
+// binaries is the answer of package search in both dialects: the description of each package id.
 type binaries map[string]json.RawMessage
 
 // list reads the answer, sorted by package id, and counts ids that are invalid.

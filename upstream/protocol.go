@@ -2,9 +2,12 @@ package upstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,8 +21,7 @@ import (
 type dialect interface {
 	revisions(ctx context.Context, rev conan.Revision, latestOnly bool) ([]conan.RevisionTime, error)
 	snapshot(ctx context.Context, rev conan.Revision) (conan.Snapshot, error)
-	open(ctx context.Context, rev conan.Revision, name string) (*conan.File, error)
-	stat(ctx context.Context, rev conan.Revision, name string) (conan.FileInfo, error)
+	open(ctx context.Context, rev conan.Revision, name string) (*conan.Download, error)
 	packages(ctx context.Context, recipe conan.Revision, idsOnly bool) ([]conan.Package, error)
 	searchPath() string
 }
@@ -28,49 +30,135 @@ const (
 	pingPath         = "/v1/ping" // also of servers that otherwise speak v2 only
 	capabilityHeader = "X-Conan-Server-Capabilities"
 	revisionsWord    = "revisions"
-	v1Memory         = time.Hour // then a server is asked again whether it has learned v2
+	v1Memory         = time.Hour   // then a server is asked again whether it has learned v2
+	foreignMemory    = time.Minute // how long something that is no Conan server is not asked again
+
+	// nothing is a reference that no server has; searching for it costs a server little.
+	nothing = "conanproxy-probe/0"
 )
 
-// detector finds out which dialect a server speaks, and remembers it until a failure makes that doubtful.
+// detector finds out which dialect a server speaks, and remembers it until a failure makes that
+// doubtful. Ping alone is not believed: some servers announce a dialect that they do not have, and
+// things that are no Conan server answer ping too. A dialect is confirmed by its first answer of
+// the right shape. Before that a "not found" may be that of a route, so it is checked.
 type detector struct {
-	fixed dialect // nil means: ask
-	v1    dialect
-	v2    dialect
+	v1, v2 dialect
+	fixed  bool // by configuration
 
-	pings flight[dialect]
-	mu    sync.Mutex
-	known dialect
-	until time.Time // zero means no end
+	pings, checks shared[dialect]
+
+	mu        sync.Mutex
+	current   dialect // nil: not known
+	confirmed bool
+	announced bool      // the server named its capabilities, so it is a Conan server
+	until     time.Time // of current; zero means no end
+	foreign   error     // why it is no Conan server, until then
 }
 
-// forget makes the next question begin with a ping.
-func (d *detector) forget() {
-	d.mu.Lock()
-	d.known = nil
-	d.mu.Unlock()
-}
-
-func (d *detector) remembered(now time.Time) dialect {
-	if d.fixed != nil {
-		return d.fixed
+func (d *detector) init(one, two dialect, protocol string) error {
+	d.v1, d.v2 = one, two
+	switch protocol {
+	case "", "auto":
+		return nil
+	case "v1":
+		d.current = one
+	case "v2":
+		d.current = two
+	default:
+		return fmt.Errorf("protocol %q is not auto, v1 or v2", protocol)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.known != nil && (d.until.IsZero() || now.Before(d.until)) {
-		return d.known
-	}
+	d.fixed, d.confirmed = true, true
 	return nil
 }
 
-// speak is the dialect to ask in. Concurrent callers share one ping, and none of them can end it.
-func (r *Remote) speak(ctx context.Context) (dialect, error) {
-	d := &r.detector
-	if known := d.remembered(r.now()); known != nil {
-		return known, nil
+// reset makes the next question begin with a ping.
+func (d *detector) reset() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.fixed {
+		d.current, d.confirmed = nil, false
 	}
-	return d.pings.do(ctx, "", r.patience(), func(ctx context.Context) (dialect, error) {
-		if known := d.remembered(r.now()); known != nil {
-			return known, nil // another flight has ended since the look above
+}
+
+// remembered is the dialect that is known, or why there is none; both nil if a ping must tell.
+func (d *detector) remembered(now time.Time) (dialect, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.until.IsZero() && !now.Before(d.until) {
+		d.current, d.foreign, d.confirmed = nil, nil, false
+	}
+	return d.current, d.foreign
+}
+
+func (d *detector) remember(found dialect, announced bool, now time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.current, d.announced, d.confirmed, d.foreign, d.until = found, announced, false, nil, time.Time{}
+	if found == d.v1 {
+		d.until = now.Add(v1Memory)
+	}
+}
+
+// confirm notes that a dialect gave an answer of the right shape.
+func (d *detector) confirm(found dialect, now time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.fixed || d.current == found && d.confirmed {
+		return
+	}
+	if d.current != found {
+		d.current, d.until = found, now.Add(v1Memory)
+	}
+	d.confirmed = true
+}
+
+func (d *detector) isConfirmed(asked dialect) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.confirmed && d.current == asked
+}
+
+// speaksV1 tells whether v1 is what is known of the server.
+func (d *detector) speaksV1() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.current == d.v1
+}
+
+// ask asks in the dialect of the server. A "not found" is passed on only if it comes from a Conan server.
+func ask[T any](ctx context.Context, r *Remote, question func(dialect) (T, error)) (T, error) {
+	var none T
+	asked, err := r.dialect(ctx)
+	if err != nil {
+		return none, err
+	}
+	value, err := question(asked)
+	if err == nil {
+		r.detector.confirm(asked, r.now())
+		return value, nil
+	}
+	if !isNotFound(err) || r.detector.isConfirmed(asked) {
+		return none, err
+	}
+	right, checkErr := r.check(ctx)
+	if checkErr != nil {
+		return none, checkErr
+	}
+	if right == asked {
+		return none, err
+	}
+	return question(right)
+}
+
+// dialect is the one to ask in. Concurrent callers share one ping, and none of them can end it.
+func (r *Remote) dialect(ctx context.Context) (dialect, error) {
+	d := &r.detector
+	if found, err := d.remembered(r.now()); found != nil || err != nil {
+		return found, err
+	}
+	return d.pings.do(ctx, "", r.sharedTimeout(), func(ctx context.Context) (dialect, error) {
+		if found, err := d.remembered(r.now()); found != nil || err != nil {
+			return found, err // another call has ended since the look above
 		}
 		return r.detect(ctx)
 	})
@@ -83,24 +171,82 @@ func (r *Remote) detect(ctx context.Context) (dialect, error) {
 		return nil, tooSlow(context.WithoutCancel(ctx), err)
 	}
 	d := &r.detector
-	found, until := d.v1, r.now().Add(v1Memory)
-	for _, word := range strings.Split(capabilities, ",") {
-		if strings.TrimSpace(word) == revisionsWord {
-			found, until = d.v2, time.Time{}
-		}
+	found := d.v1
+	if slices.Contains(words(capabilities), revisionsWord) {
+		found = d.v2
 	}
-	r.log.Info("upstream answered ping", zap.String("capabilities", clip(capabilities)), zap.Bool("revisions", found == d.v2))
+	r.log.Debug("upstream answered ping", zap.String("capabilities", clip(capabilities)))
+	d.remember(found, len(words(capabilities)) > 0, r.now())
+	return found, nil
+}
+
+// words are the items of a comma-separated list.
+func words(list string) []string {
+	return strings.FieldsFunc(list, func(c rune) bool { return c == ',' || c == ' ' })
+}
+
+// check asks the server something that every Conan server answers, in the dialect that ping told
+// or else in v1, and returns the dialect that is answered.
+func (r *Remote) check(ctx context.Context) (dialect, error) {
+	d := &r.detector
+	return d.checks.do(ctx, "", r.sharedTimeout(), func(ctx context.Context) (dialect, error) {
+		told, err := d.remembered(r.now())
+		if err != nil || told == nil || d.isConfirmed(told) {
+			return told, err
+		}
+		for _, candidate := range []dialect{told, d.v1} {
+			speaks, err := r.speaks(ctx, candidate)
+			if err != nil {
+				return nil, tooSlow(context.WithoutCancel(ctx), err)
+			}
+			if speaks {
+				d.confirm(candidate, r.now())
+				return candidate, nil
+			}
+			if candidate == d.v1 {
+				break
+			}
+		}
+		return d.giveUp(told, r.now())
+	})
+}
+
+// speaks tells whether the server answers a search in a dialect. Errors say that it could not be asked.
+func (r *Remote) speaks(ctx context.Context, d dialect) (bool, error) {
+	var answer struct {
+		Results *[]any `json:"results"`
+	}
+	err := r.object(ctx, d.searchPath(), url.Values{"q": {nothing}}, &answer)
+	var f *failure
+	if errors.As(err, &f) && (f.kind == kindNotFound || f.kind == kindBadAnswer || f.kind == kindForeign || f.refused) {
+		return false, nil
+	}
+	return err == nil && answer.Results != nil, err
+}
+
+// giveUp decides when a search was answered in no dialect: a server that named capabilities is a
+// Conan server without search.
+func (d *detector) giveUp(told dialect, now time.Time) (dialect, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.known, d.until = found, until
-	return found, nil
+	if d.announced {
+		d.confirmed = true
+		return told, nil
+	}
+	d.current, d.foreign, d.until = nil, errNoConanServer, now.Add(foreignMemory)
+	return nil, d.foreign
+}
+
+var errNoConanServer = &failure{
+	kind: kindForeign, permanent: true,
+	reason: "its URL is not a Conan remote; for Artifactory the URL ends in /api/conan/REPOSITORY",
 }
 
 // ping asks for the capabilities of the server: without a login first, since a ping is open on most servers.
 func (r *Remote) ping(ctx context.Context) (capabilities string, err error) {
 	u, err := r.address(pingPath, nil)
 	if err != nil {
-		return "", nonsense(err.Error())
+		return "", err
 	}
 	release, err := r.connection(ctx, documentLane)
 	if err != nil {
@@ -110,9 +256,9 @@ func (r *Remote) ping(ctx context.Context) (capabilities string, err error) {
 	err = r.try(ctx, func(ctx context.Context) error {
 		header := http.Header{"Accept-Encoding": {"identity"}}
 		var locked bool
-		capabilities, locked, err = r.pingOnce(ctx, request{method: http.MethodGet, url: u, header: header, open: true})
+		capabilities, locked, err = r.pingOnce(ctx, request{url: u, header: header, open: true})
 		if locked && r.tokens.user != "" {
-			capabilities, _, err = r.pingOnce(ctx, request{method: http.MethodGet, url: u, header: header})
+			capabilities, _, err = r.pingOnce(ctx, request{url: u, header: header})
 		}
 		r.count(err)
 		return err
@@ -120,30 +266,31 @@ func (r *Remote) ping(ctx context.Context) (capabilities string, err error) {
 	return capabilities, err
 }
 
-// pingOnce judges a ping: any status with the capability header is an answer, and so is a 2xx without it.
-// locked tells that a login is wanted first.
+// pingOnce asks once. Any status with capabilities is an answer, and so is a 2xx without them; some
+// servers send the header empty with a 401. locked tells that a login is wanted first.
 func (r *Remote) pingOnce(ctx context.Context, req request) (capabilities string, locked bool, err error) {
 	resp, err := r.send(ctx, req)
 	if err != nil {
 		return "", false, err
 	}
 	defer discard(resp.Body)
-	if values, ok := resp.Header[capabilityHeader]; ok {
-		return strings.Join(values, ","), false, nil
+	capabilities = strings.Join(resp.Header.Values(capabilityHeader), ",")
+	if len(words(capabilities)) > 0 {
+		return capabilities, false, nil
 	}
 	if resp.StatusCode/100 != 2 {
-		f := judgeStatus(resp, expectObject, r.now())
+		f := r.classifyStatus(resp, expectObject)
 		if isNotFound(f) {
-			f = bad("%s", fmt.Sprintf("there is no Conan server at its URL (ping was answered with %d)", resp.StatusCode))
+			f = errNoConanServer
 		}
 		return "", resp.StatusCode == http.StatusUnauthorized, f
 	}
 	head, err := io.ReadAll(io.LimitReader(resp.Body, 512))
 	if err != nil {
-		return "", false, judgeBody(ctx, err, r.timeout)
+		return "", false, r.classifyBody(ctx, err)
 	}
 	if looksLikeHTML(head) {
-		return "", false, bad("answered ping with a web page")
+		return "", false, foreign("answered ping with a web page; for Artifactory the URL ends in /api/conan/REPOSITORY")
 	}
 	return "", false, nil
 }

@@ -66,16 +66,25 @@ func TestRetry(t *testing.T) {
 		wantAsked int
 		wantTime  [2]time.Duration // at least, at most
 	}{
-		"good":               {[]http.HandlerFunc{good}, "ok", 1, [2]time.Duration{0, 0}},
-		"500, then good":     {[]http.HandlerFunc{status(500), good}, "ok", 2, [2]time.Duration{150 * time.Millisecond, 300 * time.Millisecond}},
-		"502 for ever":       {[]http.HandlerFunc{status(502)}, "unavailable: failed with status 502", 3, [2]time.Duration{450 * time.Millisecond, 900 * time.Millisecond}},
-		"501":                {[]http.HandlerFunc{status(501)}, "unavailable: failed with status 501", 1, [2]time.Duration{0, 0}},
-		"403":                {[]http.HandlerFunc{status(403)}, "unavailable: forbids access (403)", 1, [2]time.Duration{0, 0}},
-		"404":                {[]http.HandlerFunc{status(404)}, "ok", 1, [2]time.Duration{0, 0}},
-		"closed, then good":  {[]http.HandlerFunc{closed, good}, "ok", 2, [2]time.Duration{150 * time.Millisecond, 300 * time.Millisecond}},
-		"cut, then good":     {[]http.HandlerFunc{cutAfter(5, `{"results": []}`, "Content-Type", "application/json"), good}, "ok", 2, [2]time.Duration{150 * time.Millisecond, 300 * time.Millisecond}},
-		"silent":             {[]http.HandlerFunc{silent}, "unavailable: it was silent for 30s", 1, [2]time.Duration{30 * time.Second, 30 * time.Second}},
-		"short Retry-After":  {[]http.HandlerFunc{status(429, "Retry-After", "2"), good}, "ok", 2, [2]time.Duration{2 * time.Second, 2 * time.Second}},
+		"good":              {[]http.HandlerFunc{good}, "ok", 1, [2]time.Duration{0, 0}},
+		"500, then good":    {[]http.HandlerFunc{status(500), good}, "ok", 2, [2]time.Duration{150 * time.Millisecond, 300 * time.Millisecond}},
+		"502 for ever":      {[]http.HandlerFunc{status(502)}, "unavailable: failed with status 502", 3, [2]time.Duration{450 * time.Millisecond, 900 * time.Millisecond}},
+		"501":               {[]http.HandlerFunc{status(501)}, "unavailable: failed with status 501", 1, [2]time.Duration{0, 0}},
+		"403":               {[]http.HandlerFunc{status(403)}, "unavailable: forbids access (403)", 1, [2]time.Duration{0, 0}},
+		"404":               {[]http.HandlerFunc{status(404)}, "ok", 1, [2]time.Duration{0, 0}},
+		"closed, then good": {[]http.HandlerFunc{closed, good}, "ok", 2, [2]time.Duration{150 * time.Millisecond, 300 * time.Millisecond}},
+		"cut, then good":    {[]http.HandlerFunc{cutAfter(5, `{"results": []}`, "Content-Type", "application/json"), good}, "ok", 2, [2]time.Duration{150 * time.Millisecond, 300 * time.Millisecond}},
+		"silent":            {[]http.HandlerFunc{silent}, "unavailable: it did not answer in time", 1, [2]time.Duration{55 * time.Second, 55 * time.Second}},
+		"short Retry-After": {[]http.HandlerFunc{status(429, "Retry-After", "2"), good}, "ok", 2, [2]time.Duration{2 * time.Second, 2 * time.Second}},
+		"40 s for the first byte": {[]http.HandlerFunc{func(w http.ResponseWriter, req *http.Request) {
+			sleep(req.Context(), 40*time.Second)
+			good(w, req)
+		}}, "ok", 1, [2]time.Duration{40 * time.Second, 40 * time.Second}},
+		"520, then good":     {[]http.HandlerFunc{status(520), good}, "ok", 2, [2]time.Duration{150 * time.Millisecond, 300 * time.Millisecond}},
+		"530, then good":     {[]http.HandlerFunc{status(530), good}, "ok", 2, [2]time.Duration{150 * time.Millisecond, 300 * time.Millisecond}},
+		"531":                {[]http.HandlerFunc{status(531), good}, "unavailable: failed with status 531", 1, [2]time.Duration{0, 0}},
+		"407":                {[]http.HandlerFunc{status(407), good}, "unavailable: " + errProxyLogin.reason, 1, [2]time.Duration{0, 0}},
+		"408, then good":     {[]http.HandlerFunc{status(408), good}, "ok", 2, [2]time.Duration{150 * time.Millisecond, 300 * time.Millisecond}},
 		"503 in a while":     {[]http.HandlerFunc{status(503, "Retry-After", "60"), good}, "unavailable: asks for a pause (503)", 1, [2]time.Duration{0, 0}},
 		"503 without a date": {[]http.HandlerFunc{status(503), good}, "ok", 2, [2]time.Duration{150 * time.Millisecond, 300 * time.Millisecond}},
 		"429 without a date": {[]http.HandlerFunc{status(429), good}, "unavailable: asks for a pause (429)", 1, [2]time.Duration{0, 0}},
@@ -163,6 +172,18 @@ func TestHangingErrorBody(t *testing.T) {
 		began := time.Now()
 		_, err := r.Search(t.Context(), conan.Pattern{})
 		if took := time.Since(began); took > discardSilence || word(err) != "unavailable: forbids access (403)" {
+			t.Errorf("after %v: %v", took, err)
+		}
+	})
+}
+
+// A short timeout holds for the first byte too.
+func TestShortTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _ := newFake(t, Options{Timeout: 3 * time.Second}, func(w http.ResponseWriter, req *http.Request) { <-req.Context().Done() })
+		began := time.Now()
+		_, err := r.Search(t.Context(), conan.Pattern{})
+		if took := time.Since(began); took != 3*time.Second || !errors.Is(err, conan.ErrUnavailable) {
 			t.Errorf("after %v: %v", took, err)
 		}
 	})

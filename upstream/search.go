@@ -22,28 +22,25 @@ func (r *Remote) search(ctx context.Context, path string, p conan.Pattern) ([]co
 		Results *[]json.RawMessage `json:"results"`
 	}
 	err := r.object(ctx, path, query, &answer)
-	if isNotFound(err) {
-		return []conan.Ref{}, nil
-	}
 	if err != nil {
 		return nil, err
 	}
 	if answer.Results == nil {
-		return nil, nonsense("answered a search without results")
+		return nil, badAnswer("answered a search without results")
 	}
 	refs, dropped := parseResults(*answer.Results)
-	r.drop("references", dropped)
+	r.countDropped("references", dropped)
 	return slices.DeleteFunc(refs, func(ref conan.Ref) bool { return !matches(p, ref) }), nil
 }
 
-// matches filters what a server finds with other rules than conan_server's; clients trust the
-// result. A pattern that names a revision cannot be judged here.
+// matches leaves out what a server finds by other rules than conan_server's, since clients trust
+// the result. A pattern that names a revision cannot be matched here.
 func matches(p conan.Pattern, ref conan.Ref) bool {
 	return strings.Contains(p.String(), "#") || p.Match(ref)
 }
 
 // parseResults reads references as servers write them: name/version, with @_/_ or with a
-// revision. It sorts them, leaves out doubles, and counts what is not a reference.
+// revision. It sorts them, leaves out doubles, and counts the rest.
 func parseResults(results []json.RawMessage) (refs []conan.Ref, dropped int) {
 	refs = make([]conan.Ref, 0, len(results))
 	for _, raw := range results {
@@ -64,11 +61,11 @@ func parseResults(results []json.RawMessage) (refs []conan.Ref, dropped int) {
 	return slices.Compact(refs), dropped
 }
 
-// drop notes names that were left out because they are invalid.
-func (r *Remote) drop(what string, n int) {
+// countDropped notes names that were left out because they are invalid.
+func (r *Remote) countDropped(names string, n int) {
 	if n == 0 {
 		return
 	}
 	r.metrics.droppedNames(r.name, n)
-	r.log.Warn("left out invalid names of an upstream", zap.String("what", what), zap.Int("count", n))
+	r.log.Warn("left out invalid names of an upstream", zap.String("names", names), zap.Int("count", n))
 }

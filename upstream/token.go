@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -24,7 +25,7 @@ type tokens struct {
 	login          func(ctx context.Context, basic string) (authorization string, err error)
 	deadline       time.Duration // of a login, which outlives the caller that began it
 	now            func() time.Time
-	logins         flight[string]
+	logins         shared[string]
 
 	mu      sync.Mutex
 	value   string
@@ -63,11 +64,11 @@ func (t *tokens) renew(ctx context.Context, old string) (string, error) {
 	case refused != nil:
 		return "", refused
 	}
-	return t.logins.do(ctx, "", t.deadline, func(ctx context.Context) (string, error) { return t.enter(ctx, old) })
+	return t.logins.do(ctx, "", t.deadline, func(ctx context.Context) (string, error) { return t.logIn(ctx, old) })
 }
 
-// enter logs in and remembers the outcome, unless somebody did it a moment ago.
-func (t *tokens) enter(ctx context.Context, old string) (string, error) {
+// logIn gets a token and remembers the outcome, unless another call did it a moment ago.
+func (t *tokens) logIn(ctx context.Context, old string) (string, error) {
 	t.mu.Lock()
 	value := t.value
 	t.mu.Unlock()
@@ -88,51 +89,85 @@ func (t *tokens) enter(ctx context.Context, old string) (string, error) {
 	return value, err
 }
 
-// login asks the authenticate routes, v2 first, for a token. A server that has neither is sent Basic.
-func (r *Remote) login(ctx context.Context, basic string) (string, error) {
-	for _, path := range []string{"/v2/users/authenticate", "/v1/users/authenticate"} {
-		token, err := r.authenticate(ctx, path, basic)
-		if isNotFound(err) {
-			continue
+// leaks tells whether a text holds the credentials.
+func (t *tokens) leaks(text string) bool {
+	t.mu.Lock()
+	value := t.value
+	t.mu.Unlock()
+	_, token, _ := strings.Cut(value, " ")
+	for _, secret := range []string{t.password, token} {
+		if secret != "" && strings.Contains(text, secret) {
+			return true
 		}
-		if err != nil {
+	}
+	return false
+}
+
+// login asks the authenticate routes for a token, first that of the dialect that ping told. A server
+// that has neither is sent Basic. Some servers answer the route of a dialect that they lack with 400 or 500.
+func (r *Remote) login(ctx context.Context, basic string) (string, error) {
+	paths := []string{"/v2/users/authenticate", "/v1/users/authenticate"}
+	if r.detector.speaksV1() {
+		slices.Reverse(paths)
+	}
+	var failed error
+	for _, path := range paths {
+		token, other, err := r.authenticate(ctx, path, basic)
+		if err == nil {
+			return "Bearer " + token, nil
+		}
+		if !other {
 			return "", err
 		}
-		return "Bearer " + token, nil
+		if failed == nil && !isNotFound(err) {
+			failed = err
+		}
+	}
+	if failed != nil {
+		return "", failed
 	}
 	return basic, nil
 }
 
-func (r *Remote) authenticate(ctx context.Context, path, basic string) (string, error) {
+// authenticate asks one route. After a failure, other tells that the route may be missing.
+func (r *Remote) authenticate(ctx context.Context, path, basic string) (token string, other bool, err error) {
 	u, err := r.address(path, nil)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
-	resp, err := r.send(ctx, request{method: http.MethodGet, url: u, auth: basic})
+	resp, err := r.send(ctx, request{url: u, auth: basic})
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	defer discard(resp.Body)
-	if resp.StatusCode == http.StatusMethodNotAllowed {
-		return "", errNotThere
-	}
-	if f := judge(resp, expectToken, "", r.now()); f != nil {
-		if f.kind == kindDenied {
-			f.reason = "it refuses the configured user name or password"
+	if f := r.classify(resp, expectToken, ""); f != nil {
+		failed := *f
+		failed.refused = false // it is not about one thing
+		switch resp.StatusCode {
+		case http.StatusUnauthorized, http.StatusForbidden:
+			failed.reason, failed.permanent = "it refuses the configured user name or password", true
+		case http.StatusMethodNotAllowed:
+			failed = *errNotThere
 		}
-		r.metrics.answered(r.name, f.kind)
-		return "", f
+		r.metrics.answered(r.name, failed.kind)
+		return "", slices.Contains(missingRoute, resp.StatusCode), &failed
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxToken+1))
 	if err != nil {
-		return "", judgeTransport(ctx, err, r.timeout)
+		return "", false, r.classifyTransport(ctx, err)
 	}
 	r.metrics.answered(r.name, kindOK)
-	token := strings.TrimSpace(string(body))
+	token = strings.TrimSpace(string(body))
 	if !isToken(token) {
-		return "", bad("answered the login with something that is not a token")
+		return "", false, badAnswer("answered the login with something that is not a token")
 	}
-	return token, nil
+	return token, false, nil
+}
+
+// missingRoute are the answers of known servers to a login by a dialect that they lack.
+var missingRoute = []int{
+	http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone,
+	http.StatusInternalServerError, http.StatusNotImplemented,
 }
 
 // isToken accepts printable ASCII without blanks, of a bounded length.

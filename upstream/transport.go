@@ -4,50 +4,51 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
-	"strings"
-	"syscall"
 	"time"
 
-	"golang.org/x/net/http/httpproxy"
+	"conanproxy/internal/netguard"
 )
 
 const (
 	dialTimeout      = 10 * time.Second
 	idleTimeout      = 90 * time.Second
-	pingAfterSilence = 15 * time.Second // HTTP/2: a dead connection must not hold everybody up
+	pingAfterSilence = 15 * time.Second // HTTP/2: a dead connection must not hold all questions up
 	maxHeaderBytes   = 256 << 10
 	maxCAFile        = 16 << 20
 )
 
-// errGuarded refuses an address of this machine or its link that a remote upstream points to.
-var errGuarded = errors.New("points to an address of this machine")
-
 type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
-// newTransport makes the connections of one remote: proxies by the environment, the
-// system's roots and those of caFile, and no decompression behind the back.
-func newTransport(base *url.URL, caFile string, timeout time.Duration, connections int, dial dialFunc) (*http.Transport, error) {
-	roots, err := certPool(caFile)
+// newTransport makes the connections of one remote: guarded, through the proxies of the
+// environment, with the system's roots and those of the CA file. Bodies are not decompressed.
+func newTransport(base *url.URL, o Options, timeout, firstByte time.Duration) (*http.Transport, error) {
+	roots, err := certPool(o.CAFile)
 	if err != nil {
 		return nil, err
 	}
+	guard := netguard.New(netguard.Options{
+		Home:   base,
+		Allow:  o.AllowNetworks,
+		Dialer: &net.Dialer{Timeout: dialTimeout, KeepAlive: pingAfterSilence},
+	})
+	dial := o.dial
 	if dial == nil {
-		dial = guardedDial(base.Hostname())
+		dial = guard.DialContext
 	}
-	proxy := httpproxy.FromEnvironment().ProxyFunc()
+	connections := max(o.MaxConnections, defaultConnections)
 	return &http.Transport{
-		Proxy:                  func(req *http.Request) (*url.URL, error) { return proxy(req.URL) },
+		Proxy:                  func(req *http.Request) (*url.URL, error) { return guard.Proxy(req.URL) },
+		OnProxyConnectResponse: checkProxy,
 		DialContext:            dial,
 		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    min(timeout, dialTimeout),
-		ResponseHeaderTimeout:  timeout,
+		ResponseHeaderTimeout:  firstByte,
 		IdleConnTimeout:        idleTimeout,
 		MaxIdleConns:           2 * connections,
 		MaxIdleConnsPerHost:    connections,
@@ -56,6 +57,17 @@ func newTransport(base *url.URL, caFile string, timeout time.Duration, connectio
 		ForceAttemptHTTP2:      true,
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfterSilence, PingTimeout: pingAfterSilence},
 	}, nil
+}
+
+// checkProxy explains the answer of a proxy that does not let a TLS connection pass.
+func checkProxy(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
+	switch resp.StatusCode {
+	case http.StatusOK:
+		return nil
+	case http.StatusProxyAuthRequired:
+		return errProxyLogin
+	}
+	return &failure{kind: kindConnection, reason: fmt.Sprintf("the HTTP proxy on the way does not connect to it (%d)", resp.StatusCode)}
 }
 
 // certPool is the system's roots and those of file; nil means the system's alone.
@@ -82,50 +94,6 @@ func certPool(file string) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("ca_file %s holds no PEM certificate", file)
 	}
 	return pool, nil
-}
-
-// guardedDial connects to everything, except that hosts other than the configured one must
-// not be addresses of this machine or of its link: a redirect or a file URL of a remote
-// server has no business there.
-func guardedDial(configured string) dialFunc {
-	plain := &net.Dialer{Timeout: dialTimeout, KeepAlive: pingAfterSilence}
-	guarded := &net.Dialer{Timeout: dialTimeout, KeepAlive: pingAfterSilence, Control: refuseOwn}
-	proxies := proxyHosts()
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		host, _, err := net.SplitHostPort(address)
-		if err != nil || strings.EqualFold(host, configured) || isLoopbackName(configured) || proxies[host] {
-			return plain.DialContext(ctx, network, address)
-		}
-		return guarded.DialContext(ctx, network, address)
-	}
-}
-
-// proxyHosts are the hosts of the configured HTTP proxies, which may well run on this machine.
-func proxyHosts() map[string]bool {
-	env := httpproxy.FromEnvironment()
-	hosts := make(map[string]bool)
-	for _, raw := range []string{env.HTTPProxy, env.HTTPSProxy} {
-		u, err := url.Parse(raw)
-		if err != nil || u.Host == "" {
-			u, err = url.Parse("http://" + raw)
-		}
-		if err == nil && u.Hostname() != "" {
-			hosts[u.Hostname()] = true
-		}
-	}
-	return hosts
-}
-
-func refuseOwn(_, address string, _ syscall.RawConn) error {
-	ap, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return err
-	}
-	ip := ap.Addr().Unmap()
-	if ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsUnspecified() {
-		return errGuarded
-	}
-	return nil
 }
 
 // isLoopbackName tells the names of this machine.

@@ -2,14 +2,14 @@ package upstream
 
 import (
 	"encoding/pem"
-	"errors"
 	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -72,7 +72,7 @@ func TestHTTP2(t *testing.T) {
 	if err := os.WriteFile(file, block, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r, err := New(Options{Name: "h2", URL: server.URL, Protocol: "v2", CAFile: file, Rand: func() float64 { return 0 }})
+	r, err := New(Options{Name: "h2", URL: server.URL, Protocol: "v2", CAFile: file})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestProxyFromEnvironment(t *testing.T) {
 	t.Setenv("HTTP_PROXY", proxy.URL)
 	t.Setenv("NO_PROXY", "direct.invalid")
 	for _, host := range []string{"conan.invalid", "direct.invalid"} {
-		r, err := New(Options{Name: "x", URL: "http://" + host, Protocol: "v2", Rand: func() float64 { return 0 }})
+		r, err := New(Options{Name: "x", URL: "http://" + host, Protocol: "v2"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -126,36 +126,29 @@ func TestNobodyListens(t *testing.T) {
 	}
 }
 
-// A remote upstream may not send us to this machine.
-func TestGuardedDial(t *testing.T) {
-	server := httptest.NewServer(http.NotFoundHandler())
+// An upstream may not send us to other services of this machine, or only by allow_networks.
+func TestRedirectToThisMachine(t *testing.T) {
+	inner := httptest.NewServer(whole("secret", "Content-Type", "text/plain"))
+	defer inner.Close()
+	server := httptest.NewServer(http.RedirectHandler(inner.URL+"/x", http.StatusFound))
 	defer server.Close()
-	u, err := url.Parse(server.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tests := map[string]struct {
-		configured, address string
-		guarded             bool
-	}{
-		"own host":              {"127.0.0.1", u.Host, false},
-		"localhost upstream":    {"localhost", u.Host, false},
-		"remote, loopback":      {"conan.test", u.Host, true},
-		"remote, localhost":     {"conan.test", "localhost:" + u.Port(), true},
-		"remote, link-local":    {"conan.test", "169.254.169.254:80", true},
-		"remote, v4 in v6":      {"conan.test", "[::ffff:127.0.0.1]:" + u.Port(), true},
-		"remote, any interface": {"conan.test", "0.0.0.0:" + u.Port(), true},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			conn, err := guardedDial(test.configured)(t.Context(), "tcp", test.address)
-			if err == nil {
-				conn.Close()
-			}
-			if errors.Is(err, errGuarded) != test.guarded || !test.guarded && err != nil {
-				t.Errorf("got %v, guarded is %v", err, test.guarded)
-			}
-		})
+	for want, allow := range map[string][]netip.Prefix{
+		"ok": {netip.MustParsePrefix("127.0.0.0/8")},
+		"unavailable: points to " + strings.TrimPrefix(inner.URL, "http://") +
+			", an address of this machine, which allow_networks does not name": nil,
+	} {
+		r, err := New(Options{Name: "x", URL: server.URL, Protocol: "v2", AllowNetworks: allow})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		file, err := r.Open(t.Context(), zlibRev(t), "metadata/x.txt")
+		if err == nil {
+			_, err = readAll(t, file)
+		}
+		if word(err) != want {
+			t.Errorf("got %q, want %q", word(err), want)
+		}
 	}
 }
 

@@ -319,12 +319,8 @@ func TestV1Open(t *testing.T) {
 			if diff := cmp.Diff(want, file.FileInfo); diff != "" {
 				t.Error(diff)
 			}
-			if got, err := readAll(t, file); got != content || err != nil || file.Verified() {
+			if got, err := readAll(t, file); got != content || err != nil {
 				t.Errorf("%s: read %q, %v", name, got, err)
-			}
-			info, err := r.Stat(t.Context(), rev, name)
-			if want.Size = -1; info != want || err != nil {
-				t.Errorf("stat: %v, %v", info, err)
 			}
 		}
 		// 2 × digest, manifest and snapshot, download_urls, 2 files; the manifest is remembered.

@@ -3,7 +3,6 @@ package upstream
 import (
 	"context"
 	"encoding/json"
-	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -50,11 +49,11 @@ type stamped struct {
 
 func (s stamped) revision() (conan.RevisionTime, error) {
 	if !conan.ValidRevisionID(s.Revision) {
-		return conan.RevisionTime{}, nonsense("answered with a revision that is not one")
+		return conan.RevisionTime{}, badAnswer("answered with a revision that is not one")
 	}
 	t, ok := parseTime(s.Time)
 	if !ok {
-		return conan.RevisionTime{}, nonsense("answered with a revision without a usable time")
+		return conan.RevisionTime{}, badAnswer("answered with a revision without a usable time")
 	}
 	return conan.RevisionTime{ID: s.Revision, Time: t}, nil
 }
@@ -74,7 +73,7 @@ func (v v2) revisions(ctx context.Context, rev conan.Revision, latestOnly bool) 
 			return nil, err
 		}
 		if answer.Revisions == nil {
-			return nil, nonsense("answered without a list of revisions")
+			return nil, badAnswer("answered without a list of revisions")
 		}
 		list = *answer.Revisions
 	}
@@ -109,7 +108,7 @@ func (v v2) snapshot(ctx context.Context, rev conan.Revision) (conan.Snapshot, e
 		return nil, err
 	}
 	if answer.Files == nil {
-		return nil, nonsense("answered without a list of files")
+		return nil, badAnswer("answered without a list of files")
 	}
 	snapshot := make(conan.Snapshot, 0, len(*answer.Files))
 	dropped := 0
@@ -120,7 +119,7 @@ func (v v2) snapshot(ctx context.Context, rev conan.Revision) (conan.Snapshot, e
 		}
 		snapshot = append(snapshot, fileInfo(name, value))
 	}
-	v.drop("file names", dropped)
+	v.countDropped("file names", dropped)
 	snapshot.Sort()
 	if _, ok := snapshot.Find(conan.ManifestFile); !ok {
 		return nil, errNotThere
@@ -128,7 +127,7 @@ func (v v2) snapshot(ctx context.Context, rev conan.Revision) (conan.Snapshot, e
 	return snapshot, nil
 }
 
-// fileInfo reads what some servers tell about a file in a list; most tell nothing.
+// fileInfo reads the details of a file in a list; most servers send none.
 func fileInfo(name string, value json.RawMessage) conan.FileInfo {
 	info := conan.FileInfo{Name: name, Size: -1}
 	var told map[string]any
@@ -149,7 +148,7 @@ func fileInfo(name string, value json.RawMessage) conan.FileInfo {
 	return info
 }
 
-// fileURL is where a file lies; its name may be a path below metadata/ with any characters.
+// fileURL is the URL of a file, whose name may be a path below metadata/ with any characters.
 func (v v2) fileURL(rev conan.Revision, name string) (*url.URL, error) {
 	if err := conan.CheckFileName(name, rev.IsPackage()); err != nil {
 		return nil, errNotThere
@@ -158,14 +157,10 @@ func (v v2) fileURL(rev conan.Revision, name string) (*url.URL, error) {
 	for i, s := range segments {
 		segments[i] = url.PathEscape(s)
 	}
-	u, err := v.address(filesPath(rev)+"/"+strings.Join(segments, "/"), nil)
-	if err != nil {
-		return nil, nonsense(err.Error())
-	}
-	return u, nil
+	return v.address(filesPath(rev)+"/"+strings.Join(segments, "/"), nil)
 }
 
-func (v v2) open(ctx context.Context, rev conan.Revision, name string) (*conan.File, error) {
+func (v v2) open(ctx context.Context, rev conan.Revision, name string) (*conan.Download, error) {
 	u, err := v.fileURL(rev, name)
 	if err != nil {
 		return nil, err
@@ -179,39 +174,7 @@ func (v v2) open(ctx context.Context, rev conan.Revision, name string) (*conan.F
 	if err != nil {
 		return nil, err
 	}
-	return &conan.File{FileInfo: b.digests, ReadCloser: b, Wait: unverified}, nil
-}
-
-func (v v2) stat(ctx context.Context, rev conan.Revision, name string) (info conan.FileInfo, err error) {
-	u, err := v.fileURL(rev, name)
-	if err != nil {
-		return info, err
-	}
-	release, err := v.connection(ctx, documentLane)
-	if err != nil {
-		return info, err
-	}
-	defer release()
-	err = v.try(ctx, func(ctx context.Context) error {
-		info, err = v.head(ctx, u, name)
-		v.count(err)
-		return err
-	})
-	return info, err
-}
-
-func (v v2) head(ctx context.Context, u *url.URL, name string) (conan.FileInfo, error) {
-	resp, err := v.send(ctx, request{method: http.MethodHead, url: u, header: http.Header{"Accept-Encoding": {"identity"}}})
-	if err != nil {
-		return conan.FileInfo{}, err
-	}
-	defer discard(resp.Body)
-	if f := judge(resp, expectHead, name, v.now()); f != nil {
-		return conan.FileInfo{}, f
-	}
-	info := checksums(name, resp.Header)
-	info.Size = resp.ContentLength
-	return info, nil
+	return &conan.Download{FileInfo: b.info(), ReadCloser: b, Validator: b.version.validator()}, nil
 }
 
 func (v v2) packages(ctx context.Context, recipe conan.Revision, idsOnly bool) ([]conan.Package, error) {
@@ -231,6 +194,6 @@ func (v v2) packages(ctx context.Context, recipe conan.Revision, idsOnly bool) (
 		return []conan.Package{}, nil
 	}
 	packages, dropped := answer.list(idsOnly)
-	v.drop("package ids", dropped)
+	v.countDropped("package ids", dropped)
 	return packages, nil
 }

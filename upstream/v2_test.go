@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -177,9 +176,6 @@ func TestV2Open(t *testing.T) {
 	if diff := cmp.Diff(want, file.FileInfo); diff != "" {
 		t.Error(diff)
 	}
-	if file.Verified() {
-		t.Error("a file of an upstream claims to be verified")
-	}
 	wantAsk := []string{"GET " + zlib + "/revisions/" + rrev + "/packages/" + pid + "/revisions/" + prev + "/files/metadata/log/a%23b%3Fc%20d%2520.txt"}
 	if diff := cmp.Diff(wantAsk, f.asked()); diff != "" {
 		t.Error(diff)
@@ -195,40 +191,5 @@ func TestV2Open(t *testing.T) {
 	}
 	if _, err := r.Open(t.Context(), conan.Revision{Ref: zlibRev(t).Ref}, "conanfile.py"); word(err) != "invalid" {
 		t.Errorf("an unpinned revision: %v", err)
-	}
-}
-
-func TestV2Stat(t *testing.T) {
-	tests := map[string]struct {
-		status  int
-		want    conan.FileInfo
-		wantErr error
-	}{
-		"found":       {200, conan.FileInfo{Name: "conanfile.py", Size: 77, MD5: strings.Repeat("c", 32)}, nil},
-		"not found":   {404, conan.FileInfo{}, conan.ErrNotFound},
-		"no HEAD":     {405, conan.FileInfo{}, errors.ErrUnsupported},
-		"only GET":    {403, conan.FileInfo{}, errors.ErrUnsupported},
-		"server down": {502, conan.FileInfo{}, conan.ErrUnavailable},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			r, f := newFake(t, Options{}, func(w http.ResponseWriter, req *http.Request) {
-				if test.status == 200 {
-					w.Header().Set("Content-Length", "77")
-					w.Header().Set("X-Checksum-Md5", strings.Repeat("c", 32))
-				}
-				w.WriteHeader(test.status)
-			})
-			got, err := r.Stat(t.Context(), zlibRev(t), "conanfile.py")
-			if !errors.Is(err, test.wantErr) {
-				t.Errorf("error %v, want %v", err, test.wantErr)
-			}
-			if diff := cmp.Diff(test.want, got); diff != "" {
-				t.Error(diff)
-			}
-			if !strings.HasPrefix(f.asked()[0], "HEAD ") {
-				t.Errorf("asked %q", f.asked()[0])
-			}
-		})
 	}
 }

@@ -10,7 +10,7 @@ import (
 var errSilence = errors.New("silence")
 
 // watchdog ends an exchange that stands still. A transfer may last as long as it likes; only
-// the time in which somebody waits for upstream counts, not the time of a slow reader.
+// the time spent waiting for upstream counts, not the time of a slow reader.
 type watchdog struct {
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
@@ -43,11 +43,17 @@ const (
 	discardSilence = time.Second
 )
 
-// discard reads a little of a body that nobody wants, so that its connection can be used again, and closes it.
-func discard(body io.ReadCloser) {
+// hurry bounds the wait for a body that is of little use.
+func hurry(body io.ReadCloser) {
 	if watched, ok := body.(*watchedBody); ok {
 		watched.dog.silence = min(watched.dog.silence, discardSilence)
 	}
+}
+
+// discard reads a little of a body that is not needed, so that its connection can be used again,
+// and closes it.
+func discard(body io.ReadCloser) {
+	hurry(body)
 	io.CopyN(io.Discard, body, discardMost)
 	body.Close()
 }
@@ -55,13 +61,15 @@ func discard(body io.ReadCloser) {
 // watchedBody is a body under a watchdog.
 type watchedBody struct {
 	io.ReadCloser
-	dog *watchdog
+	dog      *watchdog
+	received func(bytes int) // counts
 }
 
 func (b *watchedBody) Read(p []byte) (int, error) {
 	b.dog.awake()
 	n, err := b.ReadCloser.Read(p)
 	b.dog.asleep()
+	b.received(n)
 	return n, b.dog.cause(err)
 }
 

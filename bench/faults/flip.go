@@ -52,7 +52,7 @@ func (r *run) fsckIsClean(s *server, what string) {
 
 // sumOf is the md5 that a set's manifest tells of a member.
 func sumOf(set conantest.Set, member string) string {
-	return set.Manifest().Files[member]
+	return set.Manifest().MD5(member)
 }
 
 // lastLine is the last line of an output that has text.

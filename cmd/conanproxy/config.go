@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
+	"go.uber.org/zap"
 
 	"conanproxy/internal/config"
 )
@@ -15,7 +18,7 @@ type configFlags struct {
 	override config.Flags
 }
 
-// add gives a command the --config flag.
+// add gives a command the flag --config.
 func (f *configFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.file, "config", os.Getenv("CONANPROXY_CONFIG"), "configuration file (YAML)")
 }
@@ -23,13 +26,18 @@ func (f *configFlags) add(c *cobra.Command) {
 // addOverrides gives a command the flags that win over file and environment.
 func (f *configFlags) addOverrides(c *cobra.Command) {
 	c.Flags().StringVar(&f.override.Listen, "listen", "", "address to listen on (default 127.0.0.1:9300)")
-	c.Flags().StringVar(&f.override.DataDir, "data-dir", "", "directory of everything that is kept (default ./data)")
+	c.Flags().StringVar(&f.override.DataDir, "data-dir", "", "directory of all stored data (default ./data)")
 	c.Flags().StringArrayVar(&f.override.Upstreams, "upstream", nil, "[NAME=]URL of a Conan server to pull from; repeat for more; replaces the configured ones")
+}
+
+// addDataDir gives a command the flag that tells where the data is.
+func (f *configFlags) addDataDir(c *cobra.Command) {
+	c.Flags().StringVar(&f.override.DataDir, "data-dir", "", "data directory (default: that of the configuration)")
 }
 
 func (f *configFlags) load() (*config.Config, error) { return f.loadWith(false) }
 
-// loadWith loads the configuration; noFiles does not ask that the files it names exist yet.
+// loadWith loads the configuration; with noFiles the files that it names need not exist yet.
 func (f *configFlags) loadWith(noFiles bool) (*config.Config, error) {
 	cfg, err := config.Load(config.LoadOptions{File: f.file, Env: os.Environ(), Flags: f.override, NoFiles: noFiles})
 	if err != nil {
@@ -38,13 +46,35 @@ func (f *configFlags) loadWith(noFiles bool) (*config.Config, error) {
 	return cfg, nil
 }
 
+// build builds everything that serve builds, in a data directory of its own that is removed again: a server may be
+// running on the configured one.
+func build(ctx context.Context, cfg *config.Config) (err error) {
+	dir, err := os.MkdirTemp("", "conanproxy-check-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	trial := *cfg
+	trial.DataDir = dir
+	s, err := newServer(ctx, &trial, &loggers{app: zap.NewNop(), access: zap.NewNop()})
+	if err != nil {
+		return err
+	}
+	s.close()
+	return nil
+}
+
 func configCommand() *cobra.Command {
 	var flags configFlags
 	check := &cobra.Command{
 		Use:   "check",
-		Short: "Check the configuration; exit code 2 and one line if it is wrong",
+		Short: "Check the configuration; exit code 2 and one line for each error",
 		RunE: func(c *cobra.Command, _ []string) error {
-			if _, err := flags.load(); err != nil {
+			cfg, err := flags.load()
+			if err != nil {
+				return err
+			}
+			if err := build(c.Context(), cfg); err != nil {
 				return err
 			}
 			fmt.Fprintln(c.OutOrStdout(), "configuration is valid")

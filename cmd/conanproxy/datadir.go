@@ -6,10 +6,24 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
+
+// What lies in a data directory, beside the files below.
+func blobsPath(dir string) string   { return filepath.Join(dir, "blobs") }
+func indexPath(dir string) string   { return filepath.Join(dir, "index.db") }
+func journalPath(dir string) string { return filepath.Join(dir, "blobs", "journal.jsonl") }
+
+// checkDataDir refuses a folder that no server has used: commands must not make a store of it and report it as sound.
+func checkDataDir(dir string) error {
+	for _, path := range []string{indexPath(dir), blobsPath(dir)} {
+		if _, err := os.Stat(path); err == nil {
+			return nil
+		}
+	}
+	return usageError{fmt.Errorf("data_dir %s is no data directory of conanproxy: it has neither index.db nor blobs", dir)}
+}
 
 // lockDataDir makes the data directory and takes its lock, which the process holds until it ends.
 // A second process gets an error that says so.
@@ -21,7 +35,7 @@ func lockDataDir(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the lock of data_dir: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := lockFile(f); err != nil {
 		return nil, errors.Join(fmt.Errorf("data_dir %s is in use by another conanproxy process", dir), f.Close())
 	}
 	return f, nil
@@ -68,7 +82,11 @@ func writeSecret(dir, path string, b []byte) error {
 	return nil
 }
 
+// checkPrivate refuses a file that others can read. On Windows a file's mode does not tell that.
 func checkPrivate(path string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
 	info, err := os.Stat(path)
 	if err != nil {
 		return fmt.Errorf("read secret: %w", err)

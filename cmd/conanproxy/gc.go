@@ -4,80 +4,61 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
-	"conanproxy/internal/config"
 	"conanproxy/internal/scrub"
 )
 
 func gcCommand() *cobra.Command {
-	var flags configFlags
 	var dry bool
-	c := &cobra.Command{
+	c := offlineCommand(&cobra.Command{
 		Use:   "gc",
-		Short: "Remove what need not be kept (the server must be stopped)",
-		Long: "Evicts the coldest cached revisions until cache.max_size and cache.min_free are kept, throws abandoned uploads away,\n" +
-			"and unlinks files that nothing names. Published packages never go. A running server does all this by itself; the\n" +
-			"command is for a lowered limit, or a disk that has to be emptied before the next start. The server must be stopped:\n" +
-			"the command takes the lock of the data directory. With --dry-run it only says what it would remove.\n" +
-			"Exit code 1 if a limit is exceeded still.",
-		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := flags.load()
-			if err != nil {
-				return err
-			}
-			ctx, cancel := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
-			defer cancel()
-			return gc(ctx, cfg, dry, c.OutOrStdout())
-		},
-	}
-	flags.add(c)
-	c.Flags().StringVar(&flags.override.DataDir, "data-dir", "", "data directory (default: of the configuration)")
-	c.Flags().BoolVar(&dry, "dry-run", false, "change nothing, only say what would be removed")
+		Short: "Evict cached files and remove abandoned ones (the server must be stopped)",
+		Long: "Evicts the longest unused cached revisions until cache.max_size and cache.min_free are kept, removes abandoned\n" +
+			"uploads, and moves orphaned files (which the index does not list) to blobs/orphaned. Published packages are never\n" +
+			"removed. A running server evicts and removes by itself; the command is for a limit that was lowered, or a disk that\n" +
+			"must be freed before the next start. The server must be stopped: the command takes the lock of the data directory.\n" +
+			"With --dry-run it only reports what it would do.\n" +
+			"Exit code 0: the limits are kept; 1: the command failed; 2: wrong usage, configuration or folder; 3: a limit is still\n" +
+			"exceeded.",
+	}, func(ctx context.Context, o *offline, out io.Writer) error { return gc(ctx, o, dry, out) })
+	c.Flags().BoolVar(&dry, "dry-run", false, "change nothing, only report what would be done")
 	return c
 }
 
-// gc writes a line of what was removed, or would be.
-func gc(ctx context.Context, cfg *config.Config, dry bool, out io.Writer) error {
-	p, err := openExisting(ctx, cfg)
-	defer p.close()
-	if err != nil {
-		return err
-	}
-	uploads, packages, err := p.local.Abandoned(ctx)
+// gc writes a line about what was removed, or would be.
+func gc(ctx context.Context, o *offline, dry bool, out io.Writer) error {
+	uploads, packages, err := o.store.Abandoned(ctx)
 	if err != nil {
 		return err
 	}
 	if !dry {
-		if err := p.local.Sweep(ctx); err != nil {
+		if err := o.store.Sweep(ctx); err != nil {
 			return err
 		}
 	}
-	orphans, orphaned := 0, int64(0)
-	if err := scrub.Orphans(ctx, scrub.Options{Index: p.db, Blobs: p.blobs, Repair: !dry, Found: func(f scrub.Finding) {
+	orphans := 0
+	err = scrub.Orphans(ctx, scrub.Options{Index: o.index, Blobs: o.blobs, Repair: !dry, Found: func(f scrub.Finding) {
 		if dry || f.Healed {
 			orphans++
-			orphaned += f.Size
 		}
-	}}); err != nil {
-		return err
-	}
-	sum, err := p.quota.Collect(ctx, dry)
+	}})
 	if err != nil {
 		return err
 	}
-	verb := "removed"
-	if dry {
-		verb = "would remove"
+	sum, err := o.budget.Collect(ctx, dry)
+	if err != nil {
+		return err
 	}
-	fmt.Fprintf(out, "%s: %d cached revisions, %d abandoned uploads, %d packages without a recipe, %d files that nothing names; %d bytes\n",
-		verb, sum.Revisions, uploads, packages, sum.Blobs+orphans, sum.Bytes+orphaned)
+	removed, moved := "removed", "moved to blobs/orphaned"
+	if dry {
+		removed, moved = "would remove", "would be moved to blobs/orphaned"
+	}
+	fmt.Fprintf(out, "%s: %d cached revisions, %d abandoned uploads, %d packages without a recipe, %d files of %d bytes; %d orphaned files %s\n",
+		removed, sum.Revisions, uploads, packages, sum.Blobs, sum.Bytes, orphans, moved)
 	if sum.Over > 0 {
-		return fmt.Errorf("a limit is exceeded by %d bytes still, and nothing is left that may go", sum.Over)
+		return unsoundError{fmt.Errorf("a limit is still exceeded by %d bytes, and nothing is left that may be evicted", sum.Over)}
 	}
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"net"
 	"net/http"
 	"time"
 
@@ -19,34 +18,30 @@ func healthcheckCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "healthcheck",
 		Short: "Ask the running server whether it is ready; exit code 0 if it is",
+		Long: "Asks /readyz of the server that runs on the data directory, with or without TLS and on the port that it listens on:\n" +
+			"the server notes its address there when it starts.",
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := flags.load()
+			cfg, err := flags.loadWith(true)
 			if err != nil {
 				return err
 			}
-			scheme := "http"
-			if cfg.TLS.CertFile != "" {
-				scheme = "https"
-			}
-			return healthcheck(c.Context(), scheme, cfg.Listen)
+			return healthcheck(c.Context(), cfg.DataDir)
 		},
 	}
 	flags.add(c)
+	flags.addDataDir(c)
 	return c
 }
 
-// healthcheck asks /readyz of the server that listens on addr, on this machine.
-func healthcheck(ctx context.Context, scheme, addr string) error {
-	host, port, err := net.SplitHostPort(addr)
+// healthcheck asks /readyz of the server that runs on a data directory.
+func healthcheck(ctx context.Context, dataDir string) error {
+	url, err := readAddress(dataDir)
 	if err != nil {
-		return usageError{fmt.Errorf("listen address %q: %w", addr, err)}
-	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, healthcheckTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+net.JoinHostPort(host, port)+"/readyz", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/readyz", nil)
 	if err != nil {
 		return err
 	}
@@ -61,7 +56,8 @@ func healthcheck(ctx context.Context, scheme, addr string) error {
 	return nil
 }
 
-// localClient asks this machine's own server: no proxy, and no check of a certificate that names another host.
+// localClient asks this machine's own server: without a proxy, and with any certificate, since it is made for the host
+// name that clients use.
 func localClient() *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		Proxy:           nil,

@@ -1,14 +1,47 @@
 package main
 
-import "net"
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+)
 
-// unsent is how many bytes the kernel may hold of a connection beyond what is on its way to the client. Without a bound it
-// queues up to 4 MB (the third number of net.ipv4.tcp_wmem) for each client that reads slower than it is sent to, and a
-// few hundred of those bring the whole machine's TCP under memory pressure. The window of a fast client on a long line is not
-// bounded by it.
+// listen opens the configured address, with TLS if there is a certificate, and notes the address in the data directory.
+func (s *server) listen() (net.Listener, error) {
+	cfg := s.started
+	listener, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	useTLS := s.current.Load().certificate != nil
+	if err := writeAddress(cfg.DataDir, useTLS, listener.Addr()); err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	listener = leanListener{listener}
+	if useTLS {
+		listener = tls.NewListener(listener, s.tlsConfig())
+	}
+	return listener, nil
+}
+
+// tlsConfig uses the certificate of the settings in force, so that a reload replaces it.
+func (s *server) tlsConfig() *tls.Config {
+	return &tls.Config{
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.current.Load().certificate, nil },
+		MinVersion:     tls.VersionTLS12,
+		NextProtos:     []string{"http/1.1"},
+	}
+}
+
+// unsent is how many bytes the kernel may queue for a connection beyond those that are on their way to the client.
+// Without a bound it queues up to 4 MB (the third number of net.ipv4.tcp_wmem) for each slow client, and a few hundred
+// of them put the TCP of the whole machine under memory pressure. It does not bound the window of a fast client on a
+// long line.
 const unsent = 1 << 20
 
-// leanListener bounds what the kernel queues for each connection. Accepted sockets do not inherit that from the listening one.
+// leanListener bounds what the kernel queues for each connection: accepted sockets do not inherit that from the
+// listening one.
 type leanListener struct{ net.Listener }
 
 // Accept implements net.Listener. The connection stays a *net.TCPConn, for sendfile.

@@ -13,18 +13,24 @@ import (
 
 // Exit codes.
 const (
-	exitOK     = 0
-	exitFailed = 1
-	exitUsage  = 2 // bad usage or configuration
+	exitOK      = 0
+	exitFailed  = 1
+	exitUsage   = 2 // bad usage or configuration
+	exitUnsound = 3 // the stored data is not as it should be
 )
 
 // version is set by the linker for releases; otherwise the module's own version is shown.
 var version = ""
 
-// usageError marks a failure that is the caller's to mend: exit code 2.
+// usageError marks wrong arguments or a wrong configuration: exit code 2.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
+
+// unsoundError marks data that is not as it should be, found by a command that worked: exit code 3.
+type unsoundError struct{ error }
+
+func (e unsoundError) Unwrap() error { return e.error }
 
 func main() { os.Exit(run(context.Background(), os.Args[1:])) }
 
@@ -37,8 +43,8 @@ func run(ctx context.Context, args []string) int {
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(), configCommand(), userCommand(), fsckCommand(), gcCommand(), healthcheckCommand(), versionCommand())
-	mendUsage(root)
+	root.AddCommand(serveCommand(), configCommand(), userCommand(), fsckCommand(), gcCommand(), rebuildCommand(), healthcheckCommand(), versionCommand())
+	refuseWrongArguments(root)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
@@ -46,21 +52,25 @@ func run(ctx context.Context, args []string) int {
 	}
 	fmt.Fprintln(os.Stderr, "conanproxy: "+err.Error())
 	var usage usageError
-	if errors.As(err, &usage) {
+	var unsound unsoundError
+	switch {
+	case errors.As(err, &usage):
 		return exitUsage
+	case errors.As(err, &unsound):
+		return exitUnsound
 	}
 	return exitFailed
 }
 
-// mendUsage makes wrong arguments of a command and of those below it a usage error. A command that only
+// refuseWrongArguments makes wrong arguments of a command and of those below it a usage error. A command that only
 // groups others prints its help.
-func mendUsage(c *cobra.Command) {
+func refuseWrongArguments(c *cobra.Command) {
 	c.Args = usageArgs(c.Args)
 	if c.Run == nil && c.RunE == nil {
 		c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
 	}
 	for _, sub := range c.Commands() {
-		mendUsage(sub)
+		refuseWrongArguments(sub)
 	}
 }
 

@@ -14,7 +14,8 @@ type Digest string
 
 // Valid tells whether d has the shape of a digest; a store never holds any other.
 func (d Digest) Valid() bool {
-	if len(d) != 64 {
+	const length = 64
+	if len(d) != length {
 		return false
 	}
 	for i := 0; i < len(d); i++ {
@@ -36,7 +37,7 @@ type Sums struct {
 // ErrNotFound is returned for a digest that the store does not hold.
 var ErrNotFound = errors.New("blob not found")
 
-// ErrNoSpace is returned, by Create, Write and Commit, when the medium is full or a disk quota is used up.
+// ErrNoSpace is returned, by Create, Write and Commit, when the disk is full or a disk quota is used up.
 // The writer is of no use afterwards; Abort gives its bytes back.
 var ErrNoSpace = errors.New("no space left for blobs")
 
@@ -67,6 +68,11 @@ type Writer interface {
 	// side by side.
 	Commit(ctx context.Context, record func(Sums) error) error
 
+	// Stage is Commit without making anything durable, for bytes that Store.Sync will be called for before they are
+	// relied on. A power failure before that can lose or damage the blob. The store knows such a blob again, also in
+	// a later process: Commit, Keep and Sync of the same digest make it durable, or find that it is damaged.
+	Stage(ctx context.Context, record func(Sums) error) error
+
 	// Abort throws the bytes away.
 	Abort()
 
@@ -83,6 +89,9 @@ type Store interface {
 	Open(ctx context.Context, d Digest) (Reader, error)
 	// Stat returns the size in bytes.
 	Stat(ctx context.Context, d Digest) (int64, error)
+	// Sync makes staged blobs durable, all of a set in about the time of one. A blob that a power failure damaged is
+	// ErrNotFound. Durable blobs cost nothing.
+	Sync(ctx context.Context, digests ...Digest) error
 	// Keep calls record, which names a blob that is already stored, while the blob cannot be deleted.
 	Keep(ctx context.Context, d Digest, record func() error) error
 	// Delete removes a blob if named, called while nobody can commit or keep the same digest, says that no row
@@ -91,7 +100,7 @@ type Store interface {
 	Delete(ctx context.Context, d Digest, named func() (bool, error)) (int64, error)
 	// Walk calls fn for every blob in no particular order until fn fails.
 	Walk(ctx context.Context, fn func(d Digest, size int64) error) error
-	// Free returns the bytes that can still be written to the medium.
+	// Free returns the bytes that can still be written to the disk.
 	Free(ctx context.Context) (int64, error)
 }
 

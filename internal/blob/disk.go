@@ -14,8 +14,11 @@ import (
 
 // Disk is the Store on a local filesystem:
 //
-//	dir/sha256/ab/cdef…   a blob: complete, durable, read-only; ab are the first two characters of its digest
+//	dir/sha256/ab/cdef…   a blob; ab are the first two characters of its digest. It is complete and durable if its
+//	                      owner may not write it; else it was staged, and a power failure may have damaged it
 //	dir/tmp/              being written; emptied by NewDisk
+//	dir/damaged/          set aside because their bytes do not have their digest
+//	dir/orphaned/         set aside because the index did not know them
 //
 // One process owns the directory.
 type Disk struct {
@@ -25,6 +28,7 @@ type Disk struct {
 	locks      locks
 	chunks     sync.Pool // of *chunk, for hashing beside the writing
 	temp       atomic.Int64
+	staged     sync.Map // Digest → nil: staged by this process, so its bytes are known to be right
 	fanout     [256]fanout
 }
 
@@ -107,7 +111,7 @@ func (d *Disk) Open(ctx context.Context, digest Digest) (Reader, error) {
 	}
 	f.Close()
 	if err == nil {
-		if err = d.SetAside(ctx, digest); err == nil || errors.Is(err, ErrNotFound) {
+		if err = d.SetAside(ctx, digest, Damaged); err == nil || errors.Is(err, ErrNotFound) {
 			err = fmt.Errorf("the bytes were damaged: %w", ErrNotFound)
 		}
 	}
@@ -150,10 +154,7 @@ func (d *Disk) Keep(ctx context.Context, digest Digest, record func() error) err
 		return err
 	}
 	defer held.unlock()
-	if _, err := d.Stat(ctx, digest); err != nil {
-		return err
-	}
-	if err := d.fanoutOf(digest).settle(d.sync, filepath.Dir(d.path(digest))); err != nil {
+	if err := d.makeDurable(ctx, digest); err != nil {
 		return fmt.Errorf("keep blob %s: %w", digest, err)
 	}
 	return record()
@@ -176,6 +177,7 @@ func (d *Disk) Delete(ctx context.Context, digest Digest, named func() (bool, er
 		return 0, nil
 	}
 	if err == nil {
+		d.staged.Delete(digest)
 		err = os.Remove(path) // an entry that a crash brings back is an orphan, so no fsync
 	}
 	if err != nil {
@@ -195,6 +197,16 @@ func (d *Disk) Walk(ctx context.Context, fn func(digest Digest, size int64) erro
 		}
 	}
 	return nil
+}
+
+// Empty tells whether no blob is stored.
+func (d *Disk) Empty(ctx context.Context) (bool, error) {
+	found := errors.New("found")
+	err := d.Walk(ctx, func(Digest, int64) error { return found })
+	if errors.Is(err, found) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 func (d *Disk) walkDir(ctx context.Context, prefix string, fn func(Digest, int64) error) error {
@@ -253,7 +265,7 @@ func notFoundError(err error) error {
 	return err
 }
 
-// spaceError makes a full medium or quota match ErrNoSpace.
+// spaceError makes a full disk or quota match ErrNoSpace.
 func spaceError(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return fmt.Errorf("%w: %w", ErrNoSpace, err)

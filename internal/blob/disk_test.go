@@ -264,8 +264,8 @@ func TestWriterClose(t *testing.T) {
 	}
 }
 
-// A slow Verify does not keep the bytes of a blob on the medium that is deleted meanwhile.
-func TestVerifyLetsGo(t *testing.T) {
+// A slow Verify does not keep the bytes of a deleted blob on the disk.
+func TestVerifyEndsWithItsBlob(t *testing.T) {
 	s := newDisk(t, t.TempDir(), blob.DiskOptions{})
 	d := blobtest.Put(t, s, blobtest.Content(1, 2<<20)).SHA256
 	waits := 0

@@ -30,8 +30,8 @@ func unhex(c byte) byte {
 	return c - '0'
 }
 
-// create makes the folder durably if it is not there. Its own name is synced even if it is: who made it may not have
-// come to that.
+// create makes the folder durably if it is not there. Its own name is synced even if it is: the process
+// that made it may have ended before that.
 func (f *fanout) create(s syncer, dir string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

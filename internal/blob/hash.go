@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"hash"
+	"math"
 	"sync"
 	"sync/atomic"
 )
@@ -40,6 +41,21 @@ func (h *hasher) write(p []byte) {
 		sum.Write(p)
 	}
 }
+
+// Hasher computes the sums of bytes that are not stored. It is an io.Writer that never fails.
+type Hasher struct{ h *hasher }
+
+// NewHasher makes a Hasher of no bytes.
+func NewHasher() *Hasher { return &Hasher{newHasher(math.MaxInt64, nil)} }
+
+// Write implements io.Writer.
+func (h *Hasher) Write(p []byte) (int, error) {
+	h.h.write(p)
+	return len(p), nil
+}
+
+// Sums are those of everything written so far.
+func (h *Hasher) Sums() Sums { return h.h.sums() }
 
 // sums waits for everything written so far.
 func (h *hasher) sums() Sums {

@@ -7,18 +7,18 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// locks are one lock per digest that somebody holds or waits for, alone or with others. The zero value is ready.
+// locks has one lock per digest that is in use: exclusive, or shared. The zero value is ready.
 type locks struct {
 	mu   sync.Mutex
 	used map[Digest]*digestLock
 }
 
-// alone is the weight of a holder who shares with nobody.
-const alone = 1 << 30
+// exclusive is the weight of an exclusive lock; a shared one has 1.
+const exclusive = 1 << 30
 
 type digestLock struct {
 	weight *semaphore.Weighted
-	users  int // who hold it or wait for it; guarded by locks.mu
+	users  int // goroutines that hold it or wait for it; guarded by locks.mu
 }
 
 // hold is a lock that was taken.
@@ -29,22 +29,22 @@ type hold struct {
 	weight int64
 }
 
-// lock waits until nobody else holds the lock of d, or until ctx is done.
-func (l *locks) lock(ctx context.Context, d Digest) (*hold, error) { return l.take(ctx, d, alone) }
+// lock takes the lock of d exclusively, unless ctx ends before.
+func (l *locks) lock(ctx context.Context, d Digest) (*hold, error) { return l.take(ctx, d, exclusive) }
 
-// shared waits until nobody holds the lock of d alone, or until ctx is done.
+// shared takes the lock of d beside others that share it, unless ctx ends before.
 func (l *locks) shared(ctx context.Context, d Digest) (*hold, error) { return l.take(ctx, d, 1) }
 
 func (l *locks) take(ctx context.Context, d Digest, weight int64) (*hold, error) {
-	h := &hold{locks: l, digest: d, lock: l.join(d), weight: weight}
+	h := &hold{locks: l, digest: d, lock: l.use(d), weight: weight}
 	if err := h.lock.weight.Acquire(ctx, weight); err != nil {
-		l.leave(d)
+		l.release(d)
 		return nil, err
 	}
 	return h, nil
 }
 
-// share lets others in who share.
+// share makes an exclusive lock a shared one.
 func (h *hold) share() {
 	h.lock.weight.Release(h.weight - 1)
 	h.weight = 1
@@ -52,10 +52,10 @@ func (h *hold) share() {
 
 func (h *hold) unlock() {
 	h.lock.weight.Release(h.weight)
-	h.locks.leave(h.digest)
+	h.locks.release(h.digest)
 }
 
-func (l *locks) join(d Digest) *digestLock {
+func (l *locks) use(d Digest) *digestLock {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.used == nil {
@@ -63,14 +63,14 @@ func (l *locks) join(d Digest) *digestLock {
 	}
 	lock := l.used[d]
 	if lock == nil {
-		lock = &digestLock{weight: semaphore.NewWeighted(alone)}
+		lock = &digestLock{weight: semaphore.NewWeighted(exclusive)}
 		l.used[d] = lock
 	}
 	lock.users++
 	return lock
 }
 
-func (l *locks) leave(d Digest) {
+func (l *locks) release(d Digest) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	lock := l.used[d]

@@ -18,7 +18,10 @@ type osSyncer struct{}
 
 func (osSyncer) file(f *os.File) error { return f.Sync() }
 
-func (osSyncer) dir(path string) error {
+func (osSyncer) dir(path string) error { return SyncDir(path) }
+
+// SyncDir makes the names in a folder durable.
+func SyncDir(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err

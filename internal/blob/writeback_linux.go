@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// startWriteBack asks the kernel to begin writing a range of f to the medium. It promises nothing, so its
+// startWriteBack asks the kernel to begin writing a range of f to the disk. It promises nothing, so its
 // failure means nothing; the fsync tells.
 func startWriteBack(f *os.File, off, n int64) {
 	conn, err := f.SyscallConn()

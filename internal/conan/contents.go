@@ -10,171 +10,191 @@ import (
 	"strings"
 )
 
-// Differences counts where archives and manifest name different things, in either direction.
-type Differences struct {
-	Unlisted int // members without a line in the manifest
-	Absent   int // lines without a member
-}
-
-// CheckArchive compares one archive with the manifest of its revision, as a fill does: a
-// member whose md5 differs from its line is ErrInvalid, what only one side names is counted.
-func CheckArchive(m *Manifest, archive string, members []Member) (Differences, error) {
-	c := contentCheck{manifest: m}
-	c.archive(archive, members)
-	return c.result()
-}
-
-// CheckContents compares the files of a whole revision with its manifest. archives has the
-// members of every archive by its name, small the md5 of conanfile.py or conaninfo.txt.
+// CompareArchive compares one archive with the manifest of its revision, as a download is checked: a
+// member whose md5 differs from its line is ErrInvalid. Paths that only one side names are common
+// among published packages, and harmless.
 //
 // A regular file or hard link must have the md5 of its line. A symlink to a file must have
 // the md5 of its target string (Conan 2) or of the content that it resolves to inside the
 // archive (Conan 1); one that does not resolve inside is accepted. Folders and symlinks to
 // folders need no line. What a client may leave out or pick up by itself (compiled Python,
 // .DS_Store) is never a difference, unless both sides name it and the md5 differs.
+func (c *Check) CompareArchive(m *Manifest, archive string, list *Listing) error {
+	cc := newContentCheck(m)
+	if err := cc.archive(c, archive, list); err != nil {
+		return err
+	}
+	return sentence(cc.changed)
+}
+
+// CompareRevision compares the files of a whole revision with its manifest, as a publication is
+// checked. archives has the members of every archive by its name, small the md5 of conanfile.py or
+// conaninfo.txt.
 //
-// With strict, as at a publication, anything that only one side names is ErrInvalid as well,
-// and so are two archives of one kind. The error names the first differing paths.
-func CheckContents(m *Manifest, pkg bool, archives map[string][]Member, small map[string]string, strict bool) (Differences, error) {
-	c := contentCheck{manifest: m, strict: strict}
+// Besides what CompareArchive refuses, ErrInvalid is returned for lines without a file, and for two
+// archives of one kind. The error names the first differing paths. Members without a line are
+// taken: extra names the first of them, and is empty if there is none. But none may stand in the
+// place of conanmanifest.txt, conanfile.py or conaninfo.txt when the archive is unpacked.
+func (c *Check) CompareRevision(m *Manifest, pkg bool, archives map[string]*Listing, small map[string]string) (extra string, err error) {
+	cc := newContentCheck(m)
 	given := make(map[string]bool)
 	for _, name := range slices.Sorted(maps.Keys(archives)) {
 		kind := kindOf(name)
-		if given[kind] && strict {
-			return Differences{}, fmt.Errorf("%w: more than one %s archive", ErrInvalid, kind)
+		if given[kind] {
+			return "", fmt.Errorf("%w: more than one %s archive", ErrInvalid, kind)
 		}
 		given[kind] = true
-		c.archive(name, archives[name])
+		if err := cc.archive(c, name, archives[name]); err != nil {
+			return "", err
+		}
 	}
 	single := RecipeFile
 	if pkg {
 		single = InfoFile
 	}
-	c.single(single, small)
-	if strict {
-		c.linesWithoutArchive(pkg, given)
-	}
-	return c.result()
+	cc.single(single, small)
+	cc.linesWithoutArchive(pkg, given)
+	cc.changed.sentences = append(cc.changed.sentences, cc.absent.sentences...)
+	cc.changed.more += cc.absent.more
+	return cc.extra.String(), sentence(cc.changed)
 }
 
 // contentCheck collects the differences of one revision.
 type contentCheck struct {
 	manifest *Manifest
-	strict   bool
-	diff     Differences
-	changed  []string // the first sentences about paths with another md5
-	onlyOne  []string // the first sentences about paths that only one side names
-	more     int      // sentences left out
+	seen     []bool  // by line: an archive has the path
+	changed  phrases // paths with another md5
+	absent   phrases // lines without a file
+	extra    phrases // members without a line
 }
 
-// maxSentences bounds the error text.
-const maxSentences = 3
+func newContentCheck(m *Manifest) *contentCheck {
+	return &contentCheck{manifest: m, seen: make([]bool, m.Len())}
+}
 
-func (c *contentCheck) report(list *[]string, format string, args ...any) {
-	if len(*list) == maxSentences {
-		c.more++
+// phrases are the first of some sentences.
+type phrases struct {
+	sentences []string
+	more      int // left out
+}
+
+func (p *phrases) add(format string, args ...any) {
+	const most = 3
+	if len(p.sentences) == most {
+		p.more++
 		return
 	}
-	*list = append(*list, fmt.Sprintf(format, args...))
+	p.sentences = append(p.sentences, fmt.Sprintf(format, args...))
 }
 
-func (c *contentCheck) unlisted(name string) {
-	if isLitter(name) {
-		return
+// String joins the sentences; empty if there are none.
+func (p phrases) String() string {
+	text := strings.Join(p.sentences, ", ")
+	if p.more > 0 {
+		text += fmt.Sprintf(", and %d more", p.more)
 	}
-	c.diff.Unlisted++
-	c.report(&c.onlyOne, "%q is not in the manifest", clip(name))
+	return text
 }
 
-func (c *contentCheck) absent(name string) {
-	if isLitter(name) {
-		return
+func sentence(p phrases) error {
+	if len(p.sentences) == 0 {
+		return nil
 	}
-	c.diff.Absent++
-	c.report(&c.onlyOne, "%q of the manifest is in no archive", clip(name))
+	return fmt.Errorf("%w: the files differ from %s: %s", ErrInvalid, ManifestFile, p)
 }
 
-func (c *contentCheck) result() (Differences, error) {
-	sentences := c.changed
-	if c.strict {
-		sentences = append(sentences, c.onlyOne...)
-	}
-	if len(sentences) == 0 {
-		return c.diff, nil
-	}
-	text := strings.Join(sentences, ", ")
-	if c.more > 0 {
-		text += fmt.Sprintf(", and %d more", c.more)
-	}
-	return c.diff, fmt.Errorf("%w: the files differ from %s: %s", ErrInvalid, ManifestFile, text)
-}
-
-// single compares conanfile.py or conaninfo.txt.
+// single compares conanfile.py or conaninfo.txt, which must have a line.
 func (c *contentCheck) single(name string, small map[string]string) {
 	got, have := small[name]
-	want, listed := c.manifest.Files[name]
+	want, line := c.manifest.find(name)
 	switch {
-	case have && listed && got != want:
-		c.report(&c.changed, "%q has md5 %s instead of %s", name, clip(got), want)
-	case have && !listed:
-		c.unlisted(name)
-	case listed && !have:
-		c.absent(name)
+	case have && line < 0:
+		c.changed.add("%q is not in the manifest", name)
+	case have && got != want:
+		c.changed.add("%q has md5 %s instead of %s", name, clip(got), want)
+	case !have && line >= 0:
+		c.absent.add("%q of the manifest is missing", name)
 	}
 }
 
 // archive compares the members of one archive, and its lines with them.
-func (c *contentCheck) archive(name string, members []Member) {
+func (c *contentCheck) archive(check *Check, name string, list *Listing) error {
 	folder, pkg := "", strings.HasPrefix(name, PackagePrefix)
 	if strings.HasPrefix(name, SourcesPrefix) {
 		folder = sourceFolder
 	}
-	seen := make(map[string]struct{}, len(members))
-	tree := memberTree{members: members}
-	for i := range members {
-		member := &members[i]
+	links := linkResolver{check: check, list: list}
+	for member := range list.Members() {
 		if member.Type == DirMember {
 			continue
 		}
 		listedAs := folder + member.Path
-		want, listed := c.manifest.Files[listedAs]
-		seen[listedAs] = struct{}{}
-		if member.Type == SymlinkMember {
-			c.symlink(listedAs, member, &tree, want, listed)
-			continue
+		want, line := c.manifest.find(listedAs)
+		if line >= 0 {
+			c.seen[line] = true
 		}
 		switch {
-		case !listed:
-			c.unlisted(listedAs)
+		case member.Type == SymlinkMember:
+			if err := c.symlink(listedAs, member, &links, want, line >= 0); err != nil {
+				return err
+			}
+		case line < 0:
+			c.unlisted(listedAs, pkg)
 		case member.MD5 != want:
-			c.report(&c.changed, "%q has md5 %s instead of %s", clip(listedAs), member.MD5, want)
+			c.changed.add("%q has md5 %s instead of %s", clip(listedAs), member.MD5, want)
 		}
 	}
-	for line := range c.manifest.paths() {
-		if _, ok := seen[line]; !ok && archiveOfLine(line, pkg) == kindOf(name) {
-			c.absent(line)
+	c.linesOf(kindOf(name), pkg)
+	return nil
+}
+
+// unlisted takes a member without a line, unless it would stand in the place of a file of its own.
+func (c *contentCheck) unlisted(name string, pkg bool) {
+	switch {
+	case name == ManifestFile, pkg && name == InfoFile, !pkg && name == RecipeFile:
+		c.absent.add("%q is not in the manifest", name)
+	case !isLitter(name):
+		c.extra.add("%q", clip(name))
+	}
+}
+
+// linesOf reports the lines of an archive's kind without a member.
+func (c *contentCheck) linesOf(kind string, pkg bool) {
+	for line := range c.manifest.Len() {
+		if c.seen[line] {
+			continue
+		}
+		if path, _ := c.manifest.line(line); archiveOfLine(path, pkg) == kind && !isLitter(path) {
+			c.absent.add("%q of the manifest is in no archive", clip(path))
 		}
 	}
 }
 
-func (c *contentCheck) symlink(listedAs string, member *Member, tree *memberTree, want string, listed bool) {
+func (c *contentCheck) symlink(listedAs string, member Member, links *linkResolver, want string, listed bool) error {
 	if listed && want == md5Hex(member.Target) {
-		return
+		return nil
 	}
-	resolved, sum := tree.resolve(member)
+	end, sum, err := links.resolve(member)
 	switch {
-	case !listed && resolved == toFile:
-		c.unlisted(listedAs)
-	case listed && resolved == toFolder, listed && resolved == toFile && sum != want:
-		c.report(&c.changed, "symlink %q has neither the md5 of its target nor of the content there (%s)", clip(listedAs), want)
+	case err != nil:
+		return err
+	case !listed && end == toFile:
+		c.extra.add("%q", clip(listedAs))
+	case listed && end == toFolder, listed && end == toFile && sum != want:
+		c.changed.add("symlink %q has neither the md5 of its target nor of the content there (%s)", clip(listedAs), want)
 	}
+	return nil
 }
 
 // linesWithoutArchive reports the lines whose archive is not there at all.
 func (c *contentCheck) linesWithoutArchive(pkg bool, given map[string]bool) {
-	for line := range c.manifest.paths() {
-		if kind := archiveOfLine(line, pkg); kind != "" && !given[kind] {
-			c.absent(line)
+	prefixes := []string{ExportPrefix, SourcesPrefix}
+	if pkg {
+		prefixes = []string{PackagePrefix}
+	}
+	for _, prefix := range prefixes {
+		if kind := kindOf(prefix); !given[kind] {
+			c.linesOf(kind, pkg)
 		}
 	}
 }
@@ -214,12 +234,11 @@ func md5Hex(s string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// memberTree finds what the symlinks of one archive lead to.
-type memberTree struct {
-	members []Member
-	byPath  map[string]*Member  // the last of each path; made when the first symlink asks
-	folders map[string]struct{} // of every member
-	work    int                 // done so far; see maxWork
+// linkResolver finds what the symlinks of one archive lead to.
+type linkResolver struct {
+	check *Check
+	list  *Listing
+	work  int // done so far; see maxWork
 }
 
 // The ends of a symlink.
@@ -231,60 +250,40 @@ const (
 
 const (
 	maxLinks = 40      // symlinks on one way, as on Linux
-	maxWork  = 4 << 20 // lookups for all symlinks of an archive, long names counting more; beyond, nothing resolves
+	maxWork  = 2 << 20 // lookups for all symlinks of an archive, long names counting more; beyond, nothing resolves
 )
 
 // resolve follows a symlink, component by component, and returns where it ends and the md5 of the file there.
-func (t *memberTree) resolve(link *Member) (end int, sum string) {
-	t.index()
+func (r *linkResolver) resolve(link Member) (end int, sum string, err error) {
+	if err := r.list.index(r.check); err != nil {
+		return toNothing, "", err
+	}
 	at, rest := path.Dir(link.Path), link.Target
 	for links := 0; rest != ""; {
-		if t.work += 1 + len(at)/64; t.work > maxWork || rest[0] == '/' {
-			return toNothing, ""
+		if r.work += 1 + len(at)/64; r.work > maxWork || rest[0] == '/' {
+			return toNothing, "", nil
 		}
 		var segment string
 		segment, rest, _ = strings.Cut(rest, "/")
 		rest = strings.TrimLeft(rest, "/")
 		if segment == ".." && at == "." {
-			return toNothing, ""
+			return toNothing, "", nil
 		}
 		at = path.Join(at, segment)
-		member := t.byPath[at]
-		if member == nil || member.Type != SymlinkMember {
+		member, ok := r.list.last(at)
+		if !ok || member.kind != SymlinkMember {
 			continue
 		}
-		if links++; links > maxLinks || len(member.Target)+len(rest) > maxMemberPath {
-			return toNothing, ""
+		if links++; links > maxLinks || len(member.target)+len(rest) > maxMemberPath {
+			return toNothing, "", nil
 		}
-		at, rest = path.Dir(at), member.Target+"/"+rest
+		at, rest = path.Dir(at), string(member.target)+"/"+rest
 	}
-	if _, ok := t.folders[at]; ok || at == "." {
-		return toFolder, ""
+	if at == "." || r.list.isFolder(at) {
+		return toFolder, "", nil
 	}
-	if member := t.byPath[at]; member != nil && member.MD5 != "" {
-		return toFile, member.MD5
+	if member, ok := r.list.last(at); ok && member.md5 != nil {
+		return toFile, hex.EncodeToString(member.md5), nil
 	}
-	return toNothing, ""
-}
-
-func (t *memberTree) index() {
-	if t.byPath != nil {
-		return
-	}
-	t.byPath = make(map[string]*Member, len(t.members))
-	t.folders = make(map[string]struct{})
-	for i := range t.members {
-		m := &t.members[i]
-		t.byPath[m.Path] = m
-		folder := path.Dir(m.Path)
-		if m.Type == DirMember {
-			folder = m.Path
-		}
-		for ; folder != "."; folder = path.Dir(folder) {
-			if _, ok := t.folders[folder]; ok {
-				break
-			}
-			t.folders[folder] = struct{}{}
-		}
-	}
+	return toNothing, "", nil
 }

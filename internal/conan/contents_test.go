@@ -7,25 +7,24 @@ import (
 	"os"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 )
 
-// TestCheckContentsOfClients checks what the real clients of both generations uploaded: with
+// TestCompareOfClients checks what the real clients of both generations uploaded: with
 // symlinks to files, to folders, to nothing and outside, hard links, empty folders, odd names.
-func TestCheckContentsOfClients(t *testing.T) {
+func TestCompareOfClients(t *testing.T) {
 	for _, set := range []string{"conan1/recipe", "conan1/package", "conan2/recipe", "conan2/package"} {
 		entries, err := os.ReadDir("testdata/" + set)
 		if err != nil {
 			t.Fatal(err)
 		}
-		archives, small := make(map[string][]Member), make(map[string]string)
+		archives, small := make(map[string]*Listing), make(map[string]string)
+		c := NewChecks().Begin(t.Context())
 		for _, entry := range entries {
 			name := entry.Name()
 			b := readTestdata(t, set+"/"+name)
 			switch {
 			case IsArchive(name):
-				if archives[name], err = ListArchive(name, bytes.NewReader(b)); err != nil {
+				if archives[name], err = c.List(name, bytes.NewReader(b)); err != nil {
 					t.Errorf("%s: %v", set, err)
 				}
 			case name != ManifestFile:
@@ -33,16 +32,28 @@ func TestCheckContentsOfClients(t *testing.T) {
 			}
 		}
 		m := mustManifest(t, string(readTestdata(t, set+"/"+ManifestFile)))
-		diff, err := CheckContents(m, strings.HasSuffix(set, "package"), archives, small, true)
-		if err != nil || diff != (Differences{}) {
-			t.Errorf("%s: got %+v, %v", set, diff, err)
+		if extra, err := c.CompareRevision(m, strings.HasSuffix(set, "package"), archives, small); err != nil || extra != "" {
+			t.Errorf("%s: got %q, %v", set, extra, err)
 		}
-		for name, members := range archives {
-			if diff, err := CheckArchive(m, name, members); err != nil || diff != (Differences{}) {
-				t.Errorf("%s, %s alone: got %+v, %v", set, name, diff, err)
+		for name, list := range archives {
+			if err := c.CompareArchive(m, name, list); err != nil {
+				t.Errorf("%s, %s alone: %v", set, name, err)
 			}
 		}
+		c.End()
 	}
+}
+
+// listing packs members.
+func listing(t testing.TB, members ...Member) *Listing {
+	t.Helper()
+	l := new(Listing)
+	for _, m := range members {
+		if _, err := l.add(NewChecks().Begin(t.Context()), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return l
 }
 
 func lines(pairs ...string) string {
@@ -62,7 +73,7 @@ func link(name, target string) Member {
 	return Member{Path: name, Type: SymlinkMember, Target: target}
 }
 
-func TestCheckContents(t *testing.T) {
+func TestCompare(t *testing.T) {
 	info := map[string]string{InfoFile: md5Hex("info")}
 	recipe := map[string]string{RecipeFile: md5Hex("py")}
 	pkgOf := func(members ...Member) map[string][]Member {
@@ -74,9 +85,9 @@ func TestCheckContents(t *testing.T) {
 		pkg      bool
 		archives map[string][]Member
 		small    map[string]string
-		want     Differences
-		fill     string // a word of the error without strict; empty: no error
-		publish  string // a word of the error with strict
+		fill     string // a word of the error of one of its archives; empty: no error
+		publish  string // a word of the error of the whole revision
+		extra    string // a word of what is taken and not in the manifest
 	}{
 		{
 			name: "package", manifest: lines("conaninfo.txt", "info", "lib/a", "1"), pkg: true,
@@ -106,11 +117,11 @@ func TestCheckContents(t *testing.T) {
 		},
 		{
 			name: "changed conaninfo", manifest: lines("conaninfo.txt", "other"), pkg: true,
-			archives: pkgOf(), small: info, fill: "conaninfo.txt", publish: "conaninfo.txt",
+			archives: pkgOf(), small: info, publish: "conaninfo.txt",
 		},
 		{
 			name: "changed recipe", manifest: lines("conanfile.py", "other"),
-			small: recipe, fill: "conanfile.py", publish: "conanfile.py",
+			small: recipe, publish: "conanfile.py",
 		},
 		{
 			name: "conanfile.py hidden in an archive", manifest: lines("conanfile.py", "py", "a", "1"),
@@ -119,25 +130,24 @@ func TestCheckContents(t *testing.T) {
 		},
 		{
 			name: "manifest hidden in an archive", manifest: lines("conaninfo.txt", "info"), pkg: true,
-			archives: pkgOf(file("conanmanifest.txt", "evil")), small: info,
-			want: Differences{Unlisted: 1}, publish: `"conanmanifest.txt" is not in the manifest`,
+			archives: pkgOf(file("conanmanifest.txt", "evil")), small: info, publish: `"conanmanifest.txt" is not in the manifest`,
 		},
 		{
 			name: "unlisted member", manifest: lines("conaninfo.txt", "info"), pkg: true,
-			archives: pkgOf(file("a", "1")), small: info, want: Differences{Unlisted: 1}, publish: `"a" is not in the manifest`,
+			archives: pkgOf(file("a", "1")), small: info, extra: `"a"`,
 		},
 		{
 			name: "line without member", manifest: lines("conaninfo.txt", "info", "a", "1"), pkg: true,
-			archives: pkgOf(), small: info, want: Differences{Absent: 1}, publish: `"a" of the manifest is in no archive`,
+			archives: pkgOf(), small: info, publish: `"a" of the manifest is in no archive`,
 		},
 		{
 			name: "folder in place of a file", manifest: lines("conaninfo.txt", "info", "a", "1"), pkg: true,
-			archives: pkgOf(Member{Path: "a", Type: DirMember}), small: info, want: Differences{Absent: 1}, publish: `"a" of the manifest`,
+			archives: pkgOf(Member{Path: "a", Type: DirMember}), small: info, publish: `"a" of the manifest`,
 		},
 		{
 			name: "member in the wrong archive", manifest: lines("conanfile.py", "py", "a", "1"),
 			archives: map[string][]Member{"conan_export.tgz": {}, "conan_sources.tgz": {file("a", "1")}}, small: recipe,
-			want: Differences{Unlisted: 1, Absent: 1}, publish: `"export_source/a" is not in the manifest`,
+			publish: `"a" of the manifest`, extra: "export_source/a",
 		},
 		{
 			name: "litter", manifest: lines("conaninfo.txt", "info", "m.pyc", "1", "x/.DS_Store", "2"), pkg: true,
@@ -148,8 +158,7 @@ func TestCheckContents(t *testing.T) {
 			archives: pkgOf(file("m.pyc", "3")), small: info, fill: `"m.pyc" has md5`, publish: `"m.pyc" has md5`,
 		},
 		{
-			name: "no line for conaninfo", manifest: lines(), pkg: true, archives: pkgOf(), small: info,
-			want: Differences{Unlisted: 1}, publish: `"conaninfo.txt" is not in the manifest`,
+			name: "no line for conaninfo", manifest: lines(), pkg: true, archives: pkgOf(), small: info, publish: `"conaninfo.txt" is not in the manifest`,
 		},
 		{
 			name: "symlinks of Conan 2", manifest: lines("conaninfo.txt", "info", "a", "1", "b", "a", "gone", "nowhere", "out", "/etc/x"), pkg: true,
@@ -174,7 +183,7 @@ func TestCheckContents(t *testing.T) {
 		},
 		{
 			name: "symlink to a file without a line", manifest: lines("conaninfo.txt", "info", "a", "1"), pkg: true,
-			archives: pkgOf(file("a", "1"), link("b", "a")), small: info, want: Differences{Unlisted: 1}, publish: `"b" is not in the manifest`,
+			archives: pkgOf(file("a", "1"), link("b", "a")), small: info, extra: `"b"`,
 		},
 		{
 			name: "symlinks in a circle", manifest: lines("conaninfo.txt", "info", "a", "1", "b", "1"), pkg: true,
@@ -188,49 +197,51 @@ func TestCheckContents(t *testing.T) {
 		{
 			name: "many differences", manifest: lines("conaninfo.txt", "info"), pkg: true,
 			archives: pkgOf(file("a", "1"), file("b", "1"), file("c", "1"), file("d", "1"), file("e", "1")), small: info,
-			want: Differences{Unlisted: 5}, publish: "and 2 more",
+			extra: "and 2 more",
 		},
 	}
 	for _, tt := range tests {
 		m := mustManifest(t, tt.manifest)
-		for _, strict := range []bool{false, true} {
-			word := tt.fill
-			if strict {
-				word = tt.publish
-			}
-			got, err := CheckContents(m, tt.pkg, tt.archives, tt.small, strict)
+		c := NewChecks().Begin(t.Context())
+		archives := make(map[string]*Listing)
+		var alone error
+		for name, members := range tt.archives {
+			archives[name] = listing(t, members...)
+			alone = errors.Join(alone, c.CompareArchive(m, name, archives[name]))
+		}
+		extra, whole := c.CompareRevision(m, tt.pkg, archives, tt.small)
+		for _, check := range []struct {
+			what, word string
+			err        error
+		}{{"archives alone", tt.fill, alone}, {"publication", tt.publish, whole}} {
 			switch {
-			case word == "" && err != nil:
-				t.Errorf("%s, strict %v: %v", tt.name, strict, err)
-			case word != "" && (!errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), word)):
-				t.Errorf("%s, strict %v: got %v, want a word about %q", tt.name, strict, err, word)
-			}
-			if !strict {
-				if diff := cmp.Diff(tt.want, got); diff != "" {
-					t.Errorf("%s: (-want +got)\n%s", tt.name, diff)
-				}
+			case check.word == "" && check.err != nil:
+				t.Errorf("%s, %s: %v", tt.name, check.what, check.err)
+			case check.word != "" && (!errors.Is(check.err, ErrInvalid) || !strings.Contains(check.err.Error(), check.word)):
+				t.Errorf("%s, %s: got %v, want a word about %q", tt.name, check.what, check.err, check.word)
 			}
 		}
+		if (extra == "") != (tt.extra == "") && whole == nil || !strings.Contains(extra, tt.extra) {
+			t.Errorf("%s: extra %q, want %q", tt.name, extra, tt.extra)
+		}
+		c.End()
 	}
 }
 
-// TestCheckContentsArchiveNotThere: at a publication a line whose archive is missing is a
-// difference; a fill sees single archives.
-func TestCheckContentsArchiveNotThere(t *testing.T) {
+// TestCompareArchiveNotThere: at a publication a line whose archive is missing is a difference; a download sees single
+// archives.
+func TestCompareArchiveNotThere(t *testing.T) {
 	m := mustManifest(t, lines("conanfile.py", "py", "a", "1", "export_source/b", "2"))
 	small := map[string]string{RecipeFile: md5Hex("py")}
-	_, err := CheckContents(m, false, map[string][]Member{"conan_export.tgz": {file("a", "1")}}, small, true)
+	c := NewChecks().Begin(t.Context())
+	_, err := c.CompareRevision(m, false, map[string]*Listing{"conan_export.tgz": listing(t, file("a", "1"))}, small)
 	if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "export_source/b") {
 		t.Errorf("publication: got %v", err)
 	}
-	diff, err := CheckContents(m, false, map[string][]Member{"conan_export.tgz": {file("a", "1")}}, nil, false)
-	if err != nil || diff.Absent != 1 { // conanfile.py
-		t.Errorf("fill: got %+v, %v", diff, err)
+	if err := c.CompareArchive(m, "conan_sources.tgz", listing(t, file("b", "2"))); err != nil {
+		t.Errorf("one archive: got %v", err)
 	}
-	if diff, err := CheckArchive(m, "conan_sources.tgz", []Member{file("b", "2")}); err != nil || diff != (Differences{}) {
-		t.Errorf("one archive: got %+v, %v", diff, err)
-	}
-	if _, err := CheckArchive(m, "conan_sources.tgz", []Member{file("b", "3")}); !errors.Is(err, ErrInvalid) {
+	if err := c.CompareArchive(m, "conan_sources.tgz", listing(t, file("b", "3"))); !errors.Is(err, ErrInvalid) {
 		t.Errorf("one changed archive: got %v", err)
 	}
 }
@@ -241,12 +252,13 @@ func TestResolveIsBounded(t *testing.T) {
 	for i := range 10_000 {
 		members = append(members, link(fmt.Sprintf("l%d", i), strings.Repeat("x/../", 500)+fmt.Sprintf("l%d", i+1)))
 	}
-	members = append(members, file("x/a", ""))
-	tree := memberTree{members: members}
-	for i := range members[:10_000] {
-		tree.resolve(&members[i])
+	r := linkResolver{check: NewChecks().Begin(t.Context()), list: listing(t, append(members, file("x/a", ""))...)}
+	for _, m := range members {
+		if _, _, err := r.resolve(m); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if tree.work > maxWork+100*10_000 {
-		t.Errorf("%d lookups", tree.work)
+	if r.work > maxWork+100*10_000 {
+		t.Errorf("%d lookups", r.work)
 	}
 }

@@ -32,7 +32,16 @@ type UnavailableError struct {
 	Member     string        // the upstream's name
 	Reason     string        // one phrase, free of secrets and of URLs with credentials
 	RetryAfter time.Duration // what the upstream asked for or the breaker knows; 0 = unknown
-	Err        error         // the cause; may be nil
+
+	// Permanent means that trying again soon cannot help: the upstream is not asked for a while,
+	// is no Conan server, sent wrong bytes, or refused. Clients are told so instead of being sent
+	// to try again.
+	Permanent bool
+	// Refused means that the upstream lives and refused this one thing. The refusal may be
+	// remembered for that thing like "not found".
+	Refused bool
+
+	Err error // the cause; may be nil
 }
 
 func (e *UnavailableError) Error() string {

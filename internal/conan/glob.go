@@ -5,10 +5,11 @@ import (
 	"strings"
 )
 
-// Glob is a rule pattern of the configuration: who may read and write what, which names the
-// local store owns, what is asked of an upstream. It is matched against the whole of
-// Ref.String, case-sensitively. A * is any run of characters, also of / and @, and {user}
-// is the caller's own name; nothing else is special. The zero value matches nothing.
+// Glob is a rule pattern of the configuration: the references that users may read or write, that a
+// store owns, that an upstream is asked for. It is matched against the whole of Ref.String,
+// case-sensitively. A * is any run of characters, also of / and @, and {user} is the caller's own
+// name; nothing else is special. A pattern that allows any channel, as *@acme/* does, matches
+// references without a channel too (zlib/1.3@acme). The zero value matches nothing.
 type Glob struct {
 	text  string
 	parts []string // the literal text between the stars; one part: no star
@@ -21,13 +22,13 @@ const userWord = "{user}"
 // ParseGlob compiles a rule pattern. Text that no reference can match is ErrInvalid, with a
 // sentence that says why, so that a rule which protects nothing is noticed at once.
 func ParseGlob(s string) (Glob, error) {
-	bare := strings.ReplaceAll(s, userWord, "")
-	for _, c := range bare {
+	literal := strings.ReplaceAll(s, userWord, "")
+	for _, c := range literal {
 		if !strings.ContainsRune(globAlphabet, c) {
 			return Glob{}, fmt.Errorf("%w: pattern %q: %q is in no reference; only * and %s are special", ErrInvalid, clip(s), c, userWord)
 		}
 	}
-	g := Glob{text: s, parts: strings.Split(s, "*"), user: len(bare) != len(s)}
+	g := Glob{text: s, parts: strings.Split(s, "*"), user: len(literal) != len(s)}
 	if strings.HasSuffix(s, "@_") || strings.Contains(s, "@_/") {
 		return Glob{}, fmt.Errorf("%w: pattern %q: references without a user are written without @", ErrInvalid, clip(s))
 	}
@@ -54,7 +55,12 @@ func (g Glob) MatchFor(r Ref, user string) bool {
 	if g.user && user == "" {
 		return false
 	}
-	return g.match(r.String(), user)
+	text := r.String()
+	if g.match(text, user) {
+		return true
+	}
+	anyEnd := len(g.parts) > 1 && g.parts[len(g.parts)-1] == ""
+	return anyEnd && r.User != "" && r.Channel == "" && g.match(text+"/", user)
 }
 
 // match is linear: the first part begins the text, the last one ends it, and each one
@@ -85,6 +91,17 @@ func (g Glob) match(text, user string) bool {
 	return strings.HasSuffix(rest, part(last))
 }
 
+// MayMeet tells whether some reference could match both g and a search; it errs on the side of true.
+func (g Glob) MayMeet(p Pattern) bool {
+	mine, _, _ := strings.Cut(g.text, "*")
+	mine, _, _ = strings.Cut(mine, userWord)
+	theirs := p.Prefix()
+	if p.IgnoreCase() {
+		mine = strings.ToLower(mine)
+	}
+	return strings.HasPrefix(mine, theirs) || strings.HasPrefix(theirs, mine)
+}
+
 // MatchSearch tells whether a recipe search is for what g covers, so that an upstream must
 // not see its text: it would tell a covered name and find nothing else. It is meant for
 // patterns without {user}; with one it is false.
@@ -94,7 +111,7 @@ func (g Glob) match(text, user string) bool {
 // search also finds references that merely begin with its text at the end of a name or user,
 // so it is covered as well if g covers it whatever version or channel follows: internal/*
 // covers the search internal, *@acme/* covers zlib/*@acme, but neither covers zlib/*. Case
-// is ignored, since searches ignore it. Text that is no pattern is covered: nobody needs it.
+// is ignored, since searches ignore it. Text that is no pattern is covered: it finds nothing anyway.
 func (g Glob) MatchSearch(text string) bool {
 	if g.user || len(g.parts) == 0 {
 		return false

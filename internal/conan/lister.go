@@ -1,107 +1,74 @@
 package conan
 
 import (
+	"errors"
 	"io"
-	"sync"
 )
 
-// listerBuffer is how many packed bytes an ArchiveLister holds between its writer and its
-// decompressor, so that a short pause of one does not stop the other. A hundred uploads at a time each hold that much.
-const listerBuffer = 128 << 10
-
-var listerBuffers = sync.Pool{New: func() any { return new([listerBuffer]byte) }}
-
 // ArchiveLister makes the list of an archive's members while its bytes stream by. It is an
-// io.WriteCloser that can stand in an io.MultiWriter: Write never fails, and waits only while
-// the decompressor is behind by its buffer; when the list is ready or has failed, Write throws
-// the bytes away. Its goroutine ends after Close, which must be called in every case; a list
-// that nobody wants any more needs no Members.
+// io.WriteCloser that can stand in an io.MultiWriter: Write never fails, and waits only for the
+// decompressor; when the list is ready or has failed, Write throws the bytes away.
+//
+// It gives up instead of waiting for memory, and then has to be made again from the stored bytes.
+// Its goroutine ends after Close, which must be called in every case; End, once the list is of no
+// use any more, closes it too.
 type ArchiveLister struct {
-	name string
-	done chan struct{} // closed when members and err are set
+	in    *io.PipeWriter
+	done  chan struct{} // closed when list and err are set
+	check *Check
 
-	members []Member
-	err     error
-
-	mu     sync.Mutex
-	change *sync.Cond
-	ring   *[listerBuffer]byte // nil once nobody reads any more
-	first  int                 // where the oldest byte lies that is not yet read
-	held   int                 // bytes that are not yet read
-	closed bool                // no more will be written
+	list *Listing
+	err  error
 }
 
-// NewArchiveLister starts the list of an archive of that name; see ListArchive.
-func NewArchiveLister(name string) *ArchiveLister {
-	l := &ArchiveLister{name: name, done: make(chan struct{}), ring: listerBuffers.Get().(*[listerBuffer]byte)}
-	l.change = sync.NewCond(&l.mu)
-	go l.run()
+// NewLister starts the list of an archive of that name; see Check.List.
+func (c *Checks) NewLister(name string) *ArchiveLister {
+	r, w := io.Pipe()
+	l := &ArchiveLister{in: w, done: make(chan struct{}), check: &Check{checks: c}}
+	go func() {
+		defer close(l.done)
+		l.list, l.err = l.check.List(name, r)
+		if l.err != nil {
+			l.check.End()
+		}
+		r.Close()
+	}()
 	return l
 }
 
-func (l *ArchiveLister) run() {
-	defer close(l.done)
-	l.members, l.err = ListArchive(l.name, listerReader{l})
-	l.mu.Lock()
-	listerBuffers.Put(l.ring)
-	l.ring = nil
-	l.change.Broadcast()
-	l.mu.Unlock()
-}
-
-// Write implements io.Writer. It copies b and returns len(b), nil. Not to be called after Close.
+// Write implements io.Writer. It returns len(b), nil.
 func (l *ArchiveLister) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for rest := b; len(rest) > 0; {
-		for l.held == listerBuffer && l.ring != nil && !l.closed {
-			l.change.Wait()
-		}
-		if l.ring == nil || l.closed {
-			break
-		}
-		end := (l.first + l.held) % listerBuffer
-		n := copy(l.ring[end:min(listerBuffer, end+listerBuffer-l.held)], rest)
-		l.held += n
-		rest = rest[n:]
-		l.change.Broadcast()
-	}
+	_, _ = l.in.Write(b) // fails when the bytes are not wanted any more
 	return len(b), nil
 }
 
 // Close says that the archive ends here. It does not wait for the list, and may be called more than once.
-func (l *ArchiveLister) Close() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.closed = true
-	l.change.Broadcast()
-	return nil
-}
+func (l *ArchiveLister) Close() error { return l.in.Close() }
 
-// Done is closed when Members no longer waits.
+// Done is closed when List no longer waits.
 func (l *ArchiveLister) Done() <-chan struct{} { return l.done }
 
-// Members waits for the list, which is ready soon after Close, and returns what ListArchive did.
-func (l *ArchiveLister) Members() ([]Member, error) {
+// List waits for the list, which is ready soon after Close. It is nil without an error if the list was given up.
+func (l *ArchiveLister) List() (*Listing, error) {
 	<-l.done
-	return l.members, l.err
+	if errors.Is(l.err, errLarge) {
+		return nil, nil
+	}
+	return l.list, l.err
 }
 
-// listerReader is the reading end.
-type listerReader struct{ l *ArchiveLister }
-
-func (r listerReader) Read(b []byte) (int, error) {
-	l := r.l
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for l.held == 0 && !l.closed {
-		l.change.Wait()
+// End closes the lister and gives the memory back as soon as its goroutine has ended. The list must not be used after it.
+func (l *ArchiveLister) End() {
+	l.in.CloseWithError(errEnded)
+	select {
+	case <-l.done:
+		l.check.End()
+	default:
+		go func() {
+			<-l.done
+			l.check.End()
+		}()
 	}
-	if l.held == 0 {
-		return 0, io.EOF
-	}
-	n := copy(b, l.ring[l.first:min(listerBuffer, l.first+l.held)])
-	l.first, l.held = (l.first+n)%listerBuffer, l.held-n
-	l.change.Broadcast()
-	return n, nil
 }
+
+var errEnded = errors.New("the list is not wanted any more")

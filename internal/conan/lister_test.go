@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,15 +13,15 @@ import (
 )
 
 func TestArchiveLister(t *testing.T) {
-	noise := make([]byte, listerBuffer+1<<20) // does not shrink, so the buffer fills
+	noise := make([]byte, 1<<20) // does not shrink
 	rand.NewChaCha8([32]byte{1}).Read(noise)
 	packed := pack(t, "tgz", tarOf(t, regular("noise", string(noise)), regular("z", "1")))
-	want, err := ListArchive("conan_package.tgz", bytes.NewReader(packed))
+	want, err := listOf("conan_package.tgz", bytes.NewReader(packed))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, piece := range []int{32 << 10, len(packed)} {
-		l := NewArchiveLister("conan_package.tgz")
+		l := NewChecks().NewLister("conan_package.tgz")
 		buffer := make([]byte, piece)
 		for rest := packed; len(rest) > 0; {
 			n := copy(buffer, rest)
@@ -32,10 +33,10 @@ func TestArchiveLister(t *testing.T) {
 		}
 		l.Close()
 		l.Close()
-		got, err := l.Members()
+		got, err := l.List()
 		if err != nil {
 			t.Errorf("pieces of %d: %v", piece, err)
-		} else if diff := cmp.Diff(want, got); diff != "" {
+		} else if diff := cmp.Diff(want, slices.Collect(got.Members())); diff != "" {
 			t.Errorf("pieces of %d: (-want +got)\n%s", piece, diff)
 		}
 	}
@@ -43,25 +44,25 @@ func TestArchiveLister(t *testing.T) {
 
 // TestArchiveListerAfterFailure: what is no archive is still taken to its end, however long.
 func TestArchiveListerAfterFailure(t *testing.T) {
-	l := NewArchiveLister("conan_package.tgz")
-	n, err := io.Copy(l, io.LimitReader(neverEnding('x'), 2*listerBuffer))
-	if n != 2*listerBuffer || err != nil {
+	l := NewChecks().NewLister("conan_package.tgz")
+	n, err := io.Copy(l, io.LimitReader(neverEnding('x'), 1<<20))
+	if n != 1<<20 || err != nil {
 		t.Errorf("wrote %d, %v", n, err)
 	}
 	<-l.Done()
 	l.Close()
-	if members, err := l.Members(); !errors.Is(err, ErrInvalid) || members != nil {
-		t.Errorf("got %v, %v; want ErrInvalid", members, err)
+	if list, err := l.List(); !errors.Is(err, ErrInvalid) || list != nil {
+		t.Errorf("got %v, %v; want ErrInvalid", list, err)
 	}
 }
 
 func TestArchiveListerCut(t *testing.T) {
 	packed := pack(t, "tgz", tarOf(t, regular("a", strings.Repeat("x", 1<<16))))
 	for _, n := range []int{0, 1, len(packed) / 2, len(packed) - 1} {
-		l := NewArchiveLister("conan_package.tgz")
+		l := NewChecks().NewLister("conan_package.tgz")
 		l.Write(packed[:n])
 		l.Close()
-		if _, err := l.Members(); !errors.Is(err, ErrInvalid) {
+		if _, err := l.List(); !errors.Is(err, ErrInvalid) {
 			t.Errorf("cut at %d: got %v, want ErrInvalid", n, err)
 		}
 	}

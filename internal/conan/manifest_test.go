@@ -24,6 +24,16 @@ func mustManifest(t testing.TB, text string) *Manifest {
 	return m
 }
 
+// filesOf is every path of a manifest with its md5.
+func filesOf(m *Manifest) map[string]string {
+	files := make(map[string]string)
+	for i := range m.Len() {
+		path, md5 := m.line(i)
+		files[path] = md5
+	}
+	return files
+}
+
 // TestManifestSummary compares with the revision ids that the clients printed for these uploads.
 func TestManifestSummary(t *testing.T) {
 	for folder, want := range map[string]string{
@@ -64,7 +74,7 @@ func TestParseManifest(t *testing.T) {
 		if m.Time != tt.time {
 			t.Errorf("%s: time: got %d, want %d", tt.name, m.Time, tt.time)
 		}
-		if diff := cmp.Diff(tt.files, m.Files); diff != "" {
+		if diff := cmp.Diff(tt.files, filesOf(m)); diff != "" {
 			t.Errorf("%s: (-want +got)\n%s", tt.name, diff)
 		}
 	}
@@ -120,7 +130,7 @@ func TestManifestMissing(t *testing.T) {
 			s = append(s, FileInfo{Name: name})
 		}
 		s.Sort()
-		if diff := cmp.Diff(tt.want, mustManifest(t, tt.manifest).Missing(s, tt.pkg)); diff != "" {
+		if diff := cmp.Diff(tt.want, mustManifest(t, tt.manifest).Outline().Missing(s, tt.pkg)); diff != "" {
 			t.Errorf("%s: (-want +got)\n%s", tt.name, diff)
 		}
 	}
@@ -138,17 +148,16 @@ func FuzzParseManifest(f *testing.F) {
 			}
 			return
 		}
-		count := 0
-		for name := range m.paths() {
-			if m.Files[name] == "" {
-				t.Fatalf("path %q has no md5", name)
+		files := filesOf(m)
+		for name, sum := range files {
+			if m.MD5(name) != sum || !IsMD5(sum) {
+				t.Fatalf("path %q has md5 %q, its line %q", name, m.MD5(name), sum)
 			}
-			count++
 		}
-		if count != len(m.Files) {
-			t.Fatalf("%d lines, %d files", count, len(m.Files))
+		if m.Len() != len(files) {
+			t.Fatalf("%d lines, %d files", m.Len(), len(files))
 		}
-		if !isMD5(m.Summary()) {
+		if !IsMD5(m.Summary()) {
 			t.Fatalf("summary %q", m.Summary())
 		}
 	})

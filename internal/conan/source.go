@@ -5,41 +5,73 @@ import (
 	"io"
 )
 
-// Source answers the reading questions of the protocol. It is implemented by
-// one remote server (upstream.Remote), by a cache over any Source (cache.Cache),
-// by the authoritative store (localstore.Store) and by the resolver over members
-// (proxy.Resolver).
+// Source answers the reading questions of the protocol. It is implemented by a cache over one
+// upstream (cache.Cache), by a store (localstore.Store), by rules over another Source
+// (internal/policy) and by the resolver over members (proxy/resolver).
 //
-// Every method may be called concurrently, takes validated values and returns
-// answers that the caller must not modify. Failures are those of errors.go:
-// ErrNotFound only if absence is known, ErrUnavailable if it could not be told.
-// A Source says where an answer came from by Note.
+// Every method may be called concurrently, takes validated values and returns answers that the
+// caller must not modify. Failures are those of errors.go: ErrNotFound only if absence is known,
+// ErrUnavailable if it could not be told. The Origin of an Answer says where it came from and how
+// long it may be remembered; ErrNotFound has one too.
 type Source interface {
-	// Latest returns the newest revision: of the recipe if rev.PackageID is empty,
-	// else the newest PRev of that package id in the recipe revision rev.RRev, which must be named.
-	Latest(ctx context.Context, rev Revision) (RevisionTime, error)
+	// Latest returns the newest revision: of the recipe if rev.PackageID is empty, else the newest
+	// PRev of that package id in the recipe revision rev.RRev, which must be named.
+	Latest(ctx context.Context, rev Revision) (Answer[RevisionTime], error)
 
-	// Revisions lists recipe revisions, or the package revisions of rev.PackageID in
-	// rev.RRev, newest first. The list is never empty: none is ErrNotFound.
-	Revisions(ctx context.Context, rev Revision) ([]RevisionTime, error)
+	// Revisions lists recipe revisions, or the package revisions of rev.PackageID in rev.RRev,
+	// newest first. The list is never empty: none is ErrNotFound.
+	Revisions(ctx context.Context, rev Revision) (Answer[[]RevisionTime], error)
 
-	// Snapshot lists the files of a pinned revision. Sizes and digests may be unknown.
-	// A revision without a manifest is ErrNotFound.
-	Snapshot(ctx context.Context, rev Revision) (Snapshot, error)
+	// Snapshot lists the files of a pinned revision. Sizes and digests may be unknown. A revision
+	// without a manifest is ErrNotFound.
+	Snapshot(ctx context.Context, rev Revision) (Answer[Snapshot], error)
 
 	// Open opens one file of a pinned revision. A file that the snapshot lacks is ErrNotFound.
-	// The result of upstream.Remote is unverified with a Wait of its own that is never
-	// called: a cache stands in front of it.
-	Open(ctx context.Context, rev Revision, name string) (*File, error)
+	Open(ctx context.Context, rev Revision, name string) (Answer[*File], error)
 
-	// Packages lists the binaries of a recipe revision, which must be named, sorted by
-	// package id, each by its newest PRev. A known recipe without binaries is an empty list, an unknown one ErrNotFound.
-	// With idsOnly the entries may lack their Info.
+	// Packages lists the binaries of a recipe revision, which must be named, sorted by package id,
+	// each by its newest PRev. A known recipe without binaries is an empty list, an unknown one
+	// ErrNotFound. With idsOnly the entries may lack their Info.
+	Packages(ctx context.Context, recipe Revision, idsOnly bool) (Answer[[]Package], error)
+
+	// Search lists the references that match, sorted, without duplicates. No match is an empty
+	// list, not an error.
+	Search(ctx context.Context, p Pattern) (Answer[[]Ref], error)
+}
+
+// Remote answers the same questions for one remote server, as that server answers them: nothing is
+// remembered, and no byte is verified. It is implemented by upstream.Remote; a cache stands in
+// front of it. Questions and failures are those of Source.
+type Remote interface {
+	// Latest returns what the server calls the newest revision.
+	Latest(ctx context.Context, rev Revision) (RevisionTime, error)
+
+	// Revisions lists revisions in the server's order.
+	Revisions(ctx context.Context, rev Revision) ([]RevisionTime, error)
+
+	// Snapshot lists the files of a pinned revision. A server that speaks v1 only may list files of
+	// the mutable revision without a manifest.
+	Snapshot(ctx context.Context, rev Revision) (Snapshot, error)
+
+	// Open downloads one file of a pinned revision.
+	Open(ctx context.Context, rev Revision, name string) (*Download, error)
+
+	// Packages lists the binaries of a recipe revision.
 	Packages(ctx context.Context, recipe Revision, idsOnly bool) ([]Package, error)
 
-	// Search lists the references that match, sorted, without duplicates.
-	// No match is an empty list, not an error.
+	// Search lists the references that match.
 	Search(ctx context.Context, p Pattern) ([]Ref, error)
+}
+
+// Download is a file on its way from a remote server, unverified. The body lives as long as the
+// context that it was opened with; the caller closes it.
+type Download struct {
+	FileInfo // as far as the server tells; Size -1 if it does not
+	io.ReadCloser
+
+	// Validator names the version of the bytes in the server's words (ETag, else Last-Modified);
+	// empty if it gives none.
+	Validator string
 }
 
 // Package is one binary of a recipe revision as package search shows it.
@@ -65,8 +97,8 @@ type Publisher interface {
 	// held by a revision that mayRead admits; else ErrNotFound.
 	Link(ctx context.Context, up Upload, mayRead func(Ref) bool) error
 
-	// CheckRoom tells whether an upload of that many bytes would be taken now: nil or ErrNoSpace.
-	CheckRoom(ctx context.Context, size int64) error
+	// CheckSpace tells whether an upload of that many bytes would be taken now: nil or ErrNoSpace.
+	CheckSpace(ctx context.Context, size int64) error
 
 	// RemoveFiles takes recipe files out of the newest revision by publishing a revision without them
 	// (v1 remove_files). A name that is not there changes nothing; one that the manifest implies is ErrInvalid.

@@ -21,9 +21,11 @@ const (
 // The check sums of the blocks are not verified: every member is compared by its md5.
 type xzReader struct {
 	in    *byteCounter
-	block io.Reader // nil between blocks
-	check int64     // bytes of the check sum behind a block
-	start int64     // where the data of the block begins
+	need  func(bytes int64) error // takes memory
+	taken int64                   // for the dictionary; blocks may have several
+	block io.Reader               // nil between blocks
+	check int64                   // bytes of the check sum behind a block
+	start int64                   // where the data of the block begins
 	done  bool
 }
 
@@ -57,8 +59,8 @@ func (c *byteCounter) take(n int64) ([]byte, error) {
 	return b, err
 }
 
-func newXZReader(r *bufio.Reader) (*xzReader, error) {
-	x := &xzReader{in: &byteCounter{r: r}}
+func newXZReader(r *bufio.Reader, need func(bytes int64) error) (*xzReader, error) {
+	x := &xzReader{in: &byteCounter{r: r}, need: need}
 	header, err := x.in.take(12)
 	if err != nil {
 		return nil, err
@@ -117,6 +119,12 @@ func (x *xzReader) nextBlock() error {
 	dictionary, err := parseXZBlockHeader(header)
 	if err != nil {
 		return err
+	}
+	if more := int64(dictionary) - x.taken; more > 0 {
+		if err := x.need(more); err != nil {
+			return err
+		}
+		x.taken += more
 	}
 	x.start = x.in.count
 	x.block, err = lzma.Reader2Config{DictCap: dictionary}.NewReader2(x.in)

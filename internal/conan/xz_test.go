@@ -61,7 +61,7 @@ func TestXZReaderTool(t *testing.T) {
 
 func checkXZ(t *testing.T, name string, packed, want []byte) {
 	t.Helper()
-	r, err := newXZReader(bufio.NewReader(bytes.NewReader(packed)))
+	r, err := newXZReader(bufio.NewReader(bytes.NewReader(packed)), func(int64) error { return nil })
 	if err != nil {
 		t.Errorf("%s: %v", name, err)
 		return

@@ -22,10 +22,15 @@
 //	… use srv.URL …
 //	if n := srv.Count("GET */conan_package.tgz"); n != 1 { … }
 //
-// Login, signed URLs, foreign hosts and the like are [Options] of [NewServerWith].
+// Login, signed URLs, foreign hosts and the like are [Options] of [NewServerWith]. [Profiles] are
+// the Options of servers other than conan_server: Artifactory, ConanCenter, Nexus, GitLab, Gitea.
 //
 // # A network
 //
 // [NewRelay] stands between a client and a server and breaks what is below HTTP: resets,
 // stalls, slow lines.
+//
+// # Contract suites
+//
+// [TestSource] and [TestPublisher] are what every conan.Source and conan.Publisher keeps.
 package conantest

@@ -168,7 +168,7 @@ func (f *Fault) send(ctx context.Context, w http.ResponseWriter, r *http.Request
 	}
 	body, short := a.body, false
 	switch {
-	case f.NoLength:
+	case f.NoLength, a.header.Get("Transfer-Encoding") != "":
 		w.Header().Del("Content-Length")
 	case f.ContentLength != nil:
 		w.Header().Set("Content-Length", strconv.FormatInt(*f.ContentLength, 10))

@@ -2,7 +2,6 @@ package conantest
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -46,15 +45,18 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 	speaks := version == "v1" && s.options.API&V1 != 0 || version == "v2" && s.options.API&V2 != 0
 	switch {
 	case !ok || (version != "v1" && version != "v2"):
-		notFoundPage(w)
+		s.missing(w, nil)
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		plain(w, http.StatusMethodNotAllowed, "this server is only read")
-	case rest == "ping":
-		s.ping(w)
-	case rest == "users/authenticate":
+	case version == "v1" && rest == "ping":
+		s.ping(w, r)
+	case rest == "users/authenticate" && s.options.Profile.OtherAPI == nil && !s.options.Profile.NoUsersRoutes:
 		s.authenticate(w, r)
 	case !speaks:
-		notFoundPage(w)
+		s.otherAPI(w)
+	case rest == "users/authenticate" && !s.options.Profile.NoUsersRoutes:
+		s.authenticate(w, r)
+	case s.options.Profile.RedirectFiles && r.Host != s.address && !s.stored(w, r):
 	case version == "v1" && strings.HasPrefix(rest, "files/"):
 		s.fileV1(w, r, strings.TrimPrefix(rest, "files/"))
 	case !s.allowed(w, r):
@@ -63,13 +65,23 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 	case rest == "conans/search":
 		s.search(w, r)
 	case strings.HasPrefix(rest, "conans/"):
-		s.document(w, r, version, strings.Split(strings.TrimPrefix(rest, "conans/"), "/"))
+		s.reference(w, r, version, strings.Split(strings.TrimPrefix(rest, "conans/"), "/"))
 	default:
-		notFoundPage(w)
+		s.missing(w, nil)
 	}
 }
 
-func (s *Server) ping(w http.ResponseWriter) {
+func (s *Server) ping(w http.ResponseWriter, r *http.Request) {
+	for name, values := range s.options.Profile.PingHeader {
+		w.Header()[name] = values
+	}
+	if p := s.options.Profile.LockedPing; p != PingOpen && s.options.Private && !s.loggedIn(r) {
+		if p == PingEmptyCapabilities {
+			w.Header().Set("X-Conan-Server-Capabilities", "")
+		}
+		s.unauthorized(w, "")
+		return
+	}
 	capabilities := s.options.Capabilities
 	if capabilities == "" {
 		capabilities = "complex_search"
@@ -85,10 +97,14 @@ func (s *Server) ping(w http.ResponseWriter) {
 
 func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) {
 	user, password, ok := r.BasicAuth()
+	if !ok && s.options.Profile.Anonymous400 {
+		plain(w, http.StatusBadRequest, "")
+		return
+	}
 	want, known := s.options.Users[user]
 	if !ok || !known || want != password {
 		w.Header().Set("WWW-Authenticate", `Basic realm="Login Required"`)
-		plain(w, http.StatusUnauthorized, "Wrong user or password")
+		s.unauthorized(w, "Wrong user or password")
 		return
 	}
 	s.serial++
@@ -97,20 +113,38 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) {
 	plain(w, http.StatusOK, token)
 }
 
+// unauthorized answers 401 as the server does.
+func (s *Server) unauthorized(w http.ResponseWriter, text string) {
+	if s.options.Profile.WrongLogin == nil {
+		plain(w, http.StatusUnauthorized, text)
+		return
+	}
+	for name, values := range s.options.Profile.WrongLogin {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(http.StatusUnauthorized)
+	w.Write([]byte(jsonPage(http.StatusUnauthorized, "Bad Credentials").Body))
+}
+
+// loggedIn tells whether a request has a good token.
+func (s *Server) loggedIn(r *http.Request) bool {
+	token, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	return bearer && s.tokens[token]
+}
+
 // allowed answers 401 and returns false if the request needs a login or has a bad token.
 func (s *Server) allowed(w http.ResponseWriter, r *http.Request) bool {
 	authorization := r.Header.Get("Authorization")
-	token, bearer := strings.CutPrefix(authorization, "Bearer ")
 	wantsLogin := s.options.Private || strings.HasSuffix(r.URL.Path, "/users/check_credentials")
 	switch {
-	case authorization == "" && !wantsLogin, bearer && s.tokens[token]:
+	case authorization == "" && !wantsLogin, s.loggedIn(r), s.options.Profile.RedirectFiles && r.Host != s.address:
 		return true
-	case bearer:
-		plain(w, http.StatusUnauthorized, "Wrong JWT token!")
+	case strings.HasPrefix(authorization, "Bearer "):
+		s.unauthorized(w, "Wrong JWT token!")
 	case authorization != "":
-		plain(w, http.StatusUnauthorized, "'Http Authentication not implemented'")
+		s.unauthorized(w, "'Http Authentication not implemented'")
 	default:
-		plain(w, http.StatusUnauthorized, "")
+		s.unauthorized(w, "")
 	}
 	return false
 }
@@ -124,6 +158,10 @@ func (s *Server) userOf(r *http.Request) string {
 // search lists every match once; without a pattern, as conan_server does, once for each of its revisions.
 func (s *Server) search(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
+	if s.options.Profile.PrefixSearch {
+		s.prefixed(w, q.Get("q"))
+		return
+	}
 	p, err := conan.ParsePattern(q.Get("q"), !strings.EqualFold(q.Get("ignorecase"), "false"))
 	if err != nil {
 		plain(w, http.StatusBadRequest, err.Error())
@@ -143,13 +181,13 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) {
 	if p.String() != "" {
 		results = slices.Compact(results)
 	}
-	document(w, map[string]any{"results": results})
+	s.document(w, map[string]any{"results": results})
 }
 
-// document answers the routes below conans/{name}/{version}/{user}/{channel}.
-func (s *Server) document(w http.ResponseWriter, r *http.Request, version string, segments []string) {
+// reference answers the routes below conans/{name}/{version}/{user}/{channel}.
+func (s *Server) reference(w http.ResponseWriter, r *http.Request, version string, segments []string) {
 	if len(segments) < 4 {
-		notFoundPage(w)
+		s.missing(w, nil)
 		return
 	}
 	ref, err := conan.NewRef(segments[0], segments[1], segments[2], segments[3])
@@ -195,10 +233,6 @@ func (s *Server) binaries(recipe conan.Revision) map[string]Set {
 	return found
 }
 
-func notFound(w http.ResponseWriter, what fmt.Stringer) {
-	plain(w, http.StatusNotFound, fmt.Sprintf("Recipe or package not found: '%s'", what))
-}
-
 // documentV2 answers the v2 routes of a reference.
 func (s *Server) documentV2(w http.ResponseWriter, r *http.Request, ref conan.Ref, segments []string) {
 	rev := conan.Revision{Ref: ref}
@@ -212,13 +246,13 @@ func (s *Server) documentV2(w http.ResponseWriter, r *http.Request, ref conan.Re
 			s.file(w, r, rev, path.Join(segments[1:]...))
 			return
 		default:
-			notFoundPage(w)
+			s.missing(w, nil)
 			return
 		}
 		segments = segments[2:]
 	}
 	if len(segments) == 0 {
-		notFoundPage(w)
+		s.missing(w, nil)
 		return
 	}
 	switch segments[0] {
@@ -229,51 +263,70 @@ func (s *Server) documentV2(w http.ResponseWriter, r *http.Request, ref conan.Re
 	case "search":
 		s.packagesV2(w, r, rev)
 	default:
-		notFoundPage(w)
+		s.missing(w, nil)
 	}
 }
 
 func (s *Server) revisionsV2(w http.ResponseWriter, rev conan.Revision, latest bool) {
+	p := s.options.Profile
 	list := s.revisions(rev)
-	if len(list) == 0 || rev.ID() != "" {
-		notFound(w, rev)
+	if len(list) == 0 || rev.ID() != "" || p.NoRevisions && !latest {
+		if p.EmptyIfUnknown && rev.ID() == "" && !latest && !p.NoRevisions {
+			s.document(w, map[string]any{"reference": rev.String(), "revisions": []any{}})
+			return
+		}
+		s.missing(w, rev)
 		return
 	}
+	layout := p.TimeFormat
+	if layout == "" {
+		layout = "2006-01-02T15:04:05.000000-07:00"
+	}
 	render := func(set Set) map[string]string {
-		return map[string]string{"revision": set.ID(), "time": set.Time.UTC().Format("2006-01-02T15:04:05.000000-07:00")}
+		return map[string]string{"revision": set.ID(), "time": set.Time.UTC().Format(layout)}
 	}
 	if latest {
-		document(w, render(list[0]))
+		s.document(w, render(list[0]))
 		return
 	}
 	all := []map[string]string{}
 	for _, set := range list {
 		all = append(all, render(set))
 	}
-	document(w, map[string]any{"revisions": all})
+	answer := map[string]any{"revisions": all}
+	if p.OldestFirst {
+		slices.Reverse(all)
+	}
+	if p.ListKey != "" && rev.IsPackage() {
+		answer[p.ListKey] = rev.String()
+	}
+	s.document(w, answer)
 }
 
 func (s *Server) filesV2(w http.ResponseWriter, rev conan.Revision) {
 	set, ok := s.sets[rev]
 	if !ok || set.Files[conan.ManifestFile] == nil {
-		notFound(w, rev)
+		s.missing(w, rev)
 		return
 	}
-	files := make(map[string]struct{})
+	files := make(map[string]any)
 	for name := range set.Files {
 		files[name] = struct{}{}
+		if s.options.Profile.NullFiles {
+			files[name] = nil
+		}
 	}
-	document(w, map[string]any{"files": files})
+	s.document(w, map[string]any{"files": files})
 }
 
 func (s *Server) packagesV2(w http.ResponseWriter, r *http.Request, rev conan.Revision) {
 	if rev.IsPackage() {
-		notFoundPage(w)
+		s.missing(w, nil)
 		return
 	}
 	list := s.revisions(conan.Revision{Ref: rev.Ref})
 	if len(list) == 0 {
-		notFound(w, rev)
+		s.missing(w, rev)
 		return
 	}
 	if rev.RRev == "" {
@@ -285,16 +338,20 @@ func (s *Server) packagesV2(w http.ResponseWriter, r *http.Request, rev conan.Re
 			answer[id] = struct{}{}
 			continue
 		}
-		answer[id] = binary(set)
+		answer[id] = s.binary(set)
 	}
-	document(w, answer)
+	s.document(w, answer)
 }
 
 // documentV1 answers the v1 routes of a reference: of its newest revisions.
 func (s *Server) documentV1(w http.ResponseWriter, r *http.Request, ref conan.Ref, segments []string) {
 	list := s.revisions(conan.Revision{Ref: ref})
+	if len(list) == 0 && len(segments) == 0 && s.options.Profile.EmptyIfUnknown {
+		s.document(w, map[string]any{})
+		return
+	}
 	if len(list) == 0 {
-		notFound(w, ref)
+		s.missing(w, ref)
 		return
 	}
 	set := list[0]
@@ -303,7 +360,7 @@ func (s *Server) documentV1(w http.ResponseWriter, r *http.Request, ref conan.Re
 		rev.PackageID = segments[1]
 		binaries := s.revisions(rev)
 		if len(binaries) == 0 {
-			notFound(w, rev)
+			s.missing(w, rev)
 			return
 		}
 		set, segments = binaries[0], segments[2:]
@@ -315,15 +372,15 @@ func (s *Server) documentV1(w http.ResponseWriter, r *http.Request, ref conan.Re
 		for name, b := range set.Files {
 			sums[name] = md5Of(b)
 		}
-		document(w, sums)
+		s.document(w, sums)
 	case question == "digest":
-		document(w, s.urls(set, conan.ManifestFile))
+		s.document(w, s.urls(set, conan.ManifestFile))
 	case question == "download_urls":
-		document(w, s.urls(set, set.Names()...))
+		s.document(w, s.urls(set, set.Names()...))
 	case question == "search" && !set.IsPackage():
 		s.packagesV1(w, ref)
 	default:
-		notFoundPage(w)
+		s.missing(w, nil)
 	}
 }
 
@@ -335,16 +392,19 @@ func (s *Server) packagesV1(w http.ResponseWriter, ref conan.Ref) {
 			if _, have := answer[id]; have {
 				continue
 			}
-			answer[id] = binary(set)
+			answer[id] = s.binary(set)
 		}
 	}
-	document(w, answer)
+	s.document(w, answer)
 }
 
 // binary is what package search tells of a package.
-func binary(set Set) map[string]any {
+func (s *Server) binary(set Set) map[string]any {
 	text := string(set.Files[conan.InfoFile])
 	info := conan.ParseInfo(text)
+	if s.options.Profile.Packages == ParsedOnly {
+		return parsed(info)
+	}
 	entry := map[string]any{
 		"content": text, "settings": info.Settings, "options": info.Options,
 		"full_requires": info.FullRequires, "recipe_hash": nil,
@@ -401,12 +461,12 @@ func (s *Server) fileV1(w http.ResponseWriter, r *http.Request, rest string) {
 	}
 	segments := strings.Split(rest, "/")
 	if len(segments) < 7 {
-		notFoundPage(w)
+		s.missing(w, nil)
 		return
 	}
 	ref, err := conan.NewRef(segments[0], segments[1], segments[2], segments[3])
 	if err != nil {
-		notFoundPage(w)
+		s.missing(w, nil)
 		return
 	}
 	rev := conan.Revision{Ref: ref, RRev: segments[4]}
@@ -422,8 +482,12 @@ func (s *Server) fileV1(w http.ResponseWriter, r *http.Request, rest string) {
 func (s *Server) file(w http.ResponseWriter, r *http.Request, rev conan.Revision, name string) {
 	set := s.sets[rev]
 	b, ok := set.Files[name]
-	if !ok {
-		notFoundPage(w)
+	if !ok || r.Method == http.MethodHead && s.options.Profile.NoHead {
+		s.missing(w, nil)
+		return
+	}
+	if s.options.Profile.RedirectFiles && r.Host == s.address {
+		s.redirectFile(w, r)
 		return
 	}
 	contentType := "application/octet-stream"
@@ -436,6 +500,9 @@ func (s *Server) file(w http.ResponseWriter, r *http.Request, rev conan.Revision
 		contentType = "text/x-python; charset=UTF-8"
 	}
 	w.Header().Set("Content-Type", contentType)
+	if s.options.Profile.Checksums {
+		fileHeader(w.Header(), set, name)
+	}
 	var modified time.Time
 	switch s.options.Validator {
 	case LastModified:
@@ -448,13 +515,6 @@ func (s *Server) file(w http.ResponseWriter, r *http.Request, rev conan.Revision
 		return
 	}
 	http.ServeContent(w, r, "", modified, bytes.NewReader(b))
-}
-
-func document(w http.ResponseWriter, v any) {
-	b, err := json.Marshal(v)
-	must(err)
-	w.Header().Set("Content-Type", "application/json")
-	w.Write(b)
 }
 
 func plain(w http.ResponseWriter, status int, text string) {

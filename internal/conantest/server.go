@@ -63,6 +63,9 @@ type Options struct {
 
 	// UnderscoreRefs lists references without a user as name/version@_/_, as Artifactory does.
 	UnderscoreRefs bool
+
+	// Profile is how the answers look; the zero value is conan_server.
+	Profile Profile
 }
 
 // Server is a Conan server that serves sets, keeps a log and breaks where it is told to. It is
@@ -106,7 +109,7 @@ func NewServerWith(t testing.TB, o Options, sets ...Set) *Server {
 		tokens:     make(map[string]bool),
 		signatures: make(map[string]string),
 	}
-	if o.FileURLs == Foreign {
+	if o.FileURLs == Foreign || o.Profile.RedirectFiles {
 		s.foreign = "127.0.0.1:0"
 	}
 	s.Add(sets...)

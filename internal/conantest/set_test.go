@@ -13,26 +13,27 @@ import (
 // check lists the archives of a set and compares everything with the manifest, as a publication does.
 func check(t *testing.T, what string, s Set) {
 	t.Helper()
-	archives, small := make(map[string][]conan.Member), make(map[string]string)
+	check := conan.NewChecks().Begin(t.Context())
+	archives, small := make(map[string]*conan.Listing), make(map[string]string)
 	for name, b := range s.Files {
 		if err := conan.CheckFileName(name, s.IsPackage()); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
 		switch {
 		case conan.IsArchive(name):
-			members, err := conan.ListArchive(name, bytes.NewReader(b))
+			list, err := check.List(name, bytes.NewReader(b))
 			if err != nil {
 				t.Errorf("%s: %v", what, err)
 			}
-			archives[name] = members
+			archives[name] = list
 		case name == conan.RecipeFile || name == conan.InfoFile:
 			small[name] = md5Of(b)
 		}
 	}
-	if diff, err := conan.CheckContents(s.Manifest(), s.IsPackage(), archives, small, true); err != nil || diff != (conan.Differences{}) {
-		t.Errorf("%s: got %+v, %v", what, diff, err)
+	if extra, err := check.CompareRevision(s.Manifest(), s.IsPackage(), archives, small); err != nil || extra != "" {
+		t.Errorf("%s: got %q, %v", what, extra, err)
 	}
-	if missing := s.Manifest().Missing(s.Snapshot(), s.IsPackage()); len(missing) > 0 {
+	if missing := s.Manifest().Outline().Missing(s.Snapshot(), s.IsPackage()); len(missing) > 0 {
 		t.Errorf("%s: lacks %q", what, missing)
 	}
 	if !s.Pinned() || s.ID() != s.Manifest().Summary() {

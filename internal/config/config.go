@@ -1,5 +1,8 @@
 // Package config holds the one struct of settings. It is read from a strict YAML file, the environment and
 // flags, checked as a whole, and can be printed with its secrets masked.
+//
+// It is written by hand because each error must name the file and line of a key, or the variable: koanf merges
+// sources into maps that have no lines, and caarlos0/env names fields and ignores variables that no field has.
 package config
 
 import (
@@ -15,12 +18,14 @@ type Config struct {
 	Listen         string         `yaml:"listen"`                       // host:port; an empty host is every address
 	PublicURL      string         `yaml:"public_url" secret:"userinfo"` // scheme://host[:port] without a path, or empty
 	BasePath       string         `yaml:"base_path"`                    // /a/b, or empty
-	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`              // whose X-Forwarded-* headers are believed
+	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`              // whose X-Forwarded-* headers are trusted
 	DataDir        string         `yaml:"data_dir"`                     //
 	TLS            TLS            `yaml:"tls"`                          //
 	Auth           Auth           `yaml:"auth"`                         //
 	Upstreams      []Upstream     `yaml:"upstreams"`                    // asked in this order; may be empty
-	Local          Local          `yaml:"local"`                        //
+	Local          Local          `yaml:"local"`                        // instead of stores: the one store "local"
+	Stores         []Store        `yaml:"stores"`                       // none: the one that Local describes
+	Views          []View         `yaml:"views"`                        // none: only the built-in ones
 	Cache          Cache          `yaml:"cache"`                        //
 	Log            Log            `yaml:"log"`                          //
 }
@@ -31,16 +36,16 @@ type TLS struct {
 	KeyFile  string `yaml:"key_file"`
 }
 
-// Auth says who the users are and what they may.
+// Auth has the users and the rules about what they may do.
 type Auth struct {
 	HtpasswdFile      string        `yaml:"htpasswd_file"` // empty: there are no users
 	TokenLifetime     time.Duration `yaml:"token_lifetime"`
 	SignatureLifetime time.Duration `yaml:"signature_lifetime"`
-	Read              []Rule        `yaml:"read"`  // the first that matches decides; none: nobody reads
-	Write             []Rule        `yaml:"write"` // the first that matches decides; none: nobody writes
+	Read              []Rule        `yaml:"read"`  // the first whose pattern matches decides; none: no access
+	Write             []Rule        `yaml:"write"` // the first whose pattern matches decides; none: no access
 }
 
-// Rule gives the users that may act on what the pattern matches.
+// Rule names the users that may read or write the references that the pattern matches.
 type Rule struct {
 	Pattern string   `yaml:"pattern"` // glob over name/version[@user/channel]
 	Users   []string `yaml:"users"`   // "*" anyone, "?" any logged-in user, else names
@@ -48,45 +53,49 @@ type Rule struct {
 
 // Upstream is one remote Conan server.
 type Upstream struct {
-	Name           string        `yaml:"name"`                   // [a-z0-9][a-z0-9.-]*, unique
-	URL            string        `yaml:"url" secret:"userinfo"`  // a slash at its end counts where upstream hands out relative URLs
-	Clients        string        `yaml:"clients"`                // any, conan1 or conan2
-	Protocol       string        `yaml:"protocol"`               // auto, v1 or v2
-	Username       string        `yaml:"username"`               // empty: anonymous
-	Password       string        `yaml:"password" secret:"true"` // ${NAME} in the file is replaced from the environment
-	PasswordFile   string        `yaml:"password_file"`          // instead of Password; see Secret
-	CAFile         string        `yaml:"ca_file"`                // PEM, in addition to the system's roots
-	Include        []string      `yaml:"include"`                // patterns that may be asked here
-	Exclude        []string      `yaml:"exclude"`                // patterns that may not, although included
-	Mode           string        `yaml:"mode"`                   // normal, frozen or offline
-	FreshFor       time.Duration `yaml:"fresh_for"`              //
-	NotFoundFor    time.Duration `yaml:"not_found_for"`          //
-	StaleFor       time.Duration `yaml:"stale_for"`              //
-	MaxConnections int           `yaml:"max_connections"`        //
-	Timeout        time.Duration `yaml:"timeout"`                // of silence, not of length
+	Name           string         `yaml:"name"`                   // [a-z0-9][a-z0-9.-]*, unique
+	URL            string         `yaml:"url" secret:"userinfo"`  // a slash at the end matters if the server sends relative URLs
+	AlsoAt         []string       `yaml:"also_at"`                // origins that get the credentials too: scheme://host[:port]
+	AllowNetworks  []netip.Prefix `yaml:"allow_networks"`         // private networks to which URLs and redirects may lead
+	Clients        string         `yaml:"clients"`                // any, conan1 or conan2
+	Protocol       string         `yaml:"protocol"`               // auto, v1 or v2
+	Username       string         `yaml:"username"`               // empty: anonymous
+	Password       string         `yaml:"password" secret:"true"` // ${NAME} in the file is replaced from the environment
+	PasswordFile   string         `yaml:"password_file"`          // instead of Password; see Secret
+	CAFile         string         `yaml:"ca_file"`                // PEM, in addition to the system's roots
+	Include        []string       `yaml:"include"`                // patterns of references that are asked for here
+	Exclude        []string       `yaml:"exclude"`                // patterns of references that are not, even if included
+	Mode           string         `yaml:"mode"`                   // normal, frozen or offline
+	FreshFor       time.Duration  `yaml:"fresh_for"`              //
+	NotFoundFor    time.Duration  `yaml:"not_found_for"`          //
+	StaleFor       time.Duration  `yaml:"stale_for"`              //
+	MaxConnections int            `yaml:"max_connections"`        //
+	Timeout        time.Duration  `yaml:"timeout"`                // of silence, not of length
 }
 
-// Local is what concerns the store of the own packages.
+// Local has the settings of the store of published packages.
 type Local struct {
-	Owns []string `yaml:"owns"` // patterns that are never asked upstream
+	Owns      []string `yaml:"owns"`      // patterns of references that are never asked upstream
+	Overwrite bool     `yaml:"overwrite"` // other bytes may replace the files of a published revision
 }
 
-// Cache bounds what is kept of upstreams.
+// Cache bounds what is stored of upstreams.
 type Cache struct {
 	MaxSize Size `yaml:"max_size"` // of cached files on disk
-	MinFree Size `yaml:"min_free"` // that stays free on the disk; may be 0
-	Memory  Size `yaml:"memory"`   // of answers kept in memory
+	MinFree Size `yaml:"min_free"` // of the disk that stay free; may be 0
+	Memory  Size `yaml:"memory"`   // for answers that are remembered
 }
 
-// Log says what is logged and how.
+// Log selects log lines and their format.
 type Log struct {
 	Level  string `yaml:"level"`  // debug, info, warn or error
 	Format string `yaml:"format"` // json or text
 	Access bool   `yaml:"access"` // one line per request
+	Probes bool   `yaml:"probes"` // also for requests of /healthz, /readyz and /metrics
 }
 
-// Default returns the settings without a file, environment or flags: a cache of both ConanCenters for this
-// machine, which everyone on it may read and nobody may write.
+// Default returns the settings without a file, environment or flags: a cache of both ConanCenters that listens
+// on this machine only. Everyone may read; writing needs a user, and there are none.
 func Default() *Config {
 	center2 := defaultUpstream()
 	center2.Name, center2.URL, center2.Clients = "conancenter", "https://center2.conan.io", "conan2"
@@ -104,15 +113,19 @@ func Default() *Config {
 			Write:             []Rule{{Pattern: "*", Users: []string{"?"}}},
 		},
 		Upstreams: []Upstream{center2, center},
-		Local:     Local{Owns: []string{}},
+		Stores:    []Store{},
+		Views:     []View{},
+		Local:     Local{Owns: []string{}, Overwrite: true},
 		Cache:     Cache{MaxSize: 50 << 30, MinFree: 2 << 30, Memory: 64 << 20},
 		Log:       Log{Level: "info", Format: "json", Access: true},
 	}
 }
 
-// defaultUpstream is what an entry of upstreams has where it says nothing else.
+// defaultUpstream has the values of the keys that an entry of upstreams leaves out.
 func defaultUpstream() Upstream {
 	return Upstream{
+		AlsoAt:         []string{},
+		AllowNetworks:  []netip.Prefix{},
 		Clients:        "any",
 		Protocol:       "auto",
 		Include:        []string{"*"},

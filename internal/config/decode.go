@@ -105,8 +105,13 @@ func (l *loader) decodeList(node *yaml.Node, v reflect.Value, path string) {
 	}
 	list := reflect.MakeSlice(v.Type(), len(node.Content), len(node.Content))
 	for i, item := range node.Content {
-		if u, ok := list.Index(i).Addr().Interface().(*Upstream); ok {
-			*u = defaultUpstream()
+		switch entry := list.Index(i).Addr().Interface().(type) {
+		case *Upstream:
+			*entry = defaultUpstream()
+		case *Store:
+			*entry = defaultStore()
+		case *View:
+			*entry = View{Members: []string{}}
 		}
 		l.decode(item, list.Index(i), fmt.Sprintf("%s[%d]", path, i))
 	}

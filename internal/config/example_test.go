@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -37,10 +38,6 @@ func TestExampleIsComplete(t *testing.T) {
 func wantKeys(t *testing.T, node *yaml.Node, want reflect.Type, path string) {
 	t.Helper()
 	if want.Kind() == reflect.Slice {
-		if len(node.Content) == 0 {
-			t.Errorf("%s has no example", path)
-			return
-		}
 		wantKeys(t, node.Content[0], want.Elem(), path+"[0]")
 		return
 	}
@@ -56,6 +53,10 @@ func wantKeys(t *testing.T, node *yaml.Node, want reflect.Type, path string) {
 			t.Errorf("%s has no comment", fieldPath)
 		}
 		isList := field.Type.Kind() == reflect.Slice
+		if isList && len(value.Content) == 0 && !isScalar(field.Type.Elem()) {
+			wantExample(t, key.HeadComment, field.Type.Elem(), fieldPath)
+			continue
+		}
 		if !isScalar(field.Type) && !(isList && isScalar(field.Type.Elem())) {
 			wantKeys(t, value, field.Type, fieldPath)
 		}
@@ -75,4 +76,14 @@ func find(node *yaml.Node, key string) (k, v *yaml.Node) {
 		}
 	}
 	return nil, nil
+}
+
+// wantExample looks for an entry with every key in the comment above a list that is empty by default.
+func wantExample(t *testing.T, comment string, want reflect.Type, path string) {
+	t.Helper()
+	for i := range want.NumField() {
+		if key := keyOf(want.Field(i)) + ": "; !strings.Contains(comment, key) {
+			t.Errorf("%s has no example of %s", path, key)
+		}
+	}
 }

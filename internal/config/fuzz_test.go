@@ -30,7 +30,7 @@ func FuzzLoad(f *testing.F) {
 		if err != nil {
 			for line := range strings.SplitSeq(err.Error(), "\n") {
 				if !errorLine.MatchString(line) {
-					t.Errorf("the line %q of an error names no place", line)
+					t.Errorf("the line %q of an error names no file and line", line)
 				}
 			}
 			return

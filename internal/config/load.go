@@ -13,12 +13,11 @@ type LoadOptions struct {
 	File  string   // path of the YAML file; empty: none
 	Env   []string // NAME=value, as os.Environ returns them
 	Flags Flags
-	// NoFiles leaves the files that the settings name (certificates, passwords, users) unopened: for commands that
-	// make them and for checks on another machine.
+	// NoFiles leaves the files that the settings name (certificates, passwords, users) unopened: for commands that make them.
 	NoFiles bool
 }
 
-// Flags are the settings from the command line; what is empty was not given.
+// Flags are the settings from the command line; an empty field was not given.
 type Flags struct {
 	Listen    string
 	DataDir   string
@@ -56,7 +55,7 @@ func load(data []byte, o LoadOptions) (*Config, error) {
 	l.applyEnv(o.Env, c)
 	l.applyFlags(o.Flags, c)
 	l.expandPasswords(c)
-	if len(l.problems) == 0 { // a value that could not be read would be judged by its default
+	if len(l.problems) == 0 { // a value that could not be read would be validated by its default
 		c.PublicURL = strings.TrimRight(c.PublicURL, "/") // so that paths can be appended
 		l.validate(c)
 	}
@@ -70,8 +69,8 @@ func load(data []byte, o LoadOptions) (*Config, error) {
 type loader struct {
 	file     string
 	env      map[string]string
-	opened   bool              // whether files that are named are looked at
-	origin   map[string]string // path of a key → where its value came from, in front of errors
+	opened   bool              // whether configured files are opened
+	origin   map[string]string // path of a key → where its value came from, the prefix of errors
 	problems []error
 }
 

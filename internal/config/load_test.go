@@ -96,13 +96,25 @@ func TestLoad(t *testing.T) {
 			env:  []string{"CONANPROXY_PUBLIC_URL=", "CONANPROXY_LOCAL_OWNS=", "CONANPROXY_UPSTREAMS="},
 			want: changed(func(c *Config) { c.Upstreams = []Upstream{} }),
 		},
+		{
+			name: "stores and views",
+			text: "stores:\n  - {name: release, owns: ['*@acme/*'], overwrite: false}\n  - name: dev\n" +
+				"views:\n  - {name: team, members: [release, dev, conancenter], publish: dev}\n  - {name: default, members: [dev]}\n",
+			want: changed(func(c *Config) {
+				c.Stores = []Store{{Name: "release", Owns: []string{"*@acme/*"}}, {Name: "dev", Owns: []string{}, Overwrite: true}}
+				c.Views = []View{{Name: "team", Members: []string{"release", "dev", "conancenter"}, Publish: "dev"}, {Name: "default", Members: []string{"dev"}}}
+			}),
+		},
 		{name: "no upstreams", text: "upstreams: []\n", want: changed(func(c *Config) { c.Upstreams = nil })},
 		{
 			name: "upstreams have defaults each",
-			text: "upstreams:\n- {name: hq, url: 'https://hq.example/conan/', max_connections: 2}\n- {name: b, url: 'http://b:81', exclude: ['x/*']}\n",
+			text: "upstreams:\n- {name: hq, url: 'https://hq.example/conan/', max_connections: 2, also_at: ['https://files.hq'], allow_networks: [10.1.2.3/8]}\n- {name: b, url: 'http://b:81', exclude: ['x/*']}\n",
 			want: changed(func(c *Config) {
 				c.Upstreams = []Upstream{
-					upstream("hq", "https://hq.example/conan/", func(u *Upstream) { u.MaxConnections = 2 }),
+					upstream("hq", "https://hq.example/conan/", func(u *Upstream) {
+						u.MaxConnections, u.AlsoAt = 2, []string{"https://files.hq"}
+						u.AllowNetworks = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+					}),
 					upstream("b", "http://b:81", func(u *Upstream) { u.Exclude = []string{"x/*"} }),
 				}
 			}),
@@ -178,10 +190,10 @@ func TestLoadRefuses(t *testing.T) {
 		{name: "two documents", text: "listen: ':1'\n---\nlisten: ':2'\n", want: "c.yaml:2: a second document begins; the file must hold one"},
 		{name: "a list", text: "- listen\n", want: "c.yaml:1: must hold keys and values, not a list"},
 		{name: "a word", text: "\n\nlisten\n", want: "c.yaml:3: must hold keys and values, not a single value"},
-		{name: "unknown key", text: "\nlog:\n  levle: info\n", want: "c.yaml:3: log.levle: unknown key; known here: level, format, access"},
-		{name: "unknown key with odd characters", text: "log: {\"a\\nb\": 1}\n", want: `c.yaml:1: log."a\nb": unknown key; known here: level, format, access`},
-		{name: "list as a key", text: "log: {[a]: 1}\n", want: `c.yaml:1: log."": unknown key; known here: level, format, access`},
-		{name: "merge key", text: "log: {<<: {level: info}}\n", want: `c.yaml:1: log."<<": unknown key; known here: level, format, access`},
+		{name: "unknown key", text: "\nlog:\n  levle: info\n", want: "c.yaml:3: log.levle: unknown key; known here: level, format, access, probes"},
+		{name: "unknown key with odd characters", text: "log: {\"a\\nb\": 1}\n", want: `c.yaml:1: log."a\nb": unknown key; known here: level, format, access, probes`},
+		{name: "list as a key", text: "log: {[a]: 1}\n", want: `c.yaml:1: log."": unknown key; known here: level, format, access, probes`},
+		{name: "merge key", text: "log: {<<: {level: info}}\n", want: `c.yaml:1: log."<<": unknown key; known here: level, format, access, probes`},
 		{name: "key twice", text: "listen: ':1'\ndata_dir: x\nlisten: ':2'\n", want: "c.yaml:3: listen: is given twice"},
 		{name: "anchor", text: "listen: &a ':1'\n", want: "c.yaml:1: listen: anchors and aliases are not understood here"},
 		{name: "alias", text: "listen: ':1'\ndata_dir: &a x\npublic_url: *a\n", want: "c.yaml:2: data_dir: anchors and aliases are not understood here\nc.yaml:3: public_url: anchors and aliases are not understood here"},
@@ -205,13 +217,25 @@ func TestLoadRefuses(t *testing.T) {
 		{name: "network", text: "trusted_proxies:\n- 10.0.0.0/8\n- 10.0.0.1\n", want: `c.yaml:3: trusted_proxies[1]: "10.0.0.1" is not a network like 10.0.0.0/8 or fd00::/8`},
 
 		// environment and flags
+		{name: "stores beside local", text: "local: {owns: ['a/*']}\nstores: [{name: dev}]\n", want: `c.yaml:1: local: says the same as stores; write its keys into the entry "dev" of stores`},
+		{name: "a store without a name", text: "stores: [{owns: []}]\n", want: `c.yaml:1: stores[0].name: is missing`},
+		{name: "local is not the first store", text: "stores:\n  - name: a\n  - name: local\n", want: `c.yaml:3: stores[1].name: "local" may only be the first store, which /local serves`},
+		{name: "two stores of one name", text: "stores:\n  - name: a\n  - name: a\n", want: `c.yaml:3: stores[1].name: "a" is also the name of stores[0]`},
+		{name: "a store and an upstream of one name", text: "stores: [{name: conancenter}]\n", want: `upstreams[0].name: "conancenter" is also the name of stores[0]`},
+		{name: "a view with the name of a store", text: "stores: [{name: a}]\nviews: [{name: a, members: [conancenter]}]\n", want: `c.yaml:2: views[0].name: "a" is also the name of stores[0]`},
+		{name: "a view of nothing", text: "views: [{name: v}]\n", want: `c.yaml:1: views[0].members: is empty; write the names of stores and upstreams`},
+		{name: "a member that is not there", text: "views: [{name: v, members: [local, x]}]\n", want: `c.yaml:1: views[0].members[1]: there is no store and no upstream "x"`},
+		{name: "a view in a view", text: "views:\n  - {name: v, members: [w]}\n  - {name: w, members: [local]}\n", want: `c.yaml:2: views[0].members[0]: "w" is a view; a view has stores and upstreams as members`},
+		{name: "a member twice", text: "views: [{name: v, members: [local, local]}]\n", want: `c.yaml:1: views[0].members[1]: "local" is named twice`},
+		{name: "publishing to an upstream", text: "views: [{name: v, members: [conancenter], publish: conancenter}]\n", want: `c.yaml:1: views[0].publish: there is no store "conancenter"`},
+		{name: "publishing outside of the view", text: "views: [{name: v, members: [conancenter], publish: local}]\n", want: `c.yaml:1: views[0].publish: "local" is no member of the view, so what is published could not be read there`},
 		{name: "unknown variable", env: []string{"CONANPROXY_LISTNE=:1"}, want: "CONANPROXY_LISTNE: no setting has this variable; see config.example.yaml"},
 		{name: "variable of a section", env: []string{"CONANPROXY_AUTH_READ=x"}, want: "CONANPROXY_AUTH_READ: no setting has this variable; see config.example.yaml"},
 		{name: "bad value in a variable", env: []string{"CONANPROXY_AUTH_TOKEN_LIFETIME=1"}, want: `CONANPROXY_AUTH_TOKEN_LIFETIME: "1" is not a duration like 30s, 5m or 720h`},
 		{name: "bytes that are no text in a variable", env: []string{"CONANPROXY_LISTEN=\xff"}, want: "CONANPROXY_LISTEN: is not UTF-8 text"},
 		{name: "bad word in a list variable", env: []string{"CONANPROXY_TRUSTED_PROXIES=::/0,x"}, want: `CONANPROXY_TRUSTED_PROXIES: "x" is not a network like 10.0.0.0/8 or fd00::/8`},
 		{name: "wrong value in a variable", text: "listen: ':1'\n", env: []string{"CONANPROXY_LISTEN=9300"}, want: `CONANPROXY_LISTEN: "9300" is not an address like 127.0.0.1:9300, [::1]:9300 or :9300`},
-		{name: "wrong pattern in a variable", env: []string{"CONANPROXY_LOCAL_OWNS=a,b c"}, want: `CONANPROXY_LOCAL_OWNS: [1]: the pattern "b c" has a space`},
+		{name: "wrong pattern in a variable", env: []string{"CONANPROXY_LOCAL_OWNS=a/*,b c"}, want: `CONANPROXY_LOCAL_OWNS: [1]: pattern "b c": ' ' is in no reference; only * and {user} are special`},
 		{name: "empty data_dir in a variable", env: []string{"CONANPROXY_DATA_DIR="}, want: "CONANPROXY_DATA_DIR: must not be empty"},
 		{name: "wrong upstream in a variable", env: []string{"CONANPROXY_UPSTREAMS=hq=ftp://x"}, want: "CONANPROXY_UPSTREAMS hq: url: must begin with http:// or https://"},
 		{name: "wrong flag", f: Flags{Listen: "x"}, want: `--listen: "x" is not an address like 127.0.0.1:9300, [::1]:9300 or :9300`},
@@ -246,9 +270,9 @@ func TestLoadRefuses(t *testing.T) {
 		{name: "rule without users", text: "auth:\n  read:\n  - pattern: 'a/*'\n    users: []\n", want: `c.yaml:4: auth.read[0].users: is empty; write ["*"] for anyone, ["?"] for any logged-in user, or names`},
 		{name: "rule without the key users", text: "auth:\n  read:\n  - pattern: 'a/*'\n", want: `c.yaml:3: auth.read[0].users: is empty; write ["*"] for anyone, ["?"] for any logged-in user, or names`},
 		{name: "rule without a pattern", text: "auth:\n  write:\n  - users: ['*']\n", want: "c.yaml:3: auth.write[0].pattern: the pattern is empty"},
-		{name: "rule with a space", text: "auth:\n  write:\n  - pattern: a b\n    users: ['*']\n", want: `c.yaml:3: auth.write[0].pattern: the pattern "a b" has a space`},
-		{name: "rule with an odd user", text: "auth:\n  write:\n  - pattern: a\n    users: [b, 'c:d']\n", want: `c.yaml:4: auth.write[0].users[1]: "c:d" cannot be the name of a user`},
-		{name: "rule with an empty user", text: "auth:\n  write:\n  - pattern: a\n    users:\n    - ''\n", want: `c.yaml:5: auth.write[0].users[0]: "" cannot be the name of a user`},
+		{name: "rule with a space", text: "auth:\n  write:\n  - pattern: a b\n    users: ['*']\n", want: `c.yaml:3: auth.write[0].pattern: pattern "a b": ' ' is in no reference; only * and {user} are special`},
+		{name: "rule with an odd user", text: "auth:\n  write:\n  - pattern: a/*\n    users: [b, 'c:d']\n", want: `c.yaml:4: auth.write[0].users[1]: "c:d" cannot be the name of a user`},
+		{name: "rule with an empty user", text: "auth:\n  write:\n  - pattern: a/*\n    users:\n    - ''\n", want: `c.yaml:5: auth.write[0].users[0]: "" cannot be the name of a user`},
 
 		// upstreams
 		{name: "no name", text: "upstreams:\n- url: https://a\n", want: "c.yaml:2: upstreams[0].name: is missing"},
@@ -278,9 +302,14 @@ func TestLoadRefuses(t *testing.T) {
 		{name: "password from a variable with a line break", text: up + "  username: u\n  password: ${P}\n", env: []string{"P=a\n"}, want: "c.yaml:5: upstreams[0].password: the environment variable P has a control character"},
 		{name: "password_file that is not there", text: up + "  username: u\n  password_file: no\n", want: "c.yaml:5: upstreams[0].password_file: open no: no such file or directory"},
 		{name: "ca_file that is not there", text: up + "  ca_file: no.pem\n", want: "c.yaml:4: upstreams[0].ca_file: open no.pem: no such file or directory"},
-		{name: "include of nothing", text: up + "  include: []\n", want: `c.yaml:4: upstreams[0].include: is empty, so nothing would be asked; write ["*"] for everything`},
+		{name: "include of nothing", text: up + "  include: []\n", want: `c.yaml:4: upstreams[0].include: is empty, so nothing could be asked for; write ["*"] for everything`},
 		{name: "include of an empty pattern", text: up + "  include: ['']\n", want: "c.yaml:4: upstreams[0].include[0]: the pattern is empty"},
-		{name: "exclude with a space", text: up + "  exclude:\n  - a\n  - 'b '\n", want: `c.yaml:6: upstreams[0].exclude[1]: the pattern "b " has a space`},
+		{name: "exclude with a space", text: up + "  exclude:\n  - a/*\n  - 'b '\n", want: `c.yaml:6: upstreams[0].exclude[1]: pattern "b ": ' ' is in no reference; only * and {user} are special`},
+		{name: "include of a name", text: up + "  include: [zlib]\n", want: `c.yaml:4: upstreams[0].include[0]: pattern "zlib" matches no reference; a name alone is written name/*`},
+		{name: "exclude of users", text: up + "  exclude: ['*@{user}/*']\n", want: `c.yaml:4: upstreams[0].exclude[0]: pattern "*@{user}/*": {user} has a meaning only in auth.read and auth.write`},
+		{name: "also_at with a path", text: up + "  also_at: ['https://files.hq', 'https://cdn.hq/files']\n", want: "c.yaml:4: upstreams[0].also_at[1]: must not have a path; credentials are sent to the whole server"},
+		{name: "also_at with credentials", text: up + "  also_at: ['https://u:p@files.hq']\n", want: "c.yaml:4: upstreams[0].also_at[0]: must not hold a user or password; use the keys username and password_file"},
+		{name: "allow_networks", text: up + "  allow_networks: [10.0.0.0]\n", want: `c.yaml:4: upstreams[0].allow_networks[0]: "10.0.0.0" is not a network like 10.0.0.0/8 or fd00::/8`},
 		{name: "fresh_for", text: up + "  fresh_for: 0s\n", want: "c.yaml:4: upstreams[0].fresh_for: must be longer than 0"},
 		{name: "not_found_for", text: up + "  not_found_for: -1s\n", want: "c.yaml:4: upstreams[0].not_found_for: must be longer than 0"},
 		{name: "stale_for", text: up + "  stale_for: 0h\n", want: "c.yaml:4: upstreams[0].stale_for: must be longer than 0"},
@@ -289,7 +318,8 @@ func TestLoadRefuses(t *testing.T) {
 		{name: "max_connections too high", text: up + "  max_connections: 1001\n", want: "c.yaml:4: upstreams[0].max_connections: 1001 is not between 1 and 1000"},
 
 		// the rest
-		{name: "owns", text: "local:\n  owns: [a, '']\n", want: "c.yaml:2: local.owns[1]: the pattern is empty"},
+		{name: "owns with a user", text: "local:\n  owns: ['{user}/*']\n", want: `c.yaml:2: local.owns[0]: pattern "{user}/*": {user} has a meaning only in auth.read and auth.write`},
+		{name: "owns", text: "local:\n  owns: [a/*, '']\n", want: "c.yaml:2: local.owns[1]: the pattern is empty"},
 		{name: "max_size of 0", text: "cache:\n  max_size: 0\n", want: "c.yaml:2: cache.max_size: 0 is less than 1MiB; write a unit, as in 50GiB"},
 		{name: "max_size without a unit", text: "cache:\n  max_size: 50\n", want: "c.yaml:2: cache.max_size: 50 is less than 1MiB; write a unit, as in 50GiB"},
 		{name: "memory", text: "cache:\n  memory: 1KiB\n", want: "c.yaml:2: cache.memory: 1KiB is less than 1MiB; write a unit, as in 50GiB"},

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"reflect"
@@ -24,6 +26,15 @@ func (c *Config) Print(w io.Writer) error {
 		return fmt.Errorf("print configuration: %w", err)
 	}
 	return nil
+}
+
+// Digest names the settings: equal ones have equal digests. Secrets do not count.
+func (c *Config) Digest() string {
+	h := sha256.New()
+	if err := c.Print(h); err != nil {
+		return "" // a hash takes every byte, so Print fails only for a type that YAML does not know
+	}
+	return hex.EncodeToString(h.Sum(nil)[:6])
 }
 
 // toNode makes the YAML of a value; secret is the tag of its field.

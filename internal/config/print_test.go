@@ -26,10 +26,10 @@ func TestPrintRoundTrips(t *testing.T) {
 		c.Auth.Read[0].Users[2] = "#no-comment"
 		c.Auth.Write = nil
 		c.Auth.TokenLifetime = 90*time.Minute + time.Millisecond
-		c.Upstreams = []Upstream{upstream("a", "http://a", func(u *Upstream) { u.Exclude = []string{"-x", "a,b", "'"} })}
+		c.Upstreams = []Upstream{upstream("a", "http://a", func(u *Upstream) { u.Exclude = []string{"-x/*", "*", "*@a/*"} })}
 		c.Local.Owns = []string{"*@acme/*"}
 		c.Cache.MinFree, c.Cache.MaxSize = 0, 1<<30+1
-		c.Log.Access = false
+		c.Log.Access, c.Log.Probes, c.Local.Overwrite = false, true, false
 	})
 	for name, want := range map[string]*Config{
 		"defaults":     Default(),

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"conanproxy/internal/conan"
 )
 
 // validate notes everything that is wrong with c.
@@ -26,7 +28,8 @@ func (l *loader) validate(c *Config) {
 	l.validateTLS(c.TLS)
 	l.validateAuth(c.Auth)
 	l.validateUpstreams(c.Upstreams)
-	l.patterns("local.owns", c.Local.Owns)
+	l.userlessPatterns("local.owns", c.Local.Owns)
+	l.validateStores(c)
 	l.validateCache(c.Cache)
 	l.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	l.oneOf("log.format", c.Log.Format, "json", "text")
@@ -51,7 +54,7 @@ func (l *loader) positive(path string, d time.Duration) {
 	}
 }
 
-// readable notes that a file that is named cannot be opened.
+// readable notes that a configured file cannot be opened.
 func (l *loader) readable(path, file string) {
 	if file == "" || !l.opened {
 		return
@@ -67,19 +70,25 @@ func (l *loader) readable(path, file string) {
 	}
 }
 
-// patterns checks globs over references.
-func (l *loader) patterns(path string, patterns []string) {
+// userlessPatterns checks patterns that hold for every caller.
+func (l *loader) userlessPatterns(path string, patterns []string) {
 	for i, p := range patterns {
-		l.check(fmt.Sprintf("%s[%d]", path, i), checkPattern(p))
+		item := fmt.Sprintf("%s[%d]", path, i)
+		if strings.Contains(p, "{user}") {
+			l.problem(item, "pattern %.60q: {user} has a meaning only in auth.read and auth.write", p)
+			continue
+		}
+		l.check(item, checkPattern(p))
 	}
 }
 
+// checkPattern tells why p is not a pattern of references.
 func checkPattern(p string) error {
 	if p == "" {
 		return errors.New("the pattern is empty")
 	}
-	if strings.Contains(p, " ") {
-		return fmt.Errorf("the pattern %.60q has a space", p)
+	if _, err := conan.ParseGlob(p); err != nil {
+		return errors.New(strings.TrimPrefix(err.Error(), conan.ErrInvalid.Error()+": "))
 	}
 	return nil
 }
@@ -119,15 +128,8 @@ func (l *loader) rules(path string, rules []Rule) {
 }
 
 func (l *loader) validateUpstreams(upstreams []Upstream) {
-	first := map[string]int{}
 	for i, u := range upstreams {
-		path := fmt.Sprintf("upstreams[%d]", i)
-		l.validateUpstream(path, u)
-		if other, ok := first[u.Name]; ok && u.Name != "" {
-			l.problem(path+".name", "%.60q is also the name of upstreams[%d]", u.Name, other)
-		} else {
-			first[u.Name] = i
-		}
+		l.validateUpstream(fmt.Sprintf("upstreams[%d]", i), u)
 	}
 }
 
@@ -135,7 +137,7 @@ func (l *loader) validateUpstream(path string, u Upstream) {
 	switch {
 	case u.Name == "":
 		l.problem(path+".name", "is missing")
-	case u.Name == "local" || u.Name == "all":
+	case u.Name == LocalName || u.Name == AllName:
 		l.problem(path+".name", "%q has a meaning of its own; choose another", u.Name)
 	case !validName(u.Name):
 		l.problem(path+".name", "%.60q is not a name: at most 64 of a-z, 0-9, dot and hyphen, beginning with a letter or digit", u.Name)
@@ -146,16 +148,19 @@ func (l *loader) validateUpstream(path string, u Upstream) {
 		_, err := parseURL(u.URL)
 		l.check(path+".url", err)
 	}
+	for i, origin := range u.AlsoAt {
+		l.check(fmt.Sprintf("%s.also_at[%d]", path, i), checkOrigin(origin))
+	}
 	l.oneOf(path+".clients", u.Clients, "any", "conan1", "conan2")
 	l.oneOf(path+".protocol", u.Protocol, "auto", "v1", "v2")
 	l.oneOf(path+".mode", u.Mode, "normal", "frozen", "offline")
 	l.validateCredentials(path, u)
 	l.readable(path+".ca_file", u.CAFile)
 	if len(u.Include) == 0 {
-		l.problem(path+".include", `is empty, so nothing would be asked; write ["*"] for everything`)
+		l.problem(path+".include", `is empty, so nothing could be asked for; write ["*"] for everything`)
 	}
-	l.patterns(path+".include", u.Include)
-	l.patterns(path+".exclude", u.Exclude)
+	l.userlessPatterns(path+".include", u.Include)
+	l.userlessPatterns(path+".exclude", u.Exclude)
 	l.positive(path+".fresh_for", u.FreshFor)
 	l.positive(path+".not_found_for", u.NotFoundFor)
 	l.positive(path+".stale_for", u.StaleFor)
@@ -245,6 +250,17 @@ func checkPublicURL(text string) error {
 	}
 	if u.Path != "" {
 		return errors.New("must not have a path; the path of the server belongs into base_path")
+	}
+	return nil
+}
+
+func checkOrigin(text string) error {
+	u, err := parseURL(text)
+	if err != nil {
+		return err
+	}
+	if u.Path != "" && u.Path != "/" {
+		return errors.New("must not have a path; credentials are sent to the whole server")
 	}
 	return nil
 }

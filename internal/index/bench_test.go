@@ -30,18 +30,18 @@ func BenchmarkQueries(b *testing.B) {
 		name string
 		run  func() error
 	}{
-		{"Find", func() error { _, err := db.Find(ctx, "center", pkg()); return err }},
-		{"Files", func() error { _, err := db.Files(ctx, "center", pkg()); return err }},
-		{"Held", func() error { _, err := db.Held(ctx, "center", pkg()); return err }},
-		{"Revisions", func() error { _, err := db.Revisions(ctx, "center", conan.Revision{Ref: recipe().Ref}); return err }},
-		{"Packages", func() error { _, err := db.Packages(ctx, "center", recipe(), false); return err }},
-		{"Refs", func() error { _, err := db.Refs(ctx, "center"); return err }},
+		{"Find", func() error { _, err := db.Find(ctx, center, pkg()); return err }},
+		{"Files", func() error { _, err := db.Files(ctx, center, pkg()); return err }},
+		{"Held", func() error { _, err := db.Held(ctx, center, pkg()); return err }},
+		{"Revisions", func() error { _, err := db.Revisions(ctx, center, conan.Revision{Ref: recipe().Ref}); return err }},
+		{"Packages", func() error { _, err := db.Packages(ctx, center, recipe(), false); return err }},
+		{"Refs", func() error { _, err := db.Refs(ctx, center); return err }},
 		{"Coldest", func() error { _, err := db.Coldest(ctx, 64); return err }},
 		{"BlobNamed", func() error { _, err := db.BlobNamed(ctx, fmt.Sprintf("%064x", i)); return err }},
 		{"PutRevision", func() error {
 			i++
 			rev := conan.Revision{Ref: conan.Ref{Name: "new", Version: fmt.Sprint(i)}, RRev: "r1"}
-			return db.PutRevision(ctx, "center", rev, PutOptions{Time: time.Now(), Files: []conan.FileInfo{testFile("conanfile.py", i+1<<30, 1)}})
+			return db.PutRevision(ctx, center, rev, PutOptions{Time: time.Now(), Files: []conan.FileInfo{testFile("conanfile.py", i+1<<30, 1)}})
 		}},
 		{"PutStaged and Publish", func() error {
 			i++
@@ -79,13 +79,13 @@ func fill(b *testing.B, db *DB, refs, packages int) {
 		for r := range refs {
 			rev := conan.Revision{Ref: conan.Ref{Name: "lib", Version: fmt.Sprint(r)}, RRev: "r1"}
 			o := PutOptions{Time: time.Unix(int64(r), 0), Files: []conan.FileInfo{file("conanfile.py"), file("conanmanifest.txt")}}
-			if err := putRevision(ctx, tx, "center", rev, o); err != nil {
+			if err := putRevision(ctx, tx, center, rev, o, time.Now()); err != nil {
 				return err
 			}
 			for p := range packages {
 				rev.PackageID, rev.PRev = fmt.Sprint("p", p), "v1"
 				o := PutOptions{Time: time.Unix(int64(p), 0), Info: &info, Files: []conan.FileInfo{file("conaninfo.txt"), file("conanmanifest.txt"), file("conan_package.tgz")}}
-				if err := putRevision(ctx, tx, "center", rev, o); err != nil {
+				if err := putRevision(ctx, tx, center, rev, o, time.Now()); err != nil {
 					return err
 				}
 			}

@@ -15,30 +15,30 @@ func TestDocuments(t *testing.T) {
 	ctx := context.Background()
 	db := openForTest(t, t.TempDir())
 	at := func(s int64) time.Time { return time.Unix(s, 0).UTC() }
-	put := func(member, kind, key, body string, fetched int64) {
+	put := func(member MemberID, kind, key, body string, fetched int64) {
 		t.Helper()
 		if err := db.PutDocument(ctx, member, kind, key, Document{Body: []byte(body), Fetched: at(fetched)}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := db.Document(ctx, "a", "list", "x"); !errors.Is(err, conan.ErrNotFound) {
+	if _, err := db.Document(ctx, center, "list", "x"); !errors.Is(err, conan.ErrNotFound) {
 		t.Fatalf("Document of nothing: %v, want ErrNotFound", err)
 	}
-	put("a", "list", "x", "old", 10)
-	put("a", "list", "x", "new", 20)
-	put("a", "list", "y", "y", 30)
-	put("a", "list", "z", "z", 5)
-	put("a", "other", "x", "o", 1)
-	put("b", "list", "x", "b", 1)
+	put(center, "list", "x", "old", 10)
+	put(center, "list", "x", "new", 20)
+	put(center, "list", "y", "y", 30)
+	put(center, "list", "z", "z", 5)
+	put(center, "other", "x", "o", 1)
+	put(other, "list", "x", "b", 1)
 
-	got, err := db.Document(ctx, "a", "list", "x")
+	got, err := db.Document(ctx, center, "list", "x")
 	if diff := cmp.Diff(Document{Body: []byte("new"), Fetched: at(20)}, got); diff != "" || err != nil {
 		t.Errorf("document (-want +got):\n%s%v", diff, err)
 	}
 
 	old := func(before int64, after string, limit int) []string {
 		t.Helper()
-		keys, err := db.OldDocuments(ctx, "a", "list", at(before), after, limit)
+		keys, err := db.OldDocuments(ctx, center, "list", at(before), after, limit)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -54,20 +54,28 @@ func TestDocuments(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
-	surplus, err := db.SurplusDocuments(ctx, "a", "list", 1, 10)
-	if diff := cmp.Diff([]string{"x", "z"}, surplus); diff != "" || err != nil {
-		t.Errorf("surplus (-want +got):\n%s%v", diff, err)
+	for bounds, want := range map[[2]int64][]string{
+		{1, 100}: {"x", "z"}, // the newest stays
+		{9, 3}:   {"x", "z"}, // "y" and "new" have 4 bytes
+		{9, 4}:   {"z"},
+		{9, 0}:   {"y", "x", "z"},
+		{9, 100}: nil,
+	} {
+		surplus, err := db.SurplusDocuments(ctx, center, "list", int(bounds[0]), bounds[1])
+		if diff := cmp.Diff(want, surplus); diff != "" || err != nil {
+			t.Errorf("surplus beyond %v (-want +got):\n%s%v", bounds, diff, err)
+		}
 	}
 
-	if err := db.DeleteDocuments(ctx, "a", "list", "x", "nothing"); err != nil {
+	if err := db.DeleteDocuments(ctx, center, "list", "x", "nothing"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.Document(ctx, "a", "list", "x"); !errors.Is(err, conan.ErrNotFound) {
+	if _, err := db.Document(ctx, center, "list", "x"); !errors.Is(err, conan.ErrNotFound) {
 		t.Errorf("after delete: %v, want ErrNotFound", err)
 	}
-	for _, kept := range [][2]string{{"a", "other"}, {"b", "list"}} {
-		if _, err := db.Document(ctx, kept[0], kept[1], "x"); err != nil {
-			t.Errorf("%v: %v", kept, err)
+	for member, kind := range map[MemberID]string{center: "other", other: "list"} {
+		if _, err := db.Document(ctx, member, kind, "x"); err != nil {
+			t.Errorf("%v: %v", kind, err)
 		}
 	}
 }

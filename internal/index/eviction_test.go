@@ -21,6 +21,7 @@ func openForTest(t testing.TB, dir string) *DB {
 	if err != nil {
 		t.Fatal(err)
 	}
+	addTestMembers(t, db)
 	t.Cleanup(func() {
 		if err := db.Close(); err != nil {
 			t.Error(err)
@@ -41,14 +42,14 @@ func TestHeld(t *testing.T) {
 	ctx := context.Background()
 	db := openForTest(t, t.TempDir())
 	rev := testRevision(1)
-	if _, err := db.Held(ctx, "center", rev); !errors.Is(err, conan.ErrNotFound) {
+	if _, err := db.Held(ctx, center, rev); !errors.Is(err, conan.ErrNotFound) {
 		t.Fatalf("Held of nothing: %v, want ErrNotFound", err)
 	}
 	when := time.Date(2024, 5, 6, 7, 8, 9, 123000, time.UTC)
-	if err := db.PutRevision(ctx, "center", rev, PutOptions{Time: when}); err != nil {
+	if err := db.PutRevision(ctx, center, rev, PutOptions{Time: when}); err != nil {
 		t.Fatal(err)
 	}
-	h, err := db.Held(ctx, "center", rev)
+	h, err := db.Held(ctx, center, rev)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,17 +57,17 @@ func TestHeld(t *testing.T) {
 		t.Errorf("Held of a revision without files = %+v", h)
 	}
 	b, a := testFile("conanmanifest.txt", 2, 20), testFile("conanfile.py", 1, 10)
-	if err := db.AddFiles(ctx, "center", rev, b, a); err != nil {
+	if err := db.PutRevision(ctx, center, rev, PutOptions{Time: h.Time, Files: []conan.FileInfo{b, a}}); err != nil {
 		t.Fatal(err)
 	}
-	h, err = db.Held(ctx, "center", rev)
+	h, err = db.Held(ctx, center, rev)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(conan.Snapshot{a, b}, h.Files); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
-	if _, err := db.Held(ctx, "other", rev); !errors.Is(err, conan.ErrNotFound) {
+	if _, err := db.Held(ctx, other, rev); !errors.Is(err, conan.ErrNotFound) {
 		t.Errorf("Held by another member: %v, want ErrNotFound", err)
 	}
 }
@@ -75,7 +76,7 @@ func TestColdest(t *testing.T) {
 	ctx := context.Background()
 	db := openForTest(t, t.TempDir())
 	shared := testFile("conanmanifest.txt", 100, 1000)
-	put := func(member string, version int, files ...conan.FileInfo) int64 {
+	put := func(member MemberID, version int, files ...conan.FileInfo) int64 {
 		t.Helper()
 		if err := db.PutRevision(ctx, member, testRevision(version), PutOptions{Time: time.Unix(1, 0), Files: files}); err != nil {
 			t.Fatal(err)
@@ -86,17 +87,17 @@ func TestColdest(t *testing.T) {
 		}
 		return h.RowID
 	}
-	one := put("a", 1, testFile("conanfile.py", 1, 10), shared)
-	two := put("b", 2, testFile("conanfile.py", 2, 20), testFile("conan_export.tgz", 3, 5))
-	three := put("a", 3, testFile("conanfile.py", 4, 40))
-	local := put(LocalMember, 1, testFile("conanfile.py", 4, 40), shared)
+	one := put(center, 1, testFile("conanfile.py", 1, 10), shared)
+	two := put(other, 2, testFile("conanfile.py", 2, 20), testFile("conan_export.tgz", 3, 5))
+	three := put(center, 3, testFile("conanfile.py", 4, 40))
+	local := put(store, 1, testFile("conanfile.py", 4, 40), shared)
 	at := func(s int64) time.Time { return time.Unix(s, 0) }
 	if err := db.Touch(ctx, map[int64]time.Time{one: at(300), two: at(100), three: at(200), local: at(1)}); err != nil {
 		t.Fatal(err)
 	}
 	type row struct {
 		ID     int64
-		Member string
+		Member MemberID
 		Used   int64
 		Frees  int64
 	}
@@ -106,9 +107,9 @@ func TestColdest(t *testing.T) {
 	}
 	var got []row
 	for _, c := range cold {
-		got = append(got, row{c.RowID, c.Member, c.Used.Unix(), c.Frees})
+		got = append(got, row{c.RowID, c.Member.ID, c.Used.Unix(), c.Frees})
 	}
-	want := []row{{two, "b", 100, 25}, {three, "a", 200, 0}, {one, "a", 300, 10}}
+	want := []row{{two, other, 100, 25}, {three, center, 200, 0}, {one, center, 300, 10}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("coldest (-want +got):\n%s", diff)
 	}
@@ -121,7 +122,7 @@ func TestColdest(t *testing.T) {
 func TestColdestReadsInOrder(t *testing.T) {
 	db := openForTest(t, t.TempDir())
 	rows, err := db.read.db.Query(`EXPLAIN QUERY PLAN SELECT r.id FROM revisions r JOIN refs f ON f.id = r.ref_id
-		WHERE f.member <> $1 ORDER BY r.used, r.id LIMIT $2`, LocalMember, 10)
+		WHERE f.member_id <> $1 ORDER BY r.used, r.id LIMIT $2`, store, 10)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +146,7 @@ func TestCachedBytesProperty(t *testing.T) {
 	ctx := context.Background()
 	db := openForTest(t, t.TempDir())
 	rapid.Check(t, func(rt *rapid.T) {
-		members := []string{LocalMember, "a", "b"}
+		members := []MemberID{store, center, other}
 		names := []string{"conanfile.py", "conanmanifest.txt"}
 		exec := func(query string, args ...any) {
 			if err := db.update(ctx, func(ctx context.Context, tx *transaction) error {
@@ -174,7 +175,7 @@ func TestCachedBytesProperty(t *testing.T) {
 				if errors.Is(err, conan.ErrNotFound) {
 					continue
 				}
-				if err := errors.Join(err, db.RemoveRevisions(ctx, []int64{h.RowID}, nil)); err != nil {
+				if err := errors.Join(err, db.RemoveRevisions(ctx, []int64{h.RowID})); err != nil {
 					rt.Fatal(err)
 				}
 			case 3:
@@ -186,8 +187,8 @@ func TestCachedBytesProperty(t *testing.T) {
 			}
 			var want int64
 			if err := db.read.db.QueryRow(`SELECT COALESCE(SUM(size), 0) FROM blobs b WHERE
-				EXISTS (SELECT 1 FROM files x JOIN revisions r ON r.id = x.revision_id JOIN refs f ON f.id = r.ref_id WHERE x.sha256 = b.sha256 AND f.member <> 'local')
-				AND NOT EXISTS (SELECT 1 FROM files x JOIN revisions r ON r.id = x.revision_id JOIN refs f ON f.id = r.ref_id WHERE x.sha256 = b.sha256 AND f.member = 'local')
+				EXISTS (SELECT 1 FROM files x JOIN revisions r ON r.id = x.revision_id JOIN refs f ON f.id = r.ref_id WHERE x.sha256 = b.sha256 AND f.member_id <> 1)
+				AND NOT EXISTS (SELECT 1 FROM files x JOIN revisions r ON r.id = x.revision_id JOIN refs f ON f.id = r.ref_id WHERE x.sha256 = b.sha256 AND f.member_id = 1)
 				AND NOT EXISTS (SELECT 1 FROM stage_files s WHERE s.sha256 = b.sha256)`).Scan(&want); err != nil {
 				rt.Fatal(err)
 			}
@@ -206,12 +207,12 @@ func TestCachedBytesProperty(t *testing.T) {
 func TestFrees(t *testing.T) {
 	db := openForTest(t, t.TempDir())
 	shared, own, kept := testFile("conaninfo.txt", 1, 20), testFile("conanmanifest.txt", 2, 300), testFile("conanfile.py", 3, 4000)
-	put(t, db, "center", testRevision(1), 1, shared, own, kept)
-	put(t, db, "center", testRevision(2), 2, shared)
-	put(t, db, LocalMember, testRevision(3), 3, kept)
+	put(t, db, center, testRevision(1), 1, shared, own, kept)
+	put(t, db, center, testRevision(2), 2, shared)
+	put(t, db, store, testRevision(3), 3, kept)
 	var ids []int64
 	for i := range 2 {
-		ids = append(ids, find(t, db, "center", testRevision(i+1)).RowID)
+		ids = append(ids, find(t, db, center, testRevision(i+1)).RowID)
 	}
 	for _, tt := range []struct {
 		ids  []int64

@@ -1,4 +1,4 @@
-// Package index is the one SQL index: which revisions each member holds, which blobs their files are,
+// Package index is the one SQL index: which revisions each member has, which blobs their files are,
 // what upstreams said, and what is being uploaded. Rows are written after the bytes they name are durable
 // and removed before those bytes are.
 package index
@@ -10,91 +10,108 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
+	"os"
+	"sync"
 
-	"github.com/pressly/goose/v3"
-	_ "modernc.org/sqlite" // the driver "sqlite"
+	"conanproxy/internal/memory"
 )
 
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// DB is the index. All methods may be called concurrently. SQLite takes one writer at a time, so there are two
-// pools: one connection that writes, many that only read. No method holds a transaction across network or disk copies.
+// ErrNoIndex is returned by OpenExisting if there is no index.
+var ErrNoIndex = errors.New("there is no index")
+
+// ErrNewerSchema is returned for an index that a later release has written.
+var ErrNewerSchema = errors.New("a later release of conanproxy has written the index; run that release, or restore a backup")
+
+// DB is the index. All methods may be called concurrently. Writes go through one connection, reads through many. No
+// method has a transaction open across network or disk copies.
 type DB struct {
+	path  string
 	read  reader
 	write *statements
 	queue writeQueue
+
+	changes *memory.Changes
+	members sync.Map // MemberID → Member, as far as they were needed
+	journal keptJournal
 }
 
-// Open opens or creates the SQLite index at path and brings its schema up to date.
+// Changes counts what the writes of this index changed. The counters of a write are raised before it returns.
+func (db *DB) Changes() *memory.Changes { return db.changes }
+
+// Open opens or creates the index at path and brings its schema up to date. Use it only where no blobs are without an
+// index; else use OpenExisting.
 func Open(ctx context.Context, path string) (*DB, error) {
-	write, err := sql.Open("sqlite", dsn(path, false))
-	if err != nil {
-		return nil, fmt.Errorf("open index: %w", err)
+	if err := keepPrivate(path); err != nil {
+		return nil, err
 	}
-	write.SetMaxOpenConns(1)
+	write, err := openPool(path, false)
+	if err != nil {
+		return nil, err
+	}
 	if err := migrate(ctx, write); err != nil {
 		return nil, errors.Join(fmt.Errorf("migrate index: %w", err), write.Close())
 	}
-	read, err := sql.Open("sqlite", dsn(path, true))
+	read, err := openPool(path, true)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open index: %w", err), write.Close())
+		return nil, errors.Join(err, write.Close())
 	}
-	read.SetMaxOpenConns(8)
-	read.SetMaxIdleConns(8)
-	db := &DB{read: reader{newStatements(read)}, write: newStatements(write)}
+	db := &DB{path: path, read: reader{newStatements(read)}, write: newStatements(write), changes: new(memory.Changes)}
 	if err := db.Ping(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
 }
 
-// dsn sets the pragmas of every connection; foreign_keys and busy_timeout are per connection in SQLite.
-func dsn(path string, readOnly bool) string {
-	q := url.Values{}
-	for _, p := range []string{"busy_timeout(5000)", "journal_mode(WAL)", "foreign_keys(1)", "synchronous(FULL)", "temp_store(MEMORY)"} {
-		q.Add("_pragma", p)
+// OpenExisting is Open for an index that must be there, else ErrNoIndex. A new index beside stored blobs would make
+// all of them orphans.
+func OpenExisting(ctx context.Context, path string) (*DB, error) {
+	info, err := os.Stat(path)
+	if err == nil && info.Size() == 0 {
+		err = fs.ErrNotExist // SQLite takes an empty file for a new database
 	}
-	if readOnly {
-		q.Add("_pragma", "query_only(1)")
-	} else {
-		q.Set("_txlock", "immediate")
+	if err != nil {
+		return nil, fmt.Errorf("open index %s: %w", path, noIndex(err))
 	}
-	return (&url.URL{Scheme: "file", Opaque: url.PathEscape(path), RawQuery: q.Encode()}).String()
+	return Open(ctx, path)
 }
 
+func noIndex(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return ErrNoIndex
+	}
+	return err
+}
+
+// migrate brings the schema up to date.
 func migrate(ctx context.Context, db *sql.DB) error {
 	p, err := migrationsOf(db)
 	if err != nil {
 		return err
 	}
+	current, target, err := p.GetVersions(ctx)
+	if err != nil {
+		return err
+	}
+	if current > target {
+		return ErrNewerSchema
+	}
 	_, err = p.Up(ctx)
 	return err
 }
 
-func migrationsOf(db *sql.DB) (*goose.Provider, error) {
-	dir, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return nil, err
-	}
-	return goose.NewProvider(goose.DialectSQLite3, db, dir)
-}
-
-// Ping tells whether the index answers.
+// Ping tells whether the index answers and its journal can be written.
 func (db *DB) Ping(ctx context.Context) error {
 	var one int
 	if err := db.read.QueryRowContext(ctx, `SELECT 1`).Scan(&one); err != nil {
 		return fmt.Errorf("index does not answer: %w", err)
 	}
-	return nil
+	return db.journal.failure()
 }
 
-// Close checkpoints the write-ahead log and closes both pools.
+// Close checkpoints the write-ahead log and closes everything.
 func (db *DB) Close() error {
-	err := db.read.close()
-	if _, cp := db.write.db.Exec(`PRAGMA wal_checkpoint(TRUNCATE)`); cp != nil {
-		err = errors.Join(err, cp)
-	}
-	return errors.Join(err, db.write.close())
+	return errors.Join(db.read.close(), db.checkpoint(), db.write.close(), db.journal.close())
 }

@@ -26,10 +26,11 @@ func TestOpenTwice(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := db.PutRevision(t.Context(), "center", rev, PutOptions{Time: time.Unix(1, 0)}); err != nil {
+		addTestMembers(t, db)
+		if err := db.PutRevision(t.Context(), center, rev, PutOptions{Time: time.Unix(1, 0)}); err != nil {
 			t.Error(err)
 		}
-		list, err := db.Revisions(t.Context(), "center", conan.Revision{Ref: rev.Ref})
+		list, err := db.Revisions(t.Context(), center, conan.Revision{Ref: rev.Ref})
 		if err != nil || len(list) != 1 {
 			t.Errorf("Revisions = %v, %v; want the one that was put", list, err)
 		}
@@ -90,6 +91,119 @@ func TestOpenFails(t *testing.T) {
 	}
 }
 
+func TestOpenExisting(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "index.db")
+	_, err := OpenExisting(t.Context(), path)
+	failsWith(t, "no file", err, ErrNoIndex)
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a file was made: %v", err)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = OpenExisting(t.Context(), path)
+	failsWith(t, "an empty file", err, ErrNoIndex)
+	for _, open := range []func(context.Context, string) (*DB, error){Open, OpenExisting} {
+		db, err := open(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestOpenRefusesALaterSchema(t *testing.T) {
+	dir := t.TempDir()
+	db := openForTest(t, dir)
+	if _, err := db.write.db.Exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, 1)`); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Open(t.Context(), filepath.Join(dir, "index.db"))
+	failsWith(t, "open", err, ErrNewerSchema)
+}
+
+// Names and answers that rules hide are not for other users of the machine.
+func TestIndexIsPrivate(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "index.db")
+	if err := os.WriteFile(path, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	db := openForTest(t, dir)
+	put(t, db, store, testRevision(1), 1)
+	copied := filepath.Join(dir, "copy.db")
+	failsWith(t, "snapshot", Snapshot(t.Context(), path, copied), nil)
+	for _, name := range []string{path, path + "-wal", path + "-shm", copied} {
+		info, err := os.Stat(name)
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", name, info.Mode(), err)
+		}
+	}
+}
+
+// A snapshot is taken beside a server that writes.
+func TestSnapshot(t *testing.T) {
+	dir := t.TempDir()
+	db := openForTest(t, dir)
+	path := filepath.Join(dir, "index.db")
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	wg.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+				rev := testRevision(i)
+				o := PutOptions{Files: []conan.FileInfo{testFile("conanfile.py", 2*i, 1), testFile("conanmanifest.txt", 2*i+1, 1)}}
+				if err := db.PutRevision(t.Context(), store, rev, o); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		}
+	})
+	put(t, db, center, testRevision(1000), 1, testFile("conanfile.py", 1, 1))
+	failsWith(t, "snapshot", Snapshot(t.Context(), path, filepath.Join(dir, "copy.db")), nil)
+	close(stop)
+	wg.Wait()
+	copied, err := OpenExisting(t.Context(), filepath.Join(dir, "copy.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer copied.Close()
+	find(t, copied, center, testRevision(1000))
+	refs, err := copied.Refs(t.Context(), store)
+	failsWith(t, "references", err, nil)
+	for i := range refs {
+		if n := len(mustFiles(t, copied, store, testRevision(i))); n != 2 {
+			t.Errorf("revision %d has %d files in the copy", i, n)
+		}
+	}
+	failsWith(t, "snapshot of nothing", Snapshot(t.Context(), filepath.Join(dir, "no.db"), filepath.Join(dir, "copy2.db")), ErrNoIndex)
+	if size, err := db.Size(); err != nil || size < 4096 {
+		t.Errorf("Size = %d, %v", size, err)
+	}
+}
+
+func TestUsage(t *testing.T) {
+	db := openForTest(t, t.TempDir())
+	shared := testFile("conanfile.py", 1, 10)
+	put(t, db, store, recipeOf("aa/1", "r"), 1, shared)
+	put(t, db, store, recipeOf("aa/1", "s"), 2, shared, testFile("conanmanifest.txt", 2, 300))
+	put(t, db, store, packageOf("aa/1", "s", "p", "v"), 3)
+	put(t, db, center, recipeOf("bb/1", "r"), 4, shared)
+	got, err := db.Usage(t.Context())
+	failsWith(t, "usage", err, nil)
+	same(t, "usage", got, []Usage{
+		{Member: Member{center, "center", KindUpstream}, References: 1, Recipes: 1, Bytes: 10},
+		{Member: Member{store, "local", KindStore}, References: 1, Recipes: 2, Packages: 1, Bytes: 310},
+		{Member: Member{other, "other", KindUpstream}},
+	})
+}
+
 func TestClosed(t *testing.T) {
 	db, err := Open(t.Context(), filepath.Join(t.TempDir(), "index.db"))
 	if err != nil {
@@ -104,7 +218,7 @@ func TestClosed(t *testing.T) {
 	if err := db.Ping(t.Context()); err == nil {
 		t.Error("a closed index answers")
 	}
-	if err := db.PutRevision(t.Context(), "center", testRevision(1), PutOptions{}); err == nil {
+	if err := db.PutRevision(t.Context(), center, testRevision(1), PutOptions{}); err == nil {
 		t.Error("a closed index takes rows")
 	}
 }
@@ -171,14 +285,14 @@ func TestConcurrentWriters(t *testing.T) {
 				rev := testRevision(w)
 				rev.RRev = fmt.Sprint("r", i)
 				id := w*rounds + i
-				err := db.PutRevision(ctx, "center", rev, PutOptions{Time: time.Unix(int64(i), 0), Files: []conan.FileInfo{
+				err := db.PutRevision(ctx, center, rev, PutOptions{Time: time.Unix(int64(i), 0), Files: []conan.FileInfo{
 					testFile("conanfile.py", 2*id, 10), testFile("conanmanifest.txt", 2*id+1, 10),
 				}})
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				files, err := db.Files(ctx, "center", rev)
+				files, err := db.Files(ctx, center, rev)
 				if err != nil || len(files) != 2 {
 					t.Errorf("own rows are not seen: %v, %v", files, err)
 				}
@@ -188,7 +302,7 @@ func TestConcurrentWriters(t *testing.T) {
 			for i := range rounds {
 				rev := testRevision((w + 1) % writers)
 				rev.RRev = fmt.Sprint("r", i)
-				files, err := db.Files(ctx, "center", rev)
+				files, err := db.Files(ctx, center, rev)
 				if err != nil || len(files) == 1 {
 					t.Errorf("Files = %v, %v; want all or nothing", files, err)
 				}
@@ -200,7 +314,7 @@ func TestConcurrentWriters(t *testing.T) {
 	}
 	wg.Wait()
 	for w := range writers {
-		list, err := db.Revisions(ctx, "center", conan.Revision{Ref: testRevision(w).Ref})
+		list, err := db.Revisions(ctx, center, conan.Revision{Ref: testRevision(w).Ref})
 		if err != nil || len(list) != rounds {
 			t.Errorf("writer %d: %d revisions, %v; want %d", w, len(list), err, rounds)
 		}
@@ -215,7 +329,7 @@ func TestTwoProcesses(t *testing.T) {
 	for i, db := range dbs {
 		wg.Go(func() {
 			for j := range 30 {
-				if err := db.PutRevision(t.Context(), "center", testRevision(i*100+j), PutOptions{}); err != nil {
+				if err := db.PutRevision(t.Context(), center, testRevision(i*100+j), PutOptions{}); err != nil {
 					t.Error(err)
 					return
 				}
@@ -223,7 +337,7 @@ func TestTwoProcesses(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if refs, err := dbs[0].Refs(t.Context(), "center"); len(refs) != 60 || err != nil {
+	if refs, err := dbs[0].Refs(t.Context(), center); len(refs) != 60 || err != nil {
 		t.Errorf("%d references, %v; want 60", len(refs), err)
 	}
 }
@@ -252,7 +366,7 @@ func TestMigrationsReverse(t *testing.T) {
 
 func schema(t *testing.T, db *DB) []string {
 	t.Helper()
-	list, err := column[string](t.Context(), db.write.db, `SELECT type || ' ' || name || ' ' || COALESCE(sql, '') FROM sqlite_master
+	list, err := column[string](t.Context(), db.write.db, "read the schema", `SELECT type || ' ' || name || ' ' || COALESCE(sql, '') FROM sqlite_master
 		WHERE name NOT LIKE 'goose%' AND name NOT LIKE 'sqlite%' ORDER BY type, name`)
 	if err != nil {
 		t.Fatal(err)

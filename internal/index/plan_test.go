@@ -19,17 +19,17 @@ func TestPlans(t *testing.T) {
 	db := openForTest(t, t.TempDir())
 	ctx := t.Context()
 	recipe, pkg := recipeOf("aa/1", "r"), packageOf("aa/1", "r", "p", "v")
-	put(t, db, "center", pkg, 1, testFile("conaninfo.txt", 1, 1))
+	put(t, db, center, pkg, 1, testFile("conaninfo.txt", 1, 1))
 	for name, ask := range map[string]func() error{
-		"Revisions":        func() error { _, err := db.Revisions(ctx, "center", recipe); return err },
-		"Revisions (pkg)":  func() error { _, err := db.Revisions(ctx, "center", pkg); return err },
-		"Find":             func() error { _, err := db.Find(ctx, "center", pkg); return err },
-		"Files":            func() error { _, err := db.Files(ctx, "center", pkg); return err },
-		"Held":             func() error { _, err := db.Held(ctx, "center", pkg); return err },
-		"Packages":         func() error { _, err := db.Packages(ctx, "center", recipe, false); return err },
-		"Packages (ids)":   func() error { _, err := db.Packages(ctx, "center", recipe, true); return err },
-		"Refs":             func() error { _, err := db.Refs(ctx, "center"); return err },
-		"RecipeRefs":       func() error { _, err := db.RecipeRefs(ctx, "center"); return err },
+		"Revisions":        func() error { _, err := db.Revisions(ctx, center, recipe); return err },
+		"Revisions (pkg)":  func() error { _, err := db.Revisions(ctx, center, pkg); return err },
+		"Find":             func() error { _, err := db.Find(ctx, center, pkg); return err },
+		"Files":            func() error { _, err := db.Files(ctx, center, pkg); return err },
+		"Held":             func() error { _, err := db.Held(ctx, center, pkg); return err },
+		"Packages":         func() error { _, err := db.Packages(ctx, center, recipe, false); return err },
+		"Packages (ids)":   func() error { _, err := db.Packages(ctx, center, recipe, true); return err },
+		"Refs":             func() error { _, err := db.Refs(ctx, center); return err },
+		"RecipeRefs":       func() error { _, err := db.RecipeRefs(ctx, center); return err },
 		"BlobNamed":        func() error { _, err := db.BlobNamed(ctx, sumOf(1)); return err },
 		"HasBlob":          func() error { _, err := db.HasBlob(ctx, sumOf(1)); return err },
 		"FilesOf":          func() error { _, err := db.FilesOf(ctx, sumOf(1)); return err },
@@ -39,10 +39,10 @@ func TestPlans(t *testing.T) {
 		"Coldest":          func() error { _, err := db.Coldest(ctx, 10); return err },
 		"Frees":            func() error { _, err := db.Frees(ctx, []int64{1}); return err },
 		"StageExists":      func() error { _, err := db.StageExists(ctx, "s"); return err },
-		"OldDocuments":     func() error { _, err := db.OldDocuments(ctx, "center", "list", time.Now(), "", 10); return err },
-		"SurplusDocuments": func() error { _, err := db.SurplusDocuments(ctx, "center", "list", 1, 10); return err },
+		"OldDocuments":     func() error { _, err := db.OldDocuments(ctx, center, "list", time.Now(), "", 10); return err },
+		"SurplusDocuments": func() error { _, err := db.SurplusDocuments(ctx, center, "list", 1, 10); return err },
 		"Document": func() error {
-			if _, err := db.Document(ctx, "center", "list", "k"); !errors.Is(err, conan.ErrNotFound) {
+			if _, err := db.Document(ctx, center, "list", "k"); !errors.Is(err, conan.ErrNotFound) {
 				return err
 			}
 			return nil
@@ -70,9 +70,9 @@ func TestWritePlans(t *testing.T) {
 	recipe, pkg, cached := recipeOf("aa/1", "r"), packageOf("aa/1", "r", "p", "v"), recipeOf("bb/1", "r")
 	publishAt(t, db, recipe, noon)
 	publishAt(t, db, pkg, noon)
-	put(t, db, "center", cached, 1, testFile("conanfile.py", 1, 1))
-	held := find(t, db, "center", cached)
-	adopted := Stage{ID: "adopt", Revision: cached, Declared: map[string]int64{"conanmanifest.txt": 10}, Touched: noon}
+	put(t, db, center, cached, 1, testFile("conanfile.py", 1, 1))
+	held := find(t, db, center, cached)
+	adopted := Stage{Member: store, ID: "adopt", Revision: cached, Declared: map[string]int64{"conanmanifest.txt": 10}, Touched: noon}
 	if err := db.CreateStage(ctx, adopted); err != nil {
 		t.Fatal(err)
 	}
@@ -82,15 +82,15 @@ func TestWritePlans(t *testing.T) {
 		name string
 		err  error
 	}{
-		{"Adopt", db.Adopt(ctx, adopted.ID, cached, noon, staged)},
+		{"Adopt", db.Adopt(ctx, store, adopted.ID, cached, noon, staged)},
 		{"Touch", db.Touch(ctx, map[int64]time.Time{held.RowID: noon})},
-		{"RemoveRevisions", db.RemoveRevisions(ctx, []int64{held.RowID}, &audit)},
+		{"RemoveRevisions", db.RemoveRevisions(ctx, []int64{held.RowID})},
 		{"DropCachedFiles", db.DropCachedFiles(ctx, sumOf(1))},
 		{"SetScrubCursor", db.SetScrubCursor(ctx, sumOf(1))},
-		{"RemoveFiles", db.RemoveFiles(ctx, recipe, []string{"conan_export.tgz"}, audit, noon)},
-		{"RemoveLocal", db.RemoveLocal(ctx, conan.Removal{Revision: conan.Revision{Ref: recipe.Ref}}, audit, noon)},
-		{"PutDocument", db.PutDocument(ctx, "center", "list", "k", Document{Body: []byte("{}")})},
-		{"DeleteDocuments", db.DeleteDocuments(ctx, "center", "list", "k")},
+		{"RemoveFiles", db.RemoveFiles(ctx, store, recipe, []string{"conan_export.tgz"}, audit, noon)},
+		{"Remove", db.Remove(ctx, store, conan.Removal{Revision: conan.Revision{Ref: recipe.Ref}}, audit, noon)},
+		{"PutDocument", db.PutDocument(ctx, center, "list", "k", Document{Body: []byte("{}")})},
+		{"DeleteDocuments", db.DeleteDocuments(ctx, center, "list", "k")},
 	} {
 		if write.err != nil {
 			t.Fatalf("%s: %v", write.name, write.err)
@@ -184,17 +184,17 @@ func plan(t *testing.T, db *DB, query string) []string {
 // Every foreign key is found from its parent's side by an index, or deleting one parent would read the whole child.
 func TestForeignKeysHaveIndexes(t *testing.T) {
 	db := openForTest(t, t.TempDir())
-	tables, err := column[string](t.Context(), db.read, `SELECT name FROM sqlite_master WHERE type = 'table'`)
+	tables, err := column[string](t.Context(), db.read, "read the schema", `SELECT name FROM sqlite_master WHERE type = 'table'`)
 	if err != nil {
 		t.Fatal(err)
 	}
 	checked := 0
 	for _, table := range tables {
-		keys, err := column[string](t.Context(), db.read, `SELECT "from" FROM pragma_foreign_key_list('`+table+`')`)
+		keys, err := column[string](t.Context(), db.read, "read the schema", `SELECT "from" FROM pragma_foreign_key_list('`+table+`')`)
 		if err != nil {
 			t.Fatal(err)
 		}
-		leading, err := column[string](t.Context(), db.read, `SELECT c.name FROM pragma_index_list('`+table+`') i
+		leading, err := column[string](t.Context(), db.read, "read the schema", `SELECT c.name FROM pragma_index_list('`+table+`') i
 			JOIN pragma_index_info(i.name) c ON c.seqno = 0`)
 		if err != nil {
 			t.Fatal(err)
@@ -221,11 +221,11 @@ func TestPlansOfLongHistories(t *testing.T) {
 		ask  func() error
 		want string
 	}{
-		{"recipe revisions, in order, without the packages", func() error { _, err := db.Revisions(ctx, "center", recipeOf("aa/1", "")); return err },
+		{"recipe revisions, in order, without the packages", func() error { _, err := db.Revisions(ctx, center, recipeOf("aa/1", "")); return err },
 			"SEARCH r USING INDEX revisions_recipes (ref_id=?)"},
-		{"revisions of one package, not of all with its id", func() error { _, err := db.Revisions(ctx, "center", packageOf("aa/1", "r", "p", "")); return err },
+		{"revisions of one package, not of all with its id", func() error { _, err := db.Revisions(ctx, center, packageOf("aa/1", "r", "p", "")); return err },
 			"SEARCH r USING INDEX sqlite_autoindex_revisions_1 (ref_id=? AND rrev=? AND package_id=?)"},
-		{"packages of one recipe revision", func() error { _, err := db.Packages(ctx, "center", recipeOf("aa/1", "r"), true); return err },
+		{"packages of one recipe revision", func() error { _, err := db.Packages(ctx, center, recipeOf("aa/1", "r"), true); return err },
 			"SEARCH r USING INDEX sqlite_autoindex_revisions_1 (ref_id=? AND rrev=?)"},
 	}
 	for _, tt := range tests {

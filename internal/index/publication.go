@@ -11,28 +11,34 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// Publication is what becomes a local revision. It was judged on what Staged and Existing say.
+// Publication is what becomes a revision of a store. It was validated against what Staged and Existing say.
 type Publication struct {
+	Member   MemberID // the store
 	StageID  string
 	Revision conan.Revision    // pinned
-	Files    []conan.FileInfo  // what the revision gets besides what it has; the stage names every blob
+	Files    []conan.FileInfo  // what the revision gets, or gets in place of what it has; the stage names every blob
 	Staged   map[string]string // name → sha256 of the stage's files, metadata left out
 	Existing map[string]string // the same of the revision, if it is there already
 	Info     *string           // conaninfo.txt of a package
+	Remove   []string          // names that files under other names replace
+	Audit    []Audit           // lines that say which bytes were replaced
 	Now      time.Time         // the server's clock
+	// KeepTime is how long after its publication a revision keeps its time when it is published again. Afterwards it
+	// becomes the newest.
+	KeepTime time.Duration
 	// RecipeStage is a stage that may stand for the recipe revision of a package: the package
 	// stays hidden until the recipe is published. May be empty.
 	RecipeStage string
 }
 
-// Publish makes a stage a local revision in one transaction: files, time, and the stage is gone. Metadata files of the
-// stage come along. The time is Now, but later than that of every other revision of the reference; a revision that is the
-// newest of its siblings already keeps its time. It fails with ErrNoStage, with ErrStageChanged if what was judged is no
-// longer so, and with conan.ErrNotFound if the recipe revision of a package is not there. changed tells whether readers
-// see anything new.
+// Publish makes a stage a revision of a store in one transaction: files, time, and the stage is gone. Metadata files of
+// the stage are published too. The time is Now, but later than that of every other revision of the reference; a revision
+// that is the newest of its siblings already, or was published within KeepTime, keeps its time. It fails with ErrNoStage,
+// with ErrStageChanged if what was validated is no longer so, and with conan.ErrNotFound if the recipe revision of a
+// package is not there. changed tells whether readers see anything new.
 func (db *DB) Publish(ctx context.Context, p Publication) (changed bool, err error) {
 	err = db.update(ctx, func(ctx context.Context, tx *transaction) error {
-		files, err := judgedFiles(ctx, tx, p)
+		files, err := validatedFiles(ctx, tx, p)
 		if err != nil {
 			return err
 		}
@@ -41,13 +47,20 @@ func (db *DB) Publish(ctx context.Context, p Publication) (changed bool, err err
 				return err
 			}
 		}
-		t, newest, err := publicationTime(ctx, tx, p.Revision, p.Now)
+		t, kept, err := publicationTime(ctx, tx, p)
 		if err != nil {
 			return err
 		}
-		changed = !newest || len(files) > 0
-		o := PutOptions{Time: t, Info: p.Info, Files: files}
-		if err := putRevision(ctx, tx, LocalMember, p.Revision, o); err != nil {
+		if changed = !kept || len(files)+len(p.Remove) > 0; !changed {
+			return dropStage(ctx, tx, p.StageID)
+		}
+		for _, a := range p.Audit {
+			if err := writeAudit(ctx, tx, a, p.Now); err != nil {
+				return err
+			}
+		}
+		o := PutOptions{Time: t, Info: p.Info, Files: files, Remove: p.Remove}
+		if err := putRevision(ctx, tx, p.Member, p.Revision, o, p.Now); err != nil {
 			return err
 		}
 		return dropStage(ctx, tx, p.StageID)
@@ -55,8 +68,8 @@ func (db *DB) Publish(ctx context.Context, p Publication) (changed bool, err err
 	return changed, err
 }
 
-// judgedFiles checks that stage and revision are as they were judged and returns the files to be added.
-func judgedFiles(ctx context.Context, tx *transaction, p Publication) ([]conan.FileInfo, error) {
+// validatedFiles checks that stage and revision are as they were validated and returns the files to be added.
+func validatedFiles(ctx context.Context, tx *transaction, p Publication) ([]conan.FileInfo, error) {
 	var one int
 	err := tx.QueryRowContext(ctx, `SELECT 1 FROM stages WHERE id = $1`, p.StageID).Scan(&one)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -78,7 +91,7 @@ func judgedFiles(ctx context.Context, tx *transaction, p Publication) ([]conan.F
 			now[f.Name] = f.SHA256
 		}
 	}
-	existing, err := revisionFiles(ctx, tx, p.Revision)
+	existing, err := revisionFiles(ctx, tx, p.Member, p.Revision)
 	if err != nil {
 		return nil, err
 	}
@@ -88,35 +101,28 @@ func judgedFiles(ctx context.Context, tx *transaction, p Publication) ([]conan.F
 	return files, nil
 }
 
-// revisionFiles maps the names of a local revision's files to their sha256, metadata left out.
-func revisionFiles(ctx context.Context, tx *transaction, rev conan.Revision) (map[string]string, error) {
+// revisionFiles maps the names of a revision's files to their sha256, metadata left out; empty if it is not there.
+func revisionFiles(ctx context.Context, tx *transaction, member MemberID, rev conan.Revision) (map[string]string, error) {
 	out := make(map[string]string)
-	id, err := revisionID(ctx, tx, LocalMember, rev)
+	id, err := revisionID(ctx, tx, member, rev)
 	if errors.Is(err, conan.ErrNotFound) {
 		return out, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	rows, err := tx.QueryContext(ctx, `SELECT name, sha256 FROM files WHERE revision_id = $1`, id)
-	if err != nil {
-		return nil, fmt.Errorf("read files of %s: %w", rev, err)
-	}
-	defer rows.Close()
-	for rows.Next() {
+	_, err = collect(ctx, tx, "read files of "+rev.String(), func(r scanner) (_ struct{}, err error) {
 		var name, sum string
-		if err := rows.Scan(&name, &sum); err != nil {
-			return nil, fmt.Errorf("read files of %s: %w", rev, err)
-		}
-		if !conan.IsMetadata(name) {
+		if err = r.Scan(&name, &sum); !conan.IsMetadata(name) {
 			out[name] = sum
 		}
-	}
-	return out, rows.Err()
+		return struct{}{}, err
+	}, `SELECT name, sha256 FROM files WHERE revision_id = $1`, id)
+	return out, err
 }
 
 func requireRecipe(ctx context.Context, tx *transaction, p Publication) error {
-	_, err := revisionID(ctx, tx, LocalMember, p.Revision.Recipe())
+	_, err := revisionID(ctx, tx, p.Member, p.Revision.Recipe())
 	if err == nil || !errors.Is(err, conan.ErrNotFound) || p.RecipeStage == "" {
 		return err
 	}
@@ -128,45 +134,54 @@ func requireRecipe(ctx context.Context, tx *transaction, p Publication) error {
 	return under
 }
 
-// publicationTime is the time that a revision gets: its own if it is the newest of its siblings and was published
-// here, else now, but later than every time of the reference.
-func publicationTime(ctx context.Context, tx *transaction, rev conan.Revision, now time.Time) (t time.Time, newest bool, err error) {
-	const ofRef = ` FROM revisions r JOIN refs f ON f.id = r.ref_id
-		WHERE f.member = $1 AND f.name = $2 AND f.version = $3 AND f.usr = $4 AND f.channel = $5`
-	args := []any{LocalMember, rev.Name, rev.Version, rev.User, rev.Channel}
-	siblings := ` AND r.package_id = ''`
-	newestArgs := args
-	if rev.IsPackage() {
-		siblings = ` AND r.rrev = $6 AND ` + samePackage
-		newestArgs = append(args[:len(args):len(args)], rev.RRev, rev.PackageID)
-	}
-	var id string
+// publicationTime is the time that a revision gets: its own, if it was published here and is the newest of its siblings or
+// younger than KeepTime; else now, but later than every time of the reference.
+func publicationTime(ctx context.Context, tx *transaction, p Publication) (t time.Time, kept bool, err error) {
 	var micros int64
 	var adopted bool
-	err = tx.QueryRowContext(ctx, `SELECT CASE r.package_id WHEN '' THEN r.rrev ELSE r.prev END, r.time, r.adopted`+ofRef+siblings+
-		` ORDER BY r.time DESC, r.id DESC LIMIT 1`, newestArgs...).Scan(&id, &micros, &adopted)
+	err = tx.QueryRowContext(ctx, `SELECT r.time, r.adopted`+ofRevision, revisionArgs(p.Member, p.Revision)...).Scan(&micros, &adopted)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return time.Time{}, false, fmt.Errorf("time of %s: %w", rev, err)
+		return time.Time{}, false, fmt.Errorf("time of %s: %w", p.Revision, err)
 	}
-	if err == nil && id == rev.ID() && !adopted {
-		return time.UnixMicro(micros), true, nil
+	if err == nil && !adopted {
+		own := time.UnixMicro(micros)
+		newest, err := newestSibling(ctx, tx, p)
+		if err != nil || newest || p.KeepTime > 0 && p.Now.Sub(own) < p.KeepTime {
+			return own, true, err
+		}
 	}
 	var last sql.NullInt64
-	if err := tx.QueryRowContext(ctx, `SELECT max(r.time)`+ofRef, args...).Scan(&last); err != nil {
-		return time.Time{}, false, fmt.Errorf("time of %s: %w", rev, err)
+	if err := tx.QueryRowContext(ctx, `SELECT max(r.time)`+ofRef, refArgs(p.Member, p.Revision.Ref)...).Scan(&last); err != nil {
+		return time.Time{}, false, fmt.Errorf("time of %s: %w", p.Revision, err)
 	}
-	if t := now.UnixMicro(); !last.Valid || t > last.Int64 {
+	if t := p.Now.UnixMicro(); !last.Valid || t > last.Int64 {
 		return time.UnixMicro(t), false, nil
 	}
 	return time.UnixMicro(last.Int64 + 1), false, nil
 }
 
-// Adopt makes a stage of files that were fetched from upstream a local recipe revision with upstream's time. files maps
+// newestSibling tells whether a revision is the newest recipe revision of its reference, or the newest revision of its
+// package.
+func newestSibling(ctx context.Context, tx *transaction, p Publication) (bool, error) {
+	siblings, args := ` AND r.package_id = ''`, refArgs(p.Member, p.Revision.Ref)
+	if p.Revision.IsPackage() {
+		siblings, args = ` AND r.rrev = $6 AND `+samePackage, append(args, p.Revision.RRev, p.Revision.PackageID)
+	}
+	var id string
+	err := tx.QueryRowContext(ctx, `SELECT CASE r.package_id WHEN '' THEN r.rrev ELSE r.prev END`+ofRef+siblings+
+		` ORDER BY r.time DESC, r.id DESC LIMIT 1`, args...).Scan(&id)
+	if err != nil {
+		return false, fmt.Errorf("time of %s: %w", p.Revision, err)
+	}
+	return id == p.Revision.ID(), nil
+}
+
+// Adopt makes a stage of files that were fetched from upstream a recipe revision of a store, with upstream's time. files maps
 // their names to sha256; ErrStageChanged if the stage has others. A recipe revision that is there already is left as it
 // is. The stage is gone afterwards.
-func (db *DB) Adopt(ctx context.Context, stageID string, recipe conan.Revision, published time.Time, files map[string]string) error {
+func (db *DB) Adopt(ctx context.Context, member MemberID, stageID string, recipe conan.Revision, published time.Time, files map[string]string) error {
 	return db.update(ctx, func(ctx context.Context, tx *transaction) error {
-		_, err := revisionID(ctx, tx, LocalMember, recipe)
+		_, err := revisionID(ctx, tx, member, recipe)
 		if err == nil {
 			return dropStage(ctx, tx, stageID)
 		}
@@ -186,7 +201,7 @@ func (db *DB) Adopt(ctx context.Context, stageID string, recipe conan.Revision, 
 		if !maps.Equal(now, files) {
 			return ErrStageChanged
 		}
-		if err := putRevision(ctx, tx, LocalMember, recipe, o); err != nil {
+		if err := putRevision(ctx, tx, member, recipe, o, time.Now()); err != nil {
 			return err
 		}
 		return dropStage(ctx, tx, stageID)

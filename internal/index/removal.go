@@ -8,12 +8,12 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// RemoveLocal deletes what r selects from the local inventory, all or nothing, with the audit line, in one transaction:
+// Remove deletes what r selects from a store, all or nothing, with the audit line, in one transaction:
 // a recipe revision goes with its packages, a whole reference with its stages too. Blobs become garbage. It fails with
 // conan.ErrNotFound if a part of the selection is not there.
-func (db *DB) RemoveLocal(ctx context.Context, r conan.Removal, audit Audit, now time.Time) error {
+func (db *DB) Remove(ctx context.Context, member MemberID, r conan.Removal, audit Audit, now time.Time) error {
 	return db.update(ctx, func(ctx context.Context, tx *transaction) error {
-		nodes, err := localNodes(ctx, tx, r.Ref)
+		nodes, err := storeNodes(ctx, tx, member, r.Ref)
 		if err != nil {
 			return err
 		}
@@ -25,16 +25,11 @@ func (db *DB) RemoveLocal(ctx context.Context, r conan.Removal, audit Audit, now
 			return err
 		}
 		if wholeReference(r) {
-			if err := dropStagesOf(ctx, tx, r.Ref); err != nil {
+			if err := dropStagesOf(ctx, tx, member, r.Ref); err != nil {
 				return err
 			}
 		}
-		_, err = tx.ExecContext(ctx, `INSERT INTO audit (time, usr, action, target) VALUES ($1, $2, $3, $4)`,
-			now.UnixMicro(), audit.User, audit.Action, audit.Target)
-		if err != nil {
-			return fmt.Errorf("write audit line: %w", err)
-		}
-		return nil
+		return writeAudit(ctx, tx, audit, now)
 	})
 }
 
@@ -42,26 +37,33 @@ func wholeReference(r conan.Removal) bool {
 	return r.RRev == "" && r.PackageID == "" && !r.AllPackages && len(r.PackageIDs) == 0
 }
 
-// RemoveFiles takes files out of a local revision; their blobs become garbage. Names that are not there change nothing.
-func (db *DB) RemoveFiles(ctx context.Context, rev conan.Revision, names []string, audit Audit, now time.Time) error {
+// RemoveFiles takes files out of a revision; their blobs become garbage. Names that are not there change nothing.
+func (db *DB) RemoveFiles(ctx context.Context, member MemberID, rev conan.Revision, names []string, audit Audit, now time.Time) error {
 	return db.update(ctx, func(ctx context.Context, tx *transaction) error {
-		id, err := revisionID(ctx, tx, LocalMember, rev)
+		id, err := revisionID(ctx, tx, member, rev)
 		if err != nil {
 			return err
 		}
-		for _, name := range names {
-			if _, err := tx.ExecContext(ctx, `INSERT INTO garbage (sha256) SELECT sha256 FROM files
-				WHERE revision_id = $1 AND name = $2 ON CONFLICT DO NOTHING`, id, name); err != nil {
-				return fmt.Errorf("remove %s of %s: %w", name, rev, err)
-			}
-			if _, err := tx.ExecContext(ctx, `DELETE FROM files WHERE revision_id = $1 AND name = $2`, id, name); err != nil {
-				return fmt.Errorf("remove %s of %s: %w", name, rev, err)
-			}
+		tx.changed(member, rev)
+		if err := removeFiles(ctx, tx, id, names); err != nil {
+			return fmt.Errorf("remove files of %s: %w", rev, err)
 		}
-		_, err = tx.ExecContext(ctx, `INSERT INTO audit (time, usr, action, target) VALUES ($1, $2, $3, $4)`,
-			now.UnixMicro(), audit.User, audit.Action, audit.Target)
-		return err
+		return writeAudit(ctx, tx, audit, now)
 	})
+}
+
+// removeFiles takes files out of a revision; their blobs become garbage.
+func removeFiles(ctx context.Context, tx *transaction, revisionID int64, names []string) error {
+	for _, name := range names {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO garbage (sha256) SELECT sha256 FROM files
+			WHERE revision_id = $1 AND name = $2 ON CONFLICT DO NOTHING`, revisionID, name); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `DELETE FROM files WHERE revision_id = $1 AND name = $2`, revisionID, name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // nodes are the revisions of one reference.
@@ -72,29 +74,16 @@ type node struct {
 	rrev, packageID, prev string
 }
 
-func localNodes(ctx context.Context, tx *transaction, ref conan.Ref) (nodes, error) {
-	rows, err := tx.QueryContext(ctx, `SELECT r.id, r.rrev, r.package_id, r.prev FROM revisions r JOIN refs f ON f.id = r.ref_id
-		WHERE f.member = $1 AND f.name = $2 AND f.version = $3 AND f.usr = $4 AND f.channel = $5`,
-		LocalMember, ref.Name, ref.Version, ref.User, ref.Channel)
-	if err != nil {
-		return nil, fmt.Errorf("read revisions of %s: %w", ref, err)
-	}
-	defer rows.Close()
-	var out nodes
-	for rows.Next() {
-		var n node
-		if err := rows.Scan(&n.id, &n.rrev, &n.packageID, &n.prev); err != nil {
-			return nil, fmt.Errorf("read revisions of %s: %w", ref, err)
-		}
-		out = append(out, n)
-	}
-	return out, rows.Err()
+func storeNodes(ctx context.Context, tx *transaction, member MemberID, ref conan.Ref) (nodes, error) {
+	return collect(ctx, tx, "read revisions of "+ref.String(), func(r scanner) (n node, err error) {
+		return n, r.Scan(&n.id, &n.rrev, &n.packageID, &n.prev)
+	}, `SELECT r.id, r.rrev, r.package_id, r.prev`+ofRef, refArgs(member, ref)...)
 }
 
 // selected are the row ids that r selects. Packages of a recipe revision that is not published are not there for
 // the caller, but go with their reference.
 func (ns nodes) selected(r conan.Removal) ([]int64, error) {
-	missing := fmt.Errorf("%s in %s: %w", r.Revision, LocalMember, conan.ErrNotFound)
+	missing := fmt.Errorf("%s: %w", r.Revision, conan.ErrNotFound)
 	published := make(map[string]bool)
 	for _, n := range ns {
 		if n.packageID == "" {
@@ -128,7 +117,7 @@ func (ns nodes) selected(r conan.Removal) ([]int64, error) {
 		}
 	}
 	if len(ids) == 0 && r.AllPackages {
-		return nil, fmt.Errorf("packages of %s in %s: %w", r.Revision, LocalMember, conan.ErrNotFound)
+		return nil, fmt.Errorf("packages of %s: %w", r.Revision, conan.ErrNotFound)
 	}
 	if len(ids) == 0 {
 		return nil, missing
@@ -150,16 +139,16 @@ func (ns nodes) packages(r conan.Removal, visible func(node) bool) ([]int64, err
 	}
 	for _, id := range r.PackageIDs {
 		if !want[id] {
-			return nil, fmt.Errorf("package %s of %s in %s: %w", id, r.Revision, LocalMember, conan.ErrNotFound)
+			return nil, fmt.Errorf("package %s of %s: %w", id, r.Revision, conan.ErrNotFound)
 		}
 	}
 	return ids, nil
 }
 
-func dropStagesOf(ctx context.Context, tx *transaction, ref conan.Ref) error {
-	ids, err := column[string](ctx, tx, `SELECT id FROM stages WHERE ref = $1`, ref.String())
+func dropStagesOf(ctx context.Context, tx *transaction, member MemberID, ref conan.Ref) error {
+	ids, err := column[string](ctx, tx, "remove stages of "+ref.String(), `SELECT id FROM stages WHERE member_id = $1 AND ref = $2`, member, ref.String())
 	if err != nil {
-		return fmt.Errorf("remove stages of %s: %w", ref, err)
+		return err
 	}
 	for _, id := range ids {
 		if err := dropStage(ctx, tx, id); err != nil {

@@ -20,6 +20,7 @@ var ErrStageChanged = errors.New("stage changed meanwhile")
 // Stage is an upload that is not published yet.
 type Stage struct {
 	ID             string
+	Member         MemberID         // the store that it will be published in
 	conan.Revision                  // RRev and PRev are empty if they are to be computed
 	Uploader       string           // empty for anonymous
 	Declared       map[string]int64 // names and sizes of a declared set; nil for an undeclared one
@@ -55,9 +56,9 @@ func insertStage(ctx context.Context, tx *transaction, s Stage) error {
 			base += "#" + s.Base.PRev
 		}
 	}
-	_, err := tx.ExecContext(ctx, `INSERT INTO stages (id, ref, rrev, package_id, prev, usr, declared, base, created)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO UPDATE SET created = excluded.created`,
-		s.ID, s.Ref.String(), s.RRev, s.PackageID, s.PRev, s.Uploader, declared, base, s.Touched.UnixMicro())
+	_, err := tx.ExecContext(ctx, `INSERT INTO stages (id, ref, rrev, package_id, prev, usr, declared, base, created, member_id)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO UPDATE SET created = excluded.created`,
+		s.ID, s.Ref.String(), s.RRev, s.PackageID, s.PRev, s.Uploader, declared, base, s.Touched.UnixMicro(), s.Member)
 	if err != nil {
 		return fmt.Errorf("create stage of %s: %w", s.Revision, err)
 	}
@@ -69,8 +70,8 @@ func (db *DB) Stage(ctx context.Context, id string) (Stage, error) {
 	s := Stage{ID: id}
 	var ref, declared, base string
 	var touched int64
-	err := db.read.QueryRowContext(ctx, `SELECT ref, rrev, package_id, prev, usr, declared, base, created FROM stages WHERE id = $1`, id).
-		Scan(&ref, &s.RRev, &s.PackageID, &s.PRev, &s.Uploader, &declared, &base, &touched)
+	err := db.read.QueryRowContext(ctx, `SELECT ref, rrev, package_id, prev, usr, declared, base, created, member_id FROM stages WHERE id = $1`, id).
+		Scan(&ref, &s.RRev, &s.PackageID, &s.PRev, &s.Uploader, &declared, &base, &touched, &s.Member)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Stage{}, ErrNoStage
 	}
@@ -104,27 +105,9 @@ func parseBase(target conan.Revision, text string) conan.Revision {
 	return base
 }
 
-// queryer is a reader or a *transaction.
-type queryer interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-}
-
 func stagedFiles(ctx context.Context, q queryer, id string) ([]conan.FileInfo, error) {
-	rows, err := q.QueryContext(ctx, `SELECT x.name, b.size, b.md5, b.sha1, b.sha256
+	return collect(ctx, q, "read staged files", scanFile, `SELECT `+fileColumns+`
 		FROM stage_files x JOIN blobs b ON b.sha256 = x.sha256 WHERE x.stage_id = $1 ORDER BY x.name`, id)
-	if err != nil {
-		return nil, fmt.Errorf("read staged files: %w", err)
-	}
-	defer rows.Close()
-	var out []conan.FileInfo
-	for rows.Next() {
-		var f conan.FileInfo
-		if err := rows.Scan(&f.Name, &f.Size, &f.MD5, &f.SHA1, &f.SHA256); err != nil {
-			return nil, fmt.Errorf("read staged files: %w", err)
-		}
-		out = append(out, f)
-	}
-	return out, rows.Err()
 }
 
 // StagedMembers returns the list of an archive's members that was kept for these bytes in a stage; empty if none was.
@@ -154,9 +137,10 @@ func (db *DB) PutStaged(ctx context.Context, s Stage, f StagedFile) (names []str
 	err = db.update(ctx, func(ctx context.Context, tx *transaction) error {
 		names = nil
 		if conan.IsMetadata(f.Name) && s.Pinned() {
-			id, err := revisionID(ctx, tx, LocalMember, s.Revision)
+			id, err := revisionID(ctx, tx, s.Member, s.Revision)
 			if err == nil {
-				return putFile(ctx, tx, id, f.FileInfo)
+				tx.changed(s.Member, s.Revision)
+				return fileWrite{revisionID: id, now: s.Touched}.put(ctx, tx, f.FileInfo)
 			}
 			if !errors.Is(err, conan.ErrNotFound) {
 				return err
@@ -168,7 +152,7 @@ func (db *DB) PutStaged(ctx context.Context, s Stage, f StagedFile) (names []str
 		if err := putStagedFile(ctx, tx, s.ID, f); err != nil {
 			return fmt.Errorf("stage %s of %s: %w", f.Name, s.Revision, err)
 		}
-		names, err = column[string](ctx, tx, `SELECT name FROM stage_files WHERE stage_id = $1 ORDER BY name`, s.ID)
+		names, err = column[string](ctx, tx, "list staged files", `SELECT name FROM stage_files WHERE stage_id = $1 ORDER BY name`, s.ID)
 		return err
 	})
 	return names, err
@@ -216,23 +200,23 @@ func dropStage(ctx context.Context, tx *transaction, id string) error {
 	return nil
 }
 
-// hiddenPackages selects local package revisions whose recipe revision is not published.
-const hiddenPackages = `SELECT p.id FROM revisions p JOIN refs f ON f.id = p.ref_id
-	WHERE f.member = 'local' AND p.package_id <> '' AND p.time < $1 AND NOT EXISTS
+// hiddenPackages selects package revisions of stores whose recipe revision is not published.
+const hiddenPackages = `SELECT p.id FROM revisions p JOIN refs f ON f.id = p.ref_id JOIN members m ON m.id = f.member_id
+	WHERE m.kind = 'store' AND p.package_id <> '' AND p.time < $1 AND NOT EXISTS
 	(SELECT 1 FROM revisions r WHERE r.ref_id = p.ref_id AND r.rrev = p.rrev AND r.package_id = '')`
 
-// SweepStages removes the stages that took no file since before, and local package revisions older than that
+// SweepStages removes the stages that took no file since before, and package revisions of stores older than that
 // whose recipe revision was never published. Their blobs become garbage. It returns how many of both went.
 func (db *DB) SweepStages(ctx context.Context, before time.Time) (stages, orphans int, err error) {
 	// The long look at all packages is a reader's; the writer looks at what it found once more.
-	hidden, err := column[int64](ctx, db.read, hiddenPackages, before.UnixMicro())
+	hidden, err := column[int64](ctx, db.read, "sweep hidden packages", hiddenPackages, before.UnixMicro())
 	if err != nil {
-		return 0, 0, fmt.Errorf("sweep hidden packages: %w", err)
+		return 0, 0, err
 	}
 	err = db.update(ctx, func(ctx context.Context, tx *transaction) error {
-		ids, err := column[string](ctx, tx, `SELECT id FROM stages WHERE created < $1`, before.UnixMicro())
+		ids, err := column[string](ctx, tx, "sweep stages", `SELECT id FROM stages WHERE created < $1`, before.UnixMicro())
 		if err != nil {
-			return fmt.Errorf("sweep stages: %w", err)
+			return err
 		}
 		for _, id := range ids {
 			if err := dropStage(ctx, tx, id); err != nil {
@@ -241,9 +225,9 @@ func (db *DB) SweepStages(ctx context.Context, before time.Time) (stages, orphan
 		}
 		var rows []int64
 		for _, id := range hidden {
-			still, err := column[int64](ctx, tx, hiddenPackages+` AND p.id = $2`, before.UnixMicro(), id)
+			still, err := column[int64](ctx, tx, "sweep hidden packages", hiddenPackages+` AND p.id = $2`, before.UnixMicro(), id)
 			if err != nil {
-				return fmt.Errorf("sweep hidden packages: %w", err)
+				return err
 			}
 			rows = append(rows, still...)
 		}
@@ -256,70 +240,12 @@ func (db *DB) SweepStages(ctx context.Context, before time.Time) (stages, orphan
 	return stages, orphans, err
 }
 
-// column reads the only column of a query.
-func column[T any](ctx context.Context, q queryer, query string, args ...any) ([]T, error) {
-	rows, err := q.QueryContext(ctx, query, args...)
+// Abandoned counts what SweepStages would remove.
+func (db *DB) Abandoned(ctx context.Context, before time.Time) (stages, orphans int, err error) {
+	err = db.read.QueryRowContext(ctx, `SELECT (SELECT COUNT(*) FROM stages WHERE created < $1), (SELECT COUNT(*) FROM (`+hiddenPackages+`))`,
+		before.UnixMicro()).Scan(&stages, &orphans)
 	if err != nil {
-		return nil, err
+		return 0, 0, fmt.Errorf("count abandoned uploads: %w", err)
 	}
-	defer rows.Close()
-	var out []T
-	for rows.Next() {
-		var v T
-		if err := rows.Scan(&v); err != nil {
-			return nil, err
-		}
-		out = append(out, v)
-	}
-	return out, rows.Err()
-}
-
-// Holder is a blob with the references whose revisions name it.
-type Holder struct {
-	conan.FileInfo // Name is empty
-	Refs           []conan.Ref
-}
-
-// HoldersBySHA1 lists the blobs with that sha1 which a revision of any member names, each with the references of those revisions.
-func (db *DB) HoldersBySHA1(ctx context.Context, sha1 string) ([]Holder, error) {
-	rows, err := db.read.QueryContext(ctx, `SELECT DISTINCT b.size, b.md5, b.sha1, b.sha256, f.name, f.version, f.usr, f.channel
-		FROM blobs b JOIN files x ON x.sha256 = b.sha256 JOIN revisions r ON r.id = x.revision_id JOIN refs f ON f.id = r.ref_id
-		WHERE b.sha1 = $1 ORDER BY b.sha256, f.name, f.version, f.usr, f.channel`, sha1)
-	if err != nil {
-		return nil, fmt.Errorf("look for sha1: %w", err)
-	}
-	defer rows.Close()
-	var out []Holder
-	for rows.Next() {
-		var info conan.FileInfo
-		var ref conan.Ref
-		if err := rows.Scan(&info.Size, &info.MD5, &info.SHA1, &info.SHA256, &ref.Name, &ref.Version, &ref.User, &ref.Channel); err != nil {
-			return nil, fmt.Errorf("look for sha1: %w", err)
-		}
-		if n := len(out); n == 0 || out[n-1].SHA256 != info.SHA256 {
-			out = append(out, Holder{FileInfo: info})
-		}
-		last := &out[len(out)-1]
-		last.Refs = append(last.Refs, ref)
-	}
-	return out, rows.Err()
-}
-
-// RecipeRefs lists the references of which the member holds a recipe revision, in no particular order.
-func (db *DB) RecipeRefs(ctx context.Context, member string) ([]conan.Ref, error) {
-	rows, err := db.read.QueryContext(ctx, `SELECT f.name, f.version, f.usr, f.channel FROM refs f WHERE f.member = $1
-		AND EXISTS (SELECT 1 FROM revisions r WHERE r.ref_id = f.id AND r.package_id = '')`, member)
-	if err != nil {
-		return nil, fmt.Errorf("read references of %s: %w", member, err)
-	}
-	defer rows.Close()
-	var out []conan.Ref
-	for rows.Next() {
-		var r conan.Ref
-		if err := rows.Scan(&r.Name, &r.Version, &r.User, &r.Channel); err != nil {
-			return nil, fmt.Errorf("read references of %s: %w", member, err)
-		}
-		out = append(out, r)
-	}
-	return out, rows.Err()
+	return stages, orphans, nil
 }

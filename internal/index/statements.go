@@ -84,6 +84,7 @@ type transaction struct {
 	tx         *sql.Tx
 	statements *statements
 	missing    []string
+	changes    []change // of the write that runs, each once
 }
 
 func (t *transaction) statement(ctx context.Context, query string) *sql.Stmt {

@@ -13,28 +13,31 @@ import (
 type writeQueue struct {
 	mu      sync.Mutex
 	waiting []*write
-	busy    bool // somebody is committing, and will take what waits
+	busy    bool // a goroutine is committing, and will take what waits
 
-	unsynced bool // the connection commits without a sync; only for who is committing
+	unsynced bool // the connection commits without a sync; used by the committing goroutine only
 }
 
-// write is one caller's work; it sees the work of those before it in the same transaction, and is undone alone if it fails.
+// write is one caller's work; it sees the work of those before it in the same transaction. If it fails, only it is undone.
 type write struct {
 	ctx     context.Context
 	fn      func(context.Context, *transaction) error
 	durable bool
+	silent  bool // it leaves no lines for the journal
 	done    chan error
+
+	journaled bool // it left some
 }
 
-// update runs fn alone or with other writes in one transaction and returns when that is durable. If fn fails its own
+// update runs fn in a transaction, which it may share with other writes, and returns when that is durable. If fn fails its own
 // changes are undone and its error is returned. fn gets a context that does not end, since SQLite undoes a whole
 // transaction when a statement in it is interrupted; a ctx that ended before its turn is an error.
 func (db *DB) update(ctx context.Context, fn func(context.Context, *transaction) error) error {
 	return db.enqueue(&write{ctx: ctx, fn: fn, durable: true, done: make(chan error, 1)})
 }
 
-// remember is update for what upstream can say again: it returns when the write is committed, before the medium has it. A
-// crash of the process loses nothing; a failure of power may take back what was remembered last, in order, up to the
+// remember is update for what upstream can say again: it returns when the write is committed, before the disk has it. A
+// crash of the process loses nothing; a power failure can lose the last of these writes, in order, up to the
 // last update. So a write that bytes are removed for is never one of these.
 func (db *DB) remember(ctx context.Context, fn func(context.Context, *transaction) error) error {
 	return db.enqueue(&write{ctx: ctx, fn: fn, done: make(chan error, 1)})
@@ -90,40 +93,39 @@ func (db *DB) commit(batch []*write) {
 	defer sqlTx.Rollback() // a no-op after Commit
 	tx := &transaction{tx: sqlTx, statements: db.write}
 	results := make([]error, len(batch))
+	var changes []change
+	journaled := false
 	for i, w := range batch {
-		results[i] = w.run(tx)
+		if results[i] = db.run(tx, w); results[i] == nil {
+			changes = append(changes, tx.changes...)
+			journaled = journaled || w.journaled
+		}
+		tx.changes = nil
 	}
+	var unwritten error
 	if err = sqlTx.Commit(); err == nil {
 		for _, query := range tx.missing {
 			_, _ = db.write.prepare(context.Background(), query) // without it the text runs as it is
 		}
+		if journaled {
+			unwritten = db.writeJournal(context.Background())
+		}
 	}
+	publish(db.changes, changes)
 	for i, w := range batch {
-		if err != nil && results[i] == nil {
+		switch {
+		case results[i] != nil:
+		case err != nil:
 			results[i] = fmt.Errorf("commit: %w", err)
+		case w.journaled:
+			results[i] = unwritten
 		}
 		w.done <- results[i]
 	}
 }
 
-// syncCommits has SQLite sync its log with each commit, or not. A new connection does.
-func (db *DB) syncCommits(on bool) error {
-	if on != db.queue.unsynced {
-		return nil
-	}
-	level := "NORMAL"
-	if on {
-		level = "FULL"
-	}
-	if _, err := db.write.db.Exec("PRAGMA synchronous = " + level); err != nil {
-		return err
-	}
-	db.queue.unsynced = !on
-	return nil
-}
-
-// run makes one write inside the transaction, so that it can be undone alone.
-func (w *write) run(tx *transaction) (err error) {
+// run makes one write inside the transaction, so that only this one is undone if it fails.
+func (db *DB) run(tx *transaction, w *write) (err error) {
 	if err := w.ctx.Err(); err != nil {
 		return err
 	}
@@ -143,5 +145,10 @@ func (w *write) run(tx *transaction) (err error) {
 			err = errors.Join(err, release)
 		}
 	}()
-	return w.fn(ctx, tx)
+	if err := w.fn(ctx, tx); err != nil || w.silent {
+		return err
+	}
+	tx.changes = once(tx.changes)
+	w.journaled, err = db.journalChanges(ctx, tx)
+	return err
 }

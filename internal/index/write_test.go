@@ -157,6 +157,7 @@ func TestDurableWrites(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
+	addTestMembers(t, db)
 	rev := conan.Revision{Ref: conan.Ref{Name: "zlib", Version: "1.3"}, RRev: "r1"}
 	o := PutOptions{Time: time.Now(), Files: []conan.FileInfo{testFile("conanfile.py", 1, 1)}}
 	for _, w := range []struct {
@@ -164,11 +165,11 @@ func TestDurableWrites(t *testing.T) {
 		write   func() error
 		durable bool
 	}{
-		{"a cache's revision", func() error { return db.PutRevision(ctx, "center", rev, o) }, false},
-		{"a local revision", func() error { return db.PutRevision(ctx, LocalMember, rev, o) }, true},
-		{"a document", func() error { return db.PutDocument(ctx, "center", "list", "k", Document{Body: []byte("[]")}) }, false},
-		{"a removal", func() error { return db.RemoveRevisions(ctx, []int64{1}, nil) }, true},
-		{"the end of a document", func() error { return db.DeleteDocuments(ctx, "center", "list", "k") }, false},
+		{"a cache's revision", func() error { return db.PutRevision(ctx, center, rev, o) }, false},
+		{"a local revision", func() error { return db.PutRevision(ctx, store, rev, o) }, true},
+		{"a document", func() error { return db.PutDocument(ctx, center, "list", "k", Document{Body: []byte("[]")}) }, false},
+		{"a removal", func() error { return db.RemoveRevisions(ctx, []int64{1}) }, true},
+		{"the end of a document", func() error { return db.DeleteDocuments(ctx, center, "list", "k") }, false},
 		{"the end of a blob", func() error { _, err := db.ForgetBlob(ctx, fmt.Sprintf("%064x", 1)); return err }, true},
 	} {
 		if err := w.write(); err != nil {

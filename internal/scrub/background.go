@@ -10,16 +10,16 @@ import (
 	"conanproxy/internal/index"
 )
 
-// pause is how long the background scrub rests after a whole round, and after a failure; delay, how long a new process
-// is left alone.
+// pause is how long the background scrub rests after a whole round, and after a failure; delay, how long it waits
+// after the start of the process.
 const (
 	pause = time.Hour
 	delay = time.Minute
 )
 
-// Run re-reads every blob again and again, at most bytesPerSecond, beside a running server, until ctx is done. Its place
-// survives a restart. Damaged blobs are set aside at once, so that they are never served after that; caches fetch them
-// again when they are asked for. Options.Repair, Wait and Found are its own.
+// Run re-reads every blob again and again, at most bytesPerSecond, beside a running server, until ctx is done. It
+// continues where it was after a restart. Damaged blobs are set aside at once, so that they are never served after that;
+// a cached one is fetched again when it is asked for. Run sets Options.Repair and Wait itself.
 func Run(ctx context.Context, o Options, bytesPerSecond int64, log *zap.Logger) {
 	limit := rate.NewLimiter(rate.Limit(bytesPerSecond), max(int(bytesPerSecond), readSize))
 	o.Repair = true
@@ -57,6 +57,9 @@ func round(ctx context.Context, o Options, log *zap.Logger) error {
 			}
 			if f != nil {
 				logFinding(log, *f)
+				if o.Found != nil {
+					o.Found(*f)
+				}
 			}
 		}
 		after = ""
@@ -75,7 +78,7 @@ func logFinding(log *zap.Logger, f Finding) {
 		fields = append(fields, zap.String("trouble", f.Trouble))
 	}
 	if len(f.Files) > 0 {
-		fields = append(fields, zap.String("member", f.Files[0].Member), zap.String("file", describe(f.Files[0])))
+		fields = append(fields, zap.String("member", f.Files[0].Member.Name), zap.String("file", describe(f.Files[0])))
 	}
 	log.Error("a stored blob is not as it was written", fields...)
 }

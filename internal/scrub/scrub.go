@@ -1,5 +1,5 @@
-// Package scrub re-reads what is stored and finds what is not as it was written: blobs with other bytes, rows
-// without bytes, bytes without rows. It serves the fsck command, with the server stopped, and the background scrub.
+// Package scrub re-reads what is stored and finds what is not as it was written: damaged files, missing files, and
+// orphaned files. It serves the fsck command, with the server stopped, and the background scrub.
 package scrub
 
 import (
@@ -16,9 +16,9 @@ type Kind string
 
 // The kinds of findings.
 const (
-	Damaged Kind = "damaged"             // the bytes do not have their digest
-	Missing Kind = "row without bytes"   // the index names it, the store lacks it
-	Orphan  Kind = "bytes without a row" // the store holds it, the index does not know it
+	Damaged Kind = "damaged"  // the bytes do not have their digest
+	Missing Kind = "missing"  // the index names it, the disk lacks it
+	Orphan  Kind = "orphaned" // the disk has it, the index does not know it
 )
 
 // Finding is one blob that is not as it should be.
@@ -27,7 +27,7 @@ type Finding struct {
 	Digest blob.Digest
 	Size   int64           // as recorded; of an orphan, as found
 	Files  []index.FileRow // that name it
-	// Healed tells that every file has its bytes again, or that the orphan is gone. It stays false without Repair.
+	// Healed tells that every file has its bytes again, or that the orphan was set aside. It stays false without Repair.
 	Healed bool
 	// Trouble says why it could not be healed; empty if it was not tried.
 	Trouble string
@@ -37,7 +37,8 @@ type Finding struct {
 type Options struct {
 	Index *index.DB
 	Blobs *blob.Disk
-	// Repair sets damaged blobs aside, forgets what caches held of them, fetches again, and removes orphans.
+	// Repair sets damaged and orphaned blobs aside, drops the cached files that name a damaged or missing one, and
+	// fetches them again. It deletes nothing.
 	Repair bool
 	// Fetch gets one file again from an upstream that has it; nil: nothing is fetched.
 	Fetch func(context.Context, index.FileRow) error
@@ -137,10 +138,10 @@ func one(ctx context.Context, o Options, row index.BlobRow) (*Finding, error) {
 	return f, ctx.Err()
 }
 
-// heal sets the blob aside, forgets the rows of caches and fetches every file again.
+// heal sets the blob aside, drops the cached files that name it and fetches every file again.
 func heal(ctx context.Context, o Options, f *Finding) {
 	if f.Kind == Damaged {
-		if err := o.Blobs.SetAside(ctx, f.Digest); err != nil && !errors.Is(err, blob.ErrNotFound) {
+		if err := o.Blobs.SetAside(ctx, f.Digest, blob.Damaged); err != nil && !errors.Is(err, blob.ErrNotFound) {
 			f.Trouble = err.Error()
 			return
 		}
@@ -151,13 +152,13 @@ func heal(ctx context.Context, o Options, f *Finding) {
 	}
 	for _, file := range f.Files {
 		if o.Fetch == nil {
-			if file.Member == index.LocalMember {
+			if file.Member.Kind == index.KindStore {
 				f.Trouble = fmt.Sprintf("%s of %s was published here: upload it again", file.Name, file.Revision)
 			}
 			continue
 		}
 		err := o.Fetch(ctx, file)
-		if err == nil && file.Member == index.LocalMember {
+		if err == nil && file.Member.Kind == index.KindStore {
 			_, err = o.Blobs.Stat(ctx, f.Digest) // a published revision needs these very bytes
 		}
 		if err != nil {
@@ -167,7 +168,7 @@ func heal(ctx context.Context, o Options, f *Finding) {
 	f.Healed = f.Trouble == ""
 }
 
-// Orphans looks at every blob on disk and reports those that the index does not know; with Repair they are removed.
+// Orphans looks at every blob on disk and reports those that the index does not know; with Repair they are set aside.
 // The server must be stopped.
 func Orphans(ctx context.Context, o Options) error {
 	found := o.Found
@@ -186,7 +187,7 @@ func orphans(ctx context.Context, o Options, report func(Finding)) error {
 		}
 		f := Finding{Kind: Orphan, Digest: d, Size: size}
 		if o.Repair {
-			_, err := o.Blobs.Delete(ctx, d, func() (bool, error) { return o.Index.HasBlob(ctx, string(d)) })
+			err := o.Blobs.SetAside(ctx, d, blob.Orphaned)
 			f.Healed = err == nil
 			if err != nil {
 				f.Trouble = err.Error()

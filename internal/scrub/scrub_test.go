@@ -16,12 +16,14 @@ import (
 	"conanproxy/internal/index"
 )
 
-// store is an index and a blob store with one revision of a cache and one of the local store.
+// store is an index and a blob store with one cached revision and one that was published.
 type store struct {
 	t     *testing.T
 	dir   string
 	blobs *blob.Disk
 	db    *index.DB
+
+	up, mine index.MemberID
 }
 
 func newStore(t *testing.T) *store {
@@ -36,7 +38,18 @@ func newStore(t *testing.T) *store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	return &store{t: t, dir: dir, blobs: blobs, db: db}
+	s := &store{t: t, dir: dir, blobs: blobs, db: db}
+	s.up, s.mine = s.member("up", index.KindUpstream), s.member("mine", index.KindStore)
+	return s
+}
+
+func (s *store) member(name string, kind index.Kind) index.MemberID {
+	s.t.Helper()
+	id, err := s.db.Member(context.Background(), name, kind)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return id
 }
 
 // write commits content and returns how the index describes it.
@@ -54,10 +67,10 @@ func (s *store) write(name, content string) conan.FileInfo {
 	if err := w.Commit(context.Background(), nil); err != nil {
 		s.t.Fatal(err)
 	}
-	return conan.FileInfo{Name: name, Size: sums.Size, MD5: sums.MD5, SHA1: sums.SHA1, SHA256: string(sums.SHA256)}
+	return index.FileInfo(name, sums)
 }
 
-func (s *store) put(member, name string, files ...conan.FileInfo) conan.Revision {
+func (s *store) put(member index.MemberID, name string, files ...conan.FileInfo) conan.Revision {
 	s.t.Helper()
 	rev := conan.Revision{Ref: conan.Ref{Name: name, Version: "1.0"}, RRev: "r1"}
 	if err := s.db.PutRevision(context.Background(), member, rev, index.PutOptions{Time: time.Now(), Files: files}); err != nil {
@@ -104,9 +117,9 @@ func TestCheckFindsAndHeals(t *testing.T) {
 	flipped := s.write("conan_package.tgz", "flipped somewhere in the middle")
 	gone := s.write("conan_sources.tgz", "gone")
 	mine := s.write("conan_export.tgz", "published here, then flipped")
-	s.put("up", "zlib", good, flipped, gone)
-	s.put(index.LocalMember, "mine", good, mine)
-	s.write("x", "an orphan")
+	s.put(s.up, "zlib", good, flipped, gone)
+	s.put(s.mine, "mine", good, mine)
+	orphan := s.write("x", "an orphan")
 
 	sum, findings := s.check(Options{})
 	if sum.Unhealed != 1 || sum.Orphan != 1 || len(findings) != 1 {
@@ -131,7 +144,7 @@ func TestCheckFindsAndHeals(t *testing.T) {
 		switch f.Name {
 		case flipped.Name:
 			again := s.write(f.Name, "flipped somewhere in the middle")
-			return s.db.AddFiles(context.Background(), f.Member, f.Revision, again)
+			return s.db.PutRevision(context.Background(), f.Member.ID, f.Revision, index.PutOptions{Time: time.Now(), Files: []conan.FileInfo{again}})
 		case gone.Name:
 			return errors.New("upstream is gone too")
 		}
@@ -148,6 +161,12 @@ func TestCheckFindsAndHeals(t *testing.T) {
 		if f.Kind == Orphan && !f.Healed {
 			t.Errorf("the orphan stayed: %+v", f)
 		}
+	}
+	if _, err := s.blobs.Stat(context.Background(), blob.Digest(orphan.SHA256)); !errors.Is(err, blob.ErrNotFound) {
+		t.Errorf("the orphan is in its place: %v", err)
+	}
+	if back, err := s.blobs.TakeBack(context.Background(), blob.Digest(orphan.SHA256)); err != nil || !back {
+		t.Errorf("the orphan was not set aside: %v, %v", back, err)
 	}
 	if diff := cmp.Diff(map[string]bool{flipped.Name: true, gone.Name: false, mine.Name: false}, healed); diff != "" {
 		t.Errorf("healed (-want +got):\n%s", diff)
@@ -188,7 +207,7 @@ func TestRoundSetsFlipsAsideAndGoesOnWhereItWas(t *testing.T) {
 	ctx := context.Background()
 	s := newStore(t)
 	a, b := s.write("a.txt", "aaa"), s.write("b.txt", "bbb")
-	s.put("up", "zlib", a, b)
+	s.put(s.up, "zlib", a, b)
 	first, last := a, b
 	if first.SHA256 > last.SHA256 {
 		first, last = last, first

@@ -1,0 +1,54 @@
+package cache
+
+import (
+	"errors"
+	"time"
+
+	"conanproxy/internal/conan"
+)
+
+// maxRefusals bounds how many refusals are remembered; the longest unused ones go first. Their
+// number is bounded apart from other answers, so that made-up names cannot drive those out.
+const maxRefusals = 1 << 16
+
+// refusal is one thing that upstream did not give. It says nothing about any other thing. Refusals
+// are only in memory: a lost one is asked again.
+type refusal struct {
+	said time.Time
+	err  error // conan.ErrNotFound, or an UnavailableError
+
+	// Of a file with wrong bytes: what the list said of it, and the version of the bytes in
+	// upstream's words. The refusal ends when one of them changes.
+	listed    conan.FileInfo
+	validator string
+}
+
+// isLasting tells whether an error says that upstream lives and does not give this one thing, which
+// is remembered for a time.
+func isLasting(err error) bool {
+	var u *conan.UnavailableError
+	return errors.Is(err, conan.ErrNotFound) || errors.As(err, &u) && u.Refused
+}
+
+// refusedLately returns what upstream refused so short a time ago that it is not asked again.
+func (c *Cache) refusedLately(id string) (refusal, bool) {
+	r, ok := c.refusals.Get(id)
+	lately := c.o.Now().Before(r.said.Add(c.o.NotFoundFor)) || c.o.Mode == Frozen && errors.Is(r.err, conan.ErrNotFound)
+	return r, ok && lately
+}
+
+// isUsableAbsence tells whether a refusal is a "not found" that may be used if upstream cannot be
+// asked.
+func (c *Cache) isUsableAbsence(r refusal) bool {
+	if !errors.Is(r.err, conan.ErrNotFound) {
+		return false
+	}
+	return c.o.Mode != Normal || c.o.Now().Before(r.said.Add(c.o.NotFoundFor+c.o.StaleFor))
+}
+
+// contradictedID names the mark that upstream contradicted what it said before: a file that it
+// listed is missing or other than listed. The answer is asked again at the next occasion.
+func contradictedID(id string) string { return "contradicted\x00" + id }
+
+// fileID names a file of a revision.
+func fileID(rev conan.Revision, name string) string { return "file\x00" + rev.String() + "/" + name }

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"conanproxy/internal/blob"
+	"conanproxy/internal/index"
+	"conanproxy/internal/rebuild"
+)
+
+func rebuildCommand() *cobra.Command {
+	var flags configFlags
+	c := &cobra.Command{
+		Use:   "rebuild",
+		Short: "Make a lost index again from the journal and the stored files (the server must be stopped)",
+		Long: "Makes index.db again, from the journal beside the stored files, when it is lost or damaged; move a damaged one away\n" +
+			"first. All published packages come back with their times; what was removed does not. Cached files are not part of\n" +
+			"the journal: they are downloaded again. The server must be stopped: the command takes the lock of the data directory.\n" +
+			"Exit code 0: every published file is there; 1: the command failed; 2: wrong usage, configuration or folder; 3: the\n" +
+			"index is made, but published files are missing.",
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := flags.loadWith(true)
+			if err != nil {
+				return err
+			}
+			ctx, cancel := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
+			defer cancel()
+			return rebuildIndex(ctx, cfg.DataDir, c.OutOrStdout())
+		},
+	}
+	flags.add(c)
+	flags.addDataDir(c)
+	return c
+}
+
+// rebuildIndex writes a line for each missing file and each store.
+func rebuildIndex(ctx context.Context, dir string, out io.Writer) (err error) {
+	if err := checkDataDir(dir); err != nil {
+		return err
+	}
+	lock, err := lockDataDir(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	blobs, err := blob.NewDisk(blobsPath(dir), blob.DiskOptions{})
+	if err != nil {
+		return err
+	}
+	report, err := rebuild.Run(ctx, rebuild.Options{
+		Index: indexPath(dir), Journal: journalPath(dir), Blobs: blobs,
+		Missing: func(f index.FileRow) { fmt.Fprintf(out, "missing: %s %s %s\n", f.Member.Name, f.Revision, f.Name) },
+	})
+	if errors.Is(err, rebuild.ErrIndexThere) {
+		return usageError{err}
+	}
+	if err != nil {
+		return err
+	}
+	for _, s := range report.Stores {
+		fmt.Fprintf(out, "%s: %d references, %d recipe revisions, %d package revisions, %d bytes\n",
+			s.Member.Name, s.References, s.Recipes, s.Packages, s.Bytes)
+	}
+	fmt.Fprintf(out, "made of %d changes in the journal; %d published files are missing\n", report.Changes, report.Missing)
+	if report.Missing > 0 {
+		return unsoundError{errors.New("published files are missing; publish these revisions again")}
+	}
+	return nil
+}

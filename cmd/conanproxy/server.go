@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"conanproxy/internal/config"
+	"conanproxy/internal/identity"
+	"conanproxy/internal/index"
+	"conanproxy/internal/scrub"
+	"conanproxy/proxy"
+)
+
+// server is the whole server but its listener: the data, the settings in force, and the HTTP handlers over both.
+type server struct {
+	*data
+	logs            *loggers
+	secret          []byte
+	identityMetrics *identity.Metrics
+	metrics         *serverMetrics
+	started         *config.Config // the configuration at the start; some of it holds until the end
+	current         atomic.Pointer[settings]
+	http            *proxy.Server
+
+	ctx     context.Context // of the work in the background
+	stop    context.CancelFunc
+	workers sync.WaitGroup
+}
+
+// newServer puts the rooms together; start begins the work in the background. The caller calls close on the result.
+func newServer(ctx context.Context, cfg *config.Config, logs *loggers) (_ *server, err error) {
+	registry := newRegistry()
+	s := &server{logs: logs, started: cfg, identityMetrics: identity.NewMetrics(registry)}
+	s.ctx, s.stop = context.WithCancel(ctx)
+	s.data, err = openData(ctx, dataOptions{config: cfg, log: logs.app, registry: registry, adoptFrom: adoption{&s.current}})
+	if err != nil {
+		s.stop()
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	if s.secret, err = loadSecret(cfg.DataDir); err != nil {
+		return nil, err
+	}
+	first, err := s.newSettings(ctx, cfg, nil)
+	if err != nil {
+		return nil, err
+	}
+	s.current.Store(first)
+	s.metrics = newServerMetrics(registry, s)
+	s.http, err = proxy.New(proxy.Options{
+		Settings: first.http, Memory: answersMemory(cfg), Changes: s.index.Changes(),
+		Log: logs.app, AccessLog: logs.access, Registry: registry, Ready: s.ready, Version: versionText(),
+	})
+	return s, err
+}
+
+// scrubRate is how many bytes per second the background scrub reads: a terabyte in about six days.
+const scrubRate = 2 << 20
+
+// start begins the work in the background, which close ends.
+func (s *server) start() {
+	s.workers.Go(func() {
+		if err := s.blobs.MakeFolders(s.ctx); err != nil && s.ctx.Err() == nil {
+			s.log.Warn("folders are made one by one", zap.Error(err))
+		}
+	})
+	s.workers.Go(func() { s.budget.Run(s.ctx) })
+	s.workers.Go(s.sweep)
+	s.workers.Go(func() {
+		o := scrub.Options{Index: s.index, Blobs: s.blobs, Fetch: s.fetch}
+		scrub.Run(s.ctx, o, scrubRate, s.log.Named("scrub"))
+	})
+}
+
+// fetch downloads a stored file again, from the upstreams in force.
+func (s *server) fetch(ctx context.Context, f index.FileRow) error {
+	now := s.current.Load()
+	return now.upstreams.fetch(ctx, now.owned, f)
+}
+
+// sweep removes abandoned uploads and old answers every hour. The first time is a minute after the start: with a million
+// packages it takes seconds, and the first requests should not compete with it.
+func (s *server) sweep() {
+	for wait := time.Minute; ; wait = time.Hour {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		err := errors.Join(s.store.Sweep(s.ctx), s.current.Load().upstreams.sweep(s.ctx))
+		if err != nil && s.ctx.Err() == nil {
+			s.log.Error("the hourly sweep failed", zap.Error(err))
+		}
+	}
+}
+
+// reload applies a configuration that was read again, or changes nothing.
+func (s *server) reload(load func() (*config.Config, error)) {
+	old := s.current.Load()
+	next, err := func() (*settings, error) {
+		cfg, err := load()
+		if err != nil {
+			return nil, err
+		}
+		return s.newSettings(s.ctx, cfg, old)
+	}()
+	s.metrics.reloaded(err)
+	if err != nil {
+		s.log.Error("the new configuration is wrong; the old one stays in force", zap.Error(err))
+		return
+	}
+	s.current.Store(next)
+	s.http.SetSettings(next.http)
+	s.index.Changes().ChangedSettings()
+	s.logs.setLevel(next.config.Log.Level)
+	s.workers.Go(func() { s.retire(old.upstreams, next.upstreams) })
+
+	fields := []zap.Field{zap.String("digest", next.config.Digest())}
+	if keys := needRestart(s.started, next.config); len(keys) > 0 {
+		s.log.Warn("the new configuration is in force, but some settings need a restart", append(fields, zap.Strings("restart_for", keys))...)
+		return
+	}
+	s.log.Info("the new configuration is in force", fields...)
+}
+
+// retire closes the upstreams that are no longer configured, once the requests that use them had time to end.
+func (s *server) retire(old, next upstreams) {
+	select {
+	case <-time.After(drainTimeout):
+	case <-s.ctx.Done():
+	}
+	old.closeExcept(next)
+}
+
+// ready tells whether index, disk and users work; upstreams are not asked.
+func (s *server) ready(ctx context.Context) error {
+	_, err := s.blobs.Free(ctx)
+	return errors.Join(err, s.index.Ping(ctx), s.current.Load().directory.Problem())
+}
+
+// close ends the work in the background and closes everything.
+func (s *server) close() {
+	s.stop()
+	s.workers.Wait()
+	if s.http != nil {
+		s.http.Close()
+	}
+	if current := s.current.Load(); current != nil {
+		current.upstreams.closeExcept(nil)
+	}
+	if err := s.data.close(); err != nil {
+		s.log.Error("close", zap.Error(err))
+	}
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+
+	"conanproxy/cache"
+	"conanproxy/internal/conan"
+	"conanproxy/internal/config"
+	"conanproxy/internal/index"
+	"conanproxy/internal/policy"
+	"conanproxy/proxy/resolver"
+	"conanproxy/upstream"
+)
+
+// upstreams are the configured upstreams, in order. The list never changes.
+type upstreams []member
+
+// member is one upstream: the server, the cache over it, and the rules about what it is asked.
+type member struct {
+	config config.Upstream // with the password in force
+	remote *upstream.Remote
+	cache  *cache.Cache
+	filter *policy.Filter // over the cache
+}
+
+// openUpstreams makes a cache over each configured upstream. Those of old that are configured as before are shared.
+// After an error nothing stays open that was not open before. The caller calls closeExcept on the result.
+func (d *data) openUpstreams(ctx context.Context, cfg *config.Config, old upstreams) (us upstreams, err error) {
+	defer func() {
+		if err != nil {
+			us.closeExcept(old)
+		}
+	}()
+	for _, c := range cfg.Upstreams {
+		rules, err := policy.ParseRules(c.Name, c.Include, c.Exclude)
+		if err != nil {
+			return us, usageError{err}
+		}
+		if c.Password, err = c.Secret(); err != nil {
+			return us, usageError{err}
+		}
+		m, ok := old.same(c)
+		if !ok {
+			if m, err = d.openMember(ctx, c); err != nil {
+				return us, err
+			}
+		}
+		m.filter = policy.NewFilter(m.cache, rules)
+		us = append(us, m)
+	}
+	return us, nil
+}
+
+// same finds the member that was made of a configuration.
+func (us upstreams) same(c config.Upstream) (member, bool) {
+	i := slices.IndexFunc(us, func(m member) bool { return reflect.DeepEqual(m.config, c) })
+	if i < 0 {
+		return member{}, false
+	}
+	return us[i], true
+}
+
+func (d *data) openMember(ctx context.Context, c config.Upstream) (member, error) {
+	id, err := d.index.Member(ctx, c.Name, index.KindUpstream)
+	if errors.Is(err, conan.ErrConflict) {
+		return member{}, usageError{fmt.Errorf("upstream %q: %w", c.Name, err)}
+	}
+	if err != nil {
+		return member{}, err
+	}
+	remote, err := upstream.New(upstream.Options{
+		Name: c.Name, URL: c.URL, Protocol: c.Protocol, Username: c.Username, Password: c.Password, CAFile: c.CAFile,
+		Timeout: c.Timeout, MaxConnections: c.MaxConnections, Log: d.log.Named("upstream"), Metrics: d.upstreamMetrics,
+	})
+	if err != nil {
+		return member{}, usageError{err}
+	}
+	over, err := cache.New(cache.Options{
+		Name: c.Name, Member: id, Remote: remote, Index: d.index, Blobs: d.blobs, Budget: d.budget, Memory: d.memory,
+		Mode: cache.Mode(c.Mode), FreshFor: c.FreshFor, NotFoundFor: c.NotFoundFor, StaleFor: c.StaleFor,
+		MaxFills: remote.MaxFiles(), Log: d.log.Named("cache"), Metrics: d.cacheMetrics,
+	})
+	if err != nil {
+		remote.Close()
+		return member{}, err
+	}
+	return member{config: c, remote: remote, cache: over}, nil
+}
+
+// closeExcept closes the members that others do not share.
+func (us upstreams) closeExcept(others upstreams) {
+	for _, m := range us {
+		if _, shared := others.same(m.config); !shared {
+			m.cache.Close()
+			m.remote.Close()
+		}
+	}
+}
+
+// resolverMembers are the members as a resolver asks them.
+func (us upstreams) resolverMembers() []resolver.Member {
+	list := make([]resolver.Member, len(us))
+	for i, m := range us {
+		list[i] = resolver.Member{
+			Name: m.config.Name, Source: m.filter, Clients: conan.Generation(m.config.Clients), Admits: m.filter.Admits,
+		}
+	}
+	return list
+}
+
+// ownedNames are the patterns of what stores own: no upstream is asked about it.
+func ownedNames(cfg *config.Config) (policy.Globs, error) {
+	var owned policy.Globs
+	for _, s := range cfg.AllStores() {
+		globs, err := policy.ParseGlobs("owns of store "+s.Name, s.Owns)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		owned = append(owned, globs...)
+	}
+	return owned, nil
+}
+
+// fetch downloads a stored file again: from the upstream that it came from, or a published one from any that has it,
+// unless its name is owned.
+func (us upstreams) fetch(ctx context.Context, owned policy.Globs, f index.FileRow) error {
+	if owned.Match(f.Revision.Ref) {
+		return errors.New("a store owns its name, so no upstream is asked")
+	}
+	err := errors.New("no upstream has it")
+	for _, m := range us {
+		cachedElsewhere := f.Member.Kind == index.KindUpstream && f.Member.Name != m.config.Name
+		if cachedElsewhere || !m.filter.Admits(f.Revision.Ref) {
+			continue
+		}
+		if err = m.cache.Store(ctx, f.Revision, f.Name); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// sweep removes what the index remembers of upstreams' answers and nothing can use any more.
+func (us upstreams) sweep(ctx context.Context) error {
+	var errs []error
+	for _, m := range us {
+		errs = append(errs, m.cache.Sweep(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// names lists the upstreams in order.
+func (us upstreams) names() []string {
+	names := make([]string, len(us))
+	for i, m := range us {
+		names[i] = m.config.Name
+	}
+	return names
+}

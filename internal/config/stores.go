@@ -1,0 +1,124 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Store is a named set of published packages.
+type Store struct {
+	Name      string   `yaml:"name"`      // [a-z0-9][a-z0-9.-]*, unique over stores, upstreams and views
+	Owns      []string `yaml:"owns"`      // patterns of references that are never asked upstream where this store is a member
+	Overwrite bool     `yaml:"overwrite"` // other bytes may replace the files of a published revision
+}
+
+// View is an ordered list of members under one URL.
+type View struct {
+	Name    string   `yaml:"name"`    // as of a store; "default" is served at the root
+	Members []string `yaml:"members"` // names of stores and upstreams; the order decides which answers
+	Publish string   `yaml:"publish"` // the store that takes uploads; empty: read-only
+}
+
+// Names with a meaning of their own: LocalName may only be the first store, and DefaultView is the
+// view at the root.
+const (
+	LocalName   = "local"
+	AllName     = "all"
+	DefaultView = "default"
+)
+
+// defaultStore has the values of the keys that an entry of stores leaves out.
+func defaultStore() Store { return Store{Owns: []string{}, Overwrite: true} }
+
+// AllStores lists the stores in order: those of the section stores, or the one that the section local
+// means.
+func (c *Config) AllStores() []Store {
+	if len(c.Stores) > 0 {
+		return c.Stores
+	}
+	return []Store{{Name: LocalName, Owns: c.Local.Owns, Overwrite: c.Local.Overwrite}}
+}
+
+// DefaultMembers lists every member in configured order, stores first.
+func (c *Config) DefaultMembers() []string {
+	var names []string
+	for _, s := range c.AllStores() {
+		names = append(names, s.Name)
+	}
+	for _, u := range c.Upstreams {
+		names = append(names, u.Name)
+	}
+	return names
+}
+
+// validateStores checks stores and views, whose names are unique together with those of upstreams.
+func (l *loader) validateStores(c *Config) {
+	if len(c.Stores) > 0 && l.origin["local"] != "" {
+		l.problem("local", "says the same as stores; write its keys into the entry %q of stores", c.Stores[0].Name)
+	}
+	taken := make(map[string]string) // name → path
+	take := func(path, name string) {
+		if other, ok := taken[name]; ok && name != "" {
+			l.problem(path+".name", "%.60q is also the name of %s", name, other)
+			return
+		}
+		taken[name] = path
+	}
+	for i, s := range c.Stores {
+		path := fmt.Sprintf("stores[%d]", i)
+		l.checkName(path, s.Name, i == 0)
+		take(path, s.Name)
+		l.userlessPatterns(path+".owns", s.Owns)
+	}
+	for i, u := range c.Upstreams {
+		take(fmt.Sprintf("upstreams[%d]", i), u.Name)
+	}
+	for i, v := range c.Views {
+		path := fmt.Sprintf("views[%d]", i)
+		l.checkName(path, v.Name, false)
+		take(path, v.Name)
+		l.validateView(path, v, c)
+	}
+}
+
+func (l *loader) validateView(path string, v View, c *Config) {
+	if len(v.Members) == 0 {
+		l.problem(path+".members", "is empty; write the names of stores and upstreams")
+	}
+	known := c.DefaultMembers()
+	for i, name := range v.Members {
+		item := fmt.Sprintf("%s.members[%d]", path, i)
+		switch {
+		case slices.ContainsFunc(c.Views, func(other View) bool { return other.Name == name }):
+			l.problem(item, "%.60q is a view; a view has stores and upstreams as members", name)
+		case !slices.Contains(known, name):
+			l.problem(item, "there is no store and no upstream %.60q", name)
+		case slices.Index(v.Members, name) < i:
+			l.problem(item, "%.60q is named twice", name)
+		}
+	}
+	if v.Publish == "" {
+		return
+	}
+	isStore := slices.ContainsFunc(c.AllStores(), func(s Store) bool { return s.Name == v.Publish })
+	switch {
+	case !isStore:
+		l.problem(path+".publish", "there is no store %.60q", v.Publish)
+	case !slices.Contains(v.Members, v.Publish):
+		l.problem(path+".publish", "%.60q is no member of the view, so what is published could not be read there", v.Publish)
+	}
+}
+
+// checkName checks the name of a store or view.
+func (l *loader) checkName(path, name string, first bool) {
+	switch {
+	case name == "":
+		l.problem(path+".name", "is missing")
+	case name == LocalName && !first:
+		l.problem(path+".name", "%q may only be the first store, which /local serves", name)
+	case name == AllName:
+		l.problem(path+".name", "%q has a meaning of its own; choose another", name)
+	case !validName(name):
+		l.problem(path+".name", "%.60q is not a name: at most 64 of a-z, 0-9, dot and hyphen, beginning with a letter or digit", name)
+	}
+}

@@ -1,0 +1,154 @@
+package space
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sort"
+
+	"go.uber.org/zap"
+
+	"conanproxy/internal/blob"
+	"conanproxy/internal/index"
+)
+
+// evict removes the cached revisions that were unused longest and are not in use, whole, until over
+// says that enough bytes are free, or a batch is gone. It returns false if there is nothing to
+// evict.
+func (b *Budget) evict(ctx context.Context, over func(usage) int64) (some bool, err error) {
+	err = b.exclusively(ctx, func(ctx context.Context) error {
+		u, err := b.usage(ctx)
+		if err != nil {
+			return err
+		}
+		lacking := over(u)
+		if some = lacking <= 0; some {
+			return nil // another eviction made room while this one waited
+		}
+		if err := b.writeTouched(ctx); err != nil {
+			return err
+		}
+		cold, err := b.evictable(ctx, 64)
+		if err != nil {
+			return err
+		}
+		if cold, err = b.enough(ctx, cold, lacking); err != nil {
+			return err
+		}
+		some = len(cold) > 0
+		cold, unblock := b.uses.block(cold)
+		defer unblock()
+		if err := b.removeRows(ctx, rowIDs(cold)); err != nil {
+			return err
+		}
+		b.countEvicted(cold)
+		return nil
+	})
+	return some, err
+}
+
+// Remove deletes cached revisions by row id, and the blobs that nothing else refers to.
+func (b *Budget) Remove(ctx context.Context, ids []int64) error {
+	return b.exclusively(ctx, func(ctx context.Context) error { return b.removeRows(ctx, ids) })
+}
+
+// DeleteUnused deletes the blobs that no index entry refers to any more. A failure is logged; the
+// next sweep tries again.
+func (b *Budget) DeleteUnused(ctx context.Context) {
+	b.log("unused blobs could not be deleted", b.exclusively(ctx, b.deleteUnused))
+}
+
+// exclusively runs f while nothing else removes revisions or deletes blobs.
+func (b *Budget) exclusively(ctx context.Context, f func(context.Context) error) error {
+	select {
+	case b.removing <- struct{}{}:
+		defer func() { <-b.removing }()
+		return f(ctx)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// removeRows deletes rows and the blobs that nothing refers to then. It goes on when ctx ends: bytes
+// without rows count for nothing.
+func (b *Budget) removeRows(ctx context.Context, ids []int64) error {
+	ctx = context.WithoutCancel(ctx)
+	bytes, err := b.o.Index.Frees(ctx, ids)
+	if err != nil {
+		return err
+	}
+	b.addDeleting(bytes)
+	defer b.addDeleting(-bytes)
+	if err := b.o.Index.RemoveRevisions(ctx, ids); err != nil {
+		return err
+	}
+	return b.deleteUnused(ctx)
+}
+
+func (b *Budget) addDeleting(bytes int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.deleting += bytes
+}
+
+func (b *Budget) deleteUnused(ctx context.Context) error {
+	const batch = 500
+	for {
+		garbage, err := b.o.Index.Garbage(ctx, batch)
+		if err != nil || len(garbage) == 0 {
+			return err
+		}
+		for _, d := range garbage {
+			if _, err := b.deleteBlob(ctx, blob.Digest(d)); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// deleteBlob deletes a blob unless a row refers to it, and returns the bytes that this freed.
+func (b *Budget) deleteBlob(ctx context.Context, d blob.Digest) (freed int64, err error) {
+	freed, err = b.o.Blobs.Delete(ctx, d, func() (bool, error) { return b.o.Index.ForgetBlob(ctx, string(d)) })
+	b.o.Metrics.deletedBytes.Add(float64(freed))
+	return freed, err
+}
+
+// evictable lists up to limit cached revisions that are not in use, the longest unused first.
+func (b *Budget) evictable(ctx context.Context, limit int) ([]index.Cold, error) {
+	used := b.uses.all()
+	cold, err := b.o.Index.Coldest(ctx, limit+len(used))
+	cold = slices.DeleteFunc(cold, func(c index.Cold) bool { return used[memberRevision{c.Member.ID, c.Revision}] })
+	return cold[:min(limit, len(cold))], err
+}
+
+// enough is the shortest beginning of cold that frees so many bytes, or all of it. What several
+// revisions share is freed when the last of them goes.
+func (b *Budget) enough(ctx context.Context, cold []index.Cold, bytes int64) ([]index.Cold, error) {
+	if len(cold) > 0 && cold[0].Frees >= bytes {
+		return cold[:1], nil
+	}
+	var failed error
+	ids := rowIDs(cold)
+	n := sort.Search(len(cold), func(i int) bool {
+		frees, err := b.o.Index.Frees(ctx, ids[:i+1])
+		failed = errors.Join(failed, err)
+		return err != nil || frees >= bytes
+	})
+	return cold[:min(n+1, len(cold))], failed
+}
+
+func rowIDs(cold []index.Cold) []int64 {
+	ids := make([]int64, len(cold))
+	for i, c := range cold {
+		ids[i] = c.RowID
+	}
+	return ids
+}
+
+func (b *Budget) countEvicted(cold []index.Cold) {
+	for _, c := range cold {
+		b.o.Metrics.evictedRevisions.WithLabelValues(c.Member.Name).Inc()
+		b.o.Metrics.evictedBytes.Add(float64(c.Frees))
+		b.o.Log.Debug("evicted", zap.String("member", c.Member.Name), zap.Stringer("revision", c.Revision), zap.Time("used", c.Used))
+	}
+}

@@ -1,0 +1,100 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"conanproxy/internal/conan"
+	"conanproxy/proxy/auth"
+)
+
+// identify finds out who calls. Wrong credentials are auth.ErrLogin, also where nobody needs any.
+func (r *request) identify() error {
+	if r.identified {
+		return nil
+	}
+	caller, err := r.settings.guard.Identify(r.ctx(), r.req.Header.Get("Authorization"), r.addr)
+	if err != nil {
+		return err
+	}
+	r.caller, r.identified = caller, true
+	return nil
+}
+
+// takeSignature identifies the caller by the signature of the URL, if it has one. Then
+// Authorization is not looked at: clients may send one of another host there. The signature says
+// who asks for what; whether that user still may is asked like for everybody.
+func (r *request) takeSignature() error {
+	signature := r.argument("signature")
+	if signature == "" {
+		return nil
+	}
+	grant, err := r.settings.guard.VerifySignature(signature, r.req.Method, r.path)
+	if err != nil {
+		return err
+	}
+	r.grant = &grant
+	r.caller, r.identified = grant.Caller, true
+	return nil
+}
+
+// readable is the node that the path names, if the caller may read its reference.
+func (r *request) readable() (conan.Revision, error) {
+	if err := r.identify(); err != nil {
+		return conan.Revision{}, err
+	}
+	rev, err := r.revision()
+	if err != nil {
+		return rev, err
+	}
+	return rev, r.withoutLogin(r.settings.guard.MayRead(r.caller, rev.Ref))
+}
+
+// writable is the node that the path names, if the view takes writes and the caller may write its
+// reference. readOnly is the status for a view that does not. Rights are checked before anything is looked up.
+func (r *request) writable(readOnly int) (conan.Revision, error) {
+	if err := notFromOtherSite(r.req); err != nil {
+		return conan.Revision{}, err
+	}
+	if err := r.identify(); err != nil {
+		return conan.Revision{}, err
+	}
+	if err := r.settings.takesWrites(r.view, readOnly); err != nil {
+		return conan.Revision{}, err
+	}
+	rev, err := r.revision()
+	if err != nil {
+		return rev, err
+	}
+	return rev, r.withoutLogin(r.settings.guard.MayWrite(r.caller, rev.Ref))
+}
+
+// withoutLogin is err, but no invitation to log in if the URL is signed: its signature decides who
+// calls, whatever credentials come with it.
+func (r *request) withoutLogin(err error) error {
+	if r.grant != nil && errors.Is(err, auth.ErrLogin) {
+		return fmt.Errorf("%w: the rules no longer allow what the URL was signed for", conan.ErrDenied)
+	}
+	return err
+}
+
+// crossOrigin knows by what browsers say about a request whether a page of another site made it.
+var crossOrigin = http.NewCrossOriginProtection()
+
+// notFromOtherSite refuses writes that a browser makes for a page of another site, perhaps with
+// credentials that it remembers. Conan's clients are no browsers.
+func notFromOtherSite(req *http.Request) error {
+	if err := crossOrigin.Check(req); err != nil {
+		return fmt.Errorf("%w: pages of other sites may not write here", conan.ErrDenied)
+	}
+	return nil
+}
+
+// loginHelps tells whether a login could lift a refusal: not if there are no users. A token is
+// refused all the same, so that its client drops it.
+func (r *request) loginHelps() bool {
+	scheme, _, _ := strings.Cut(r.req.Header.Get("Authorization"), " ")
+	return strings.EqualFold(scheme, "bearer") || r.settings.guard.HasUsers()
+}

@@ -1,0 +1,129 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"conanproxy/internal/conan"
+	"conanproxy/proxy/auth"
+	"conanproxy/proxy/resolver"
+)
+
+// Readers gives the Reader that answers clients of one generation. *resolver.Resolver is one.
+type Readers interface {
+	For(conan.Generation) resolver.Reader
+}
+
+// View is one mount of the API: what it reads, and where it takes uploads and deletes.
+type View struct {
+	Name      string   // in logs, in metrics and in GitLab's project prefix; unique
+	Path      string   // where it is mounted: "" is the root, else one or two segments like "/upstream/conancenter"
+	Resolver  Readers  // answers what is read
+	Upstreams []string // the upstreams that it reads, for the start page
+
+	Publisher conan.Publisher // takes uploads and deletes; nil: the view is read-only
+	Store     string          // the name of the Publisher's store
+}
+
+// Writable tells whether the view takes uploads and deletes.
+func (v *View) Writable() bool { return v.Publisher != nil }
+
+// readsStoreOnly tells a view through which `conan upload` sees what is in its store, and nothing else.
+func (v *View) readsStoreOnly() bool { return v.Writable() && len(v.Upstreams) == 0 }
+
+// SettingsOptions are what Settings are made of. Only Guard must be set.
+type SettingsOptions struct {
+	Views []View
+	Guard *auth.Guard // who may what
+
+	PublicURL      string         // scheme, host and perhaps a path, for absolute URLs; empty: URLs begin at the root of the host
+	BasePath       string         // external path prefix, "/conan"; requests are answered with and without it
+	TrustedProxies []netip.Prefix // peers whose X-Forwarded-* headers are believed
+
+	LogProbes bool // whether successful requests for /healthz, /readyz and /metrics get a line in the access log
+}
+
+// Settings are what may be replaced while the server runs. They never change: a request takes the
+// Settings of the moment when it begins and keeps them to its end.
+type Settings struct {
+	guard     *auth.Guard
+	views     []*View // in the order in which they were given
+	byName    map[string]*View
+	byPath    map[string]*View
+	urls      urlBuilder
+	trusted   trustedProxies
+	logProbes bool
+}
+
+// NewSettings checks the options and makes Settings. Errors are a missing Guard, a PublicURL that
+// is not an absolute http or https URL, a BasePath that is not a clean path, a view without a name
+// or a resolver, and two views of one name or path.
+func NewSettings(o SettingsOptions) (*Settings, error) {
+	if o.Guard == nil {
+		return nil, errors.New("proxy: SettingsOptions.Guard is missing")
+	}
+	urls, err := newURLBuilder(o.PublicURL, o.BasePath)
+	if err != nil {
+		return nil, err
+	}
+	s := &Settings{
+		guard:     o.Guard,
+		byName:    make(map[string]*View, len(o.Views)),
+		byPath:    make(map[string]*View, len(o.Views)),
+		urls:      urls,
+		trusted:   o.TrustedProxies,
+		logProbes: o.LogProbes,
+	}
+	for _, v := range o.Views {
+		if err := s.add(&v); err != nil {
+			return nil, fmt.Errorf("proxy: view %q: %w", v.Name, err)
+		}
+	}
+	return s, nil
+}
+
+func (s *Settings) add(v *View) error {
+	if v.Name == "" || v.Resolver == nil {
+		return errors.New("it needs a name and a resolver")
+	}
+	if path, _, err := cleanPath(v.Path + "/"); err != nil || path != v.Path || strings.Count(path, "/") > 2 {
+		return fmt.Errorf("its path %q is not a clean path of at most two segments", v.Path)
+	}
+	if s.byName[v.Name] != nil || s.byPath[v.Path] != nil {
+		return errors.New("another view has its name or its path")
+	}
+	s.views = append(s.views, v)
+	s.byName[v.Name], s.byPath[v.Path] = v, v
+	return nil
+}
+
+// publishPath is the mount to name in a text that says where uploads go: a view that reads only its
+// store if there is one, since clients do not upload what they can read.
+func (s *Settings) publishPath() (path string, ok bool) {
+	for _, v := range s.views {
+		if v.readsStoreOnly() {
+			return v.Path, true
+		}
+		if v.Writable() && !ok {
+			path, ok = v.Path, true
+		}
+	}
+	return path, ok
+}
+
+// takesWrites is nil if the view takes uploads and deletes, else a refusal with that status.
+func (s *Settings) takesWrites(v *View, status int) error {
+	if v.Writable() {
+		return nil
+	}
+	path, ok := s.publishPath()
+	if !ok {
+		return refuse(status, "this server takes no uploads and no deletes")
+	}
+	if path == "" {
+		path = "/"
+	}
+	return refuse(status, "the view %q takes no uploads and no deletes: use %s", v.Name, path)
+}
