@@ -30,7 +30,7 @@ var rooms = map[string]room{
 	"internal/journal":   {code: []string{"internal/conan", "internal/blob"}},
 	"internal/index":     {code: []string{"internal/conan", "internal/blob", "internal/memory", "internal/journal"}, tests: []string{"internal/conantest"}},
 	"internal/rebuild":   {code: []string{"internal/conan", "internal/blob", "internal/index", "internal/journal"}, tests: []string{"internal/conantest"}},
-	"internal/backup":    {code: []string{"internal/blob", "internal/index"}, tests: []string{"internal/conan", "internal/conantest", "internal/scrub"}},
+	"internal/backup":    {code: []string{"internal/blob", "internal/index", "internal/scrub"}, tests: []string{"internal/conan", "internal/conantest"}},
 	"internal/space":     {code: []string{"internal/conan", "internal/blob", "internal/index"}},
 	"internal/config":    {code: []string{"internal/conan"}},
 	"internal/identity":  {code: []string{"internal/conan"}},
