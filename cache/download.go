@@ -104,7 +104,8 @@ func (c *Cache) refusedFile(rev conan.Revision, listed conan.FileInfo) (r refusa
 	return r, ok && (!isWrong || r.listed == listed && r.validator == "")
 }
 
-// outline sums up the manifest that the files of a revision are checked with: nil if upstream lists none.
+// outline sums up the manifest that the files of a revision are checked with: nil if upstream lists
+// none.
 func (c *Cache) outline(ctx context.Context, rev conan.Revision) (*conan.Outline, error) {
 	list, _, err := c.listed(ctx, rev)
 	if err != nil {
@@ -123,7 +124,8 @@ func (c *Cache) outline(ctx context.Context, rev conan.Revision) (*conan.Outline
 	return &o, nil
 }
 
-// manifest reads the manifest of a revision. All of it has arrived before it takes memory, for which others may wait.
+// manifest reads the manifest of a revision. All of it has arrived before it takes memory, for
+// which others may wait.
 func (c *Cache) manifest(ctx context.Context, k *conan.Check, rev conan.Revision) (*conan.Manifest, error) {
 	f, _, err := c.open(ctx, rev, conan.ManifestFile)
 	if err != nil {

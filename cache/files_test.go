@@ -142,8 +142,8 @@ func TestListedButGone(t *testing.T) {
 	})
 }
 
-// An upstream may repair an archive under the same revision, with the same contents: packed anew, or
-// with another compression. Archives that are not stored are then fetched as they are now.
+// An upstream may repair an archive under the same revision, with the same contents: packed anew,
+// or with another compression. Archives that are not stored are then fetched as they are now.
 func TestRepairedArchive(t *testing.T) {
 	for _, listed := range []bool{false, true} { // whether digests are, as by servers of v1
 		for _, kind := range []string{"conan_export", "conan_package"} {

@@ -71,8 +71,8 @@ func (c *Cache) openStored(ctx context.Context, rev conan.Revision, name string)
 	return f, nil
 }
 
-// openMutable opens a file whose bytes may have changed. Those of a mutable revision are current as long as its list
-// is; a file below metadata/ has a time of its own.
+// openMutable opens a file whose bytes may have changed. Those of a mutable revision are current as
+// long as its list is; a file below metadata/ has a time of its own.
 func (c *Cache) openMutable(ctx context.Context, rev conan.Revision, want conan.FileInfo, listed conan.Origin) (*conan.File, conan.Origin, error) {
 	origin, current := listed, true
 	fetched := c.o.Now().Add(-listed.Age)
@@ -100,7 +100,8 @@ func (c *Cache) openMutable(ctx context.Context, rev conan.Revision, want conan.
 	return nil, conan.Origin{}, err
 }
 
-// bytesFetched tells when a stored file that may change was last fetched, and whether that is still fresh.
+// bytesFetched tells when a stored file that may change was last fetched, and whether that is still
+// fresh.
 func (c *Cache) bytesFetched(ctx context.Context, rev conan.Revision, name string) (fetched time.Time, fresh bool) {
 	doc, err := load(ctx, c, bytesQuestion(rev, name))
 	if err != nil || doc == nil {
@@ -109,7 +110,8 @@ func (c *Cache) bytesFetched(ctx context.Context, rev conan.Revision, name strin
 	return doc.Fetched, c.isFresh(doc.Fetched)
 }
 
-// bytesQuestion names the document that remembers which bytes a file below metadata/ had, by sha256.
+// bytesQuestion names the document that remembers which bytes a file below metadata/ had, by
+// sha256.
 func bytesQuestion(rev conan.Revision, name string) question[string] {
 	return question[string]{kind: kindBytes, key: rev.String() + "/" + name, about: rev}
 }
