@@ -73,7 +73,7 @@ func (c *Cache) openFailure(rev conan.Revision, name string, err error) error {
 		err = c.classify(err)
 	}
 	if isLasting(err) {
-		c.refusals.Add(fileID(rev, name), refusal{said: c.o.Now(), err: err})
+		c.refusals.Add(fileID(rev, name), c.refused(err))
 	}
 	return err
 }
@@ -88,13 +88,14 @@ func (in *incoming) refuse(err error) {
 	}
 	c := in.c
 	c.contradicted(in.rev)
-	c.refusals.Add(fileID(in.rev, in.listed.Name),
-		refusal{said: c.o.Now(), err: c.readable(err), listed: in.listed, validator: in.body.Validator})
+	r := c.refused(c.readable(err))
+	r.listed, r.validator = in.listed, in.body.Validator
+	c.refusals.Add(fileID(in.rev, in.listed.Name), r)
 }
 
 // contradicted has the list of a revision asked again at the next occasion.
 func (c *Cache) contradicted(rev conan.Revision) {
-	c.refusals.Add(contradictedID(c.filesQuestion(rev).id()), refusal{said: c.o.Now()})
+	c.refusals.Add(contradictedID(c.filesQuestion(rev).id()), refusal{})
 }
 
 // refusedFile returns why upstream is known not to give a file; ok is false if it has to be asked.

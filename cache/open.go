@@ -32,14 +32,20 @@ func (c *Cache) open(ctx context.Context, rev conan.Revision, name string) (*con
 	if !ok {
 		return nil, origin, fmt.Errorf("%s of %s in %s: %w", name, rev, c.o.Name, conan.ErrNotFound)
 	}
+	var f *conan.File
 	if mayChange(rev, name) {
-		return c.openMutable(ctx, rev, listed, origin)
+		f, origin, err = c.openMutable(ctx, rev, listed, origin)
+	} else {
+		f, err = c.fetch(ctx, rev, listed)
+		origin = c.immutable(conan.StateMiss)
 	}
-	f, err := c.fetch(ctx, rev, listed)
-	if errors.Is(err, conan.ErrNotFound) {
-		return nil, c.absence(c.o.Now(), true), err
+	if !errors.Is(err, conan.ErrNotFound) {
+		return f, origin, err
 	}
-	return f, c.immutable(conan.StateMiss), err
+	if r, ok := c.refusals.Get(fileID(rev, name)); ok {
+		return nil, c.absence(r.said, false), err
+	}
+	return nil, c.absence(c.o.Now(), true), err
 }
 
 // mayChange tells whether a file's bytes may become others under the same name.

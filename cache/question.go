@@ -156,7 +156,11 @@ func refresh[T any](c *Cache, q question[T], answered chan<- document[T]) (_ doc
 		c.refusals.Remove(contradictedID(q.id()))
 		store(context.WithoutCancel(ctx), c, q, got, func() { answered <- got })
 	case lasting:
-		c.refusals.Add(q.id(), refusal{said: now, err: err})
+		r := c.refused(err)
+		if c.o.Mode == Frozen && errors.Is(err, conan.ErrNotFound) {
+			r.until = conan.Forever
+		}
+		c.refusals.Add(q.id(), r)
 		if doc != nil && errors.Is(err, conan.ErrNotFound) {
 			c.dropOne(context.WithoutCancel(ctx), q.kind, q.key)
 		}
