@@ -3,10 +3,12 @@ package localstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"go.uber.org/zap"
 
+	"conanproxy/internal/blob"
 	"conanproxy/internal/conan"
 	"conanproxy/internal/index"
 )
@@ -25,6 +27,9 @@ func (s *Store) publish(ctx context.Context, c *candidate) error {
 			return err
 		}
 		p.RecipeStage = staged
+	}
+	if err := s.blobs.Sync(ctx, digests(p.Files)...); err != nil {
+		return fmt.Errorf("store %s: %w", c.rev, err)
 	}
 	changed, err := s.index.Publish(ctx, p)
 	if errors.Is(err, conan.ErrNotFound) {
@@ -58,6 +63,14 @@ func (c *candidate) added() []conan.FileInfo {
 		if _, there := c.existing.Find(name); !there {
 			out = append(out, f)
 		}
+	}
+	return out
+}
+
+func digests(files []conan.FileInfo) []blob.Digest {
+	var out []blob.Digest
+	for _, f := range files {
+		out = append(out, blob.Digest(f.SHA256))
 	}
 	return out
 }

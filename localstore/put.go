@@ -56,7 +56,11 @@ func (s *Store) put(ctx context.Context, up conan.Upload) error {
 		return err
 	}
 	var names []string
-	err = w.Commit(ctx, func(sums blob.Sums) (err error) {
+	store := w.Stage // what is published is made durable together, before it is published
+	if conan.IsMetadata(up.Name) {
+		store = w.Commit // may go to a published revision at once
+	}
+	err = store(ctx, func(sums blob.Sums) (err error) {
 		f := index.StagedFile{FileInfo: index.FileInfo(up.Name, sums), Members: members}
 		st.Touched = s.now()
 		names, err = s.index.PutStaged(ctx, st, f)
