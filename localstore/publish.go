@@ -38,6 +38,10 @@ func (s *Store) publish(ctx context.Context, c *candidate) error {
 	if err != nil {
 		return err
 	}
+	if changed {
+		s.metrics.published.WithLabelValues(s.name).Inc()
+		s.metrics.overwritten.WithLabelValues(s.name).Add(float64(len(c.replaced)))
+	}
 	s.log.Info("published", zap.Stringer("reference", c.rev), zap.String("user", c.stage.Uploader), zap.Bool("changed", changed))
 	return nil
 }
