@@ -1,4 +1,4 @@
-package main
+package faults
 
 import (
 	"bytes"
@@ -8,9 +8,11 @@ import (
 	"net/http"
 	"runtime"
 	"sync"
+	"testing"
 	"time"
 
 	"conanproxy/internal/conantest"
+	"conanproxy/internal/harness"
 )
 
 // joiner is one client of a cold file.
@@ -24,11 +26,12 @@ type joiner struct {
 	err       error
 }
 
-// checkFill has many clients share one download that is cut in the middle.
-func checkFill(r *run) {
-	size := small(r, 20<<20, 200<<20)
+// TestFill has many clients share one download that is cut in the middle.
+func TestFill(t *testing.T) {
+	r := newRun(t)
+	size := small(20<<20, 200<<20)
 	const upstreamRate, slowRate = 20 << 20, 2 << 20
-	recipe := conantest.Recipe("big", "1.0", conantest.Code(fmt.Sprintf("# seed %d\n", r.seed)))
+	recipe := conantest.Recipe("big", "1.0", conantest.Code(fmt.Sprintf("# seed %d\n", *seed)))
 	pkg := conantest.Package(recipe, conantest.Random("lib/big.a", size))
 	content := pkg.Files[archive]
 	total := int64(len(content))
@@ -36,10 +39,10 @@ func checkFill(r *run) {
 	route := "GET */" + archive
 	origin.Fault(conantest.Fault{Route: route, Count: 1, BytesPerSecond: upstreamRate, Cut: conantest.At(total * 6 / 10)})
 	origin.Fault(conantest.Fault{Route: route, BytesPerSecond: upstreamRate})
-	s := r.serve(settings{upstreams: []string{upstreamAt("origin", origin.URL)}})
+	s := r.serve(settings{upstreams: []harness.Settings{harness.Upstream("origin", origin.URL)}})
 	url := s.url(filePath(pkg.Revision, archive))
 	// What every install asks first, so that the clients below measure the file.
-	if a := get(r.ctx, s.url(revisionPath(pkg.Revision)+"/files")); a.status != http.StatusOK {
+	if a := get(r.Context(), s.url(revisionPath(pkg.Revision)+"/files")); a.status != http.StatusOK {
 		r.Fatalf("list of files: %s", a)
 	}
 
@@ -53,13 +56,13 @@ func checkFill(r *run) {
 	}
 	joiners[0].after = 0
 	joiners[2].rate, joiners[2].after = slowRate, lasts/10
-	s.proc.ResetPeak()
+	s.Process.ResetPeak()
 	var wg sync.WaitGroup
 	for _, j := range joiners {
-		wg.Go(func() { j.run(r.ctx, url, content) })
+		wg.Go(func() { j.run(r.Context(), url, content) })
 	}
 	wg.Wait()
-	_, peak := s.proc.Memory()
+	_, peak := s.Process.Memory()
 
 	last := joiners[0]
 	right, survivors := 0, 0
@@ -90,7 +93,7 @@ func checkFill(r *run) {
 	r.figure("peak RSS with 100 clients", "< 150 MB", peak > 0 && peak < 150e6, "%.0f MB", float64(peak)/1e6)
 	for _, j := range joiners {
 		if j.cancel == 0 && (j.err != nil || j.got != total) {
-			r.rep.Notes = append(r.rep.Notes, fmt.Sprintf("fill: a client got %d of %d bytes: %v", j.got, total, j.err))
+			r.Log(fmt.Sprintf("a client got %d of %d bytes: %v", j.got, total, j.err))
 			break
 		}
 	}

@@ -1,4 +1,4 @@
-package main
+package faults
 
 import (
 	"context"
@@ -6,85 +6,58 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
 
-	"conanproxy/e2e"
 	"conanproxy/internal/conantest"
-	"conanproxy/internal/proc"
+	"conanproxy/internal/harness"
 )
 
-// realClient is a real Conan client.
+// realClient is a generation of the real Conan client.
 type realClient struct {
-	name    string
-	program string
-	two     bool
+	name        string
+	environment string // of harness.Venv
 }
 
-// conans finds the real clients; they are installed on the first call.
-func (r *run) conans() []realClient {
-	var out []realClient
-	for _, c := range []realClient{{"Conan 1.66", e2e.Conan1, false}, {"Conan 2", e2e.Conan2, true}} {
-		bin, err := e2e.Venv(r.ctx, r.root, c.program)
-		r.must(err)
-		c.program = filepath.Join(bin, "conan")
-		out = append(out, c)
-	}
-	return out
-}
+var conans = []realClient{{"Conan 1.66", harness.Conan1}, {"Conan 2", harness.Conan2}}
+
+// two tells whether it is Conan 2.
+func (c realClient) two() bool { return c.environment != harness.Conan1 }
 
 // home is an empty cache of a client, with one remote.
 type home struct {
-	realClient
-	dir string
+	*harness.Client
+	name string
 }
 
 // home makes one.
 func (c realClient) home(r *run, url string) home {
-	h := home{c, r.folder("home")}
-	profiles := filepath.Join(h.dir, ".conan", "profiles")
-	if c.two {
-		profiles = filepath.Join(h.dir, "c2", "profiles")
-	}
-	r.must(os.MkdirAll(profiles, 0o755))
-	r.must(os.WriteFile(filepath.Join(profiles, "default"), []byte("[settings]\nos=Linux\n"), 0o644))
-	_, err := h.run(r.ctx, "remote", "remove", "conancenter")
+	made, err := harness.NewClient(r.Context(), root, c.environment, r.folder("home"), url)
 	r.must(err)
-	_, err = h.run(r.ctx, "remote", "add", "r", url)
-	r.must(err)
-	return h
+	return home{made, c.name}
 }
 
 func (h home) run(ctx context.Context, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, h.program, args...)
-	cmd.Dir = h.dir
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + h.dir, "CONAN_HOME=" + filepath.Join(h.dir, "c2"), "CONAN_USER_HOME=" + h.dir,
-		"CONAN_NON_INTERACTIVE=1", "NO_PROXY=*", "LC_ALL=C.UTF-8", "CONAN_REVISIONS_ENABLED=0", "PYTHONDONTWRITEBYTECODE=1"}
-	out, err := cmd.CombinedOutput()
+	out, err := h.Run(ctx, args...)
 	if err != nil {
-		return string(out), fmt.Errorf("%s: conan %s: %w: %s", h.name, strings.Join(args, " "), err, proc.LastBytes(string(out), 600))
+		return out, fmt.Errorf("%s: conan %s: %w: %s", h.name, strings.Join(args, " "), err, harness.LastBytes(out, 600))
 	}
-	return string(out), nil
+	return out, nil
 }
 
 // install installs a reference from the remote.
 func (h home) install(ctx context.Context, ref string) error {
-	args := []string{"install", ref + "@"}
-	if h.two {
-		args = []string{"install", "--requires", ref}
-	}
-	_, err := h.run(ctx, args...)
+	_, err := h.run(ctx, h.InstallArgs(ref)...)
 	return err
 }
 
 // clear empties the client's cache.
 func (h home) clear(ctx context.Context) error {
 	args := []string{"remove", "*", "-f"}
-	if h.two {
+	if h.Two {
 		args = []string{"remove", "*", "-c"}
 	}
 	_, err := h.run(ctx, args...)
@@ -94,7 +67,7 @@ func (h home) clear(ctx context.Context) error {
 // holds tells whether some file in the client's cache has that name and md5.
 func (h home) holds(name, sum string) (bool, error) {
 	found := false
-	err := filepath.WalkDir(h.dir, func(path string, d os.DirEntry, err error) error {
+	err := filepath.WalkDir(h.Home, func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() || d.Name() != name {
 			return err
 		}
@@ -133,7 +106,7 @@ func graph(two bool, size int) []conantest.Set {
 
 // api is what an upstream of these clients speaks.
 func (c realClient) api() conantest.API {
-	if c.two {
+	if c.two() {
 		return conantest.V2
 	}
 	return conantest.V1

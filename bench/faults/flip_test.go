@@ -1,33 +1,36 @@
-package main
+package faults
 
 import (
 	"fmt"
 	"strings"
+	"testing"
 
 	"conanproxy/internal/conantest"
+	"conanproxy/internal/harness"
 )
 
-// checkFlip has upstream send one wrong bit at the first transfer of the archive, and right bytes afterwards.
-func checkFlip(r *run) {
-	for _, c := range r.conans() {
-		size := small(r, 1500<<10, 3<<20)
+// TestFlip has upstream send one wrong bit at the first transfer of the archive, and right bytes afterwards.
+func TestFlip(t *testing.T) {
+	r := newRun(t)
+	for _, c := range conans {
+		size := small(1500<<10, 3<<20)
 		recipe := conantest.Recipe("lib", "1.0", conantest.HeaderOnly(), graphCode())
 		content := conantest.Random("lib/liblib.a", size)
 		opts := []conantest.Option{conantest.HeaderOnly(), content}
-		if !c.two {
+		if !c.two() {
 			opts = append(opts, conantest.Conan1())
 		}
 		pkg := conantest.Package(recipe, opts...)
 		origin := conantest.NewServer(r, c.api(), recipe, pkg)
 		at := int64(len(pkg.Files[archive]))/3 + r.random.Int64N(1000)
 		origin.Fault(conantest.Fault{Route: "GET */" + archive, Count: 1, Flip: &at})
-		s := r.serve(settings{upstreams: []string{upstreamAt("origin", origin.URL)}})
-		h := c.home(r, s.proc.URL)
+		s := r.serve(settings{upstreams: []harness.Settings{harness.Upstream("origin", origin.URL)}})
+		h := c.home(r, s.URL())
 
-		err := h.install(r.ctx, "lib/1.0")
+		err := h.install(r.Context(), "lib/1.0")
 		again := 0
 		for ; err != nil && again < 2; again++ { // a client that got no whole body says so; its user repeats
-			err = h.install(r.ctx, "lib/1.0")
+			err = h.install(r.Context(), "lib/1.0")
 		}
 		right := false
 		if err == nil {

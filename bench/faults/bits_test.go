@@ -1,4 +1,4 @@
-package main
+package faults
 
 import (
 	"crypto/sha256"
@@ -8,9 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"testing"
 	"time"
 
 	"conanproxy/internal/conantest"
+	"conanproxy/internal/harness"
 )
 
 // bits is a store in which one bit after the other is flipped.
@@ -25,13 +27,14 @@ type bits struct {
 	missed, unhealed, served []string
 }
 
-// checkBits flips a bit in each stored blob in turn.
-func checkBits(r *run) {
+// TestBits flips a bit in each stored blob in turn.
+func TestBits(t *testing.T) {
+	r := newRun(t)
 	b := &bits{run: r}
 	b.fill()
 	blobs := b.s.blobs()
 	found, what := "fsck", fmt.Sprintf("%d blobs, a bit flipped in each in turn", len(blobs))
-	if !r.quick { // a new process is left alone by the scrub for a minute
+	if !!*full { // a new process is left alone by the scrub for a minute
 		found = "fsck, and by the scrub of a copy of the store"
 		b.scrub(blobs)
 	}
@@ -47,15 +50,15 @@ func checkBits(r *run) {
 func (b *bits) scrub(blobs []string) {
 	main := b.s
 	defer func() { b.s = main }()
-	data := filepath.Join(main.dir, "data")
+	data := filepath.Join(main.Dir, "data")
 	copies := make([]*server, len(blobs))
 	for i, path := range blobs {
 		c := b.newServer(b.settings)
-		b.must(os.CopyFS(filepath.Join(c.dir, "data"), os.DirFS(data)))
-		b.must(os.Chmod(filepath.Join(c.dir, "data", "secret"), 0o600))
+		b.must(os.CopyFS(filepath.Join(c.Dir, "data"), os.DirFS(data)))
+		b.must(os.Chmod(filepath.Join(c.Dir, "data", "secret"), 0o600))
 		relative, err := filepath.Rel(data, path)
 		b.must(err)
-		b.flip(filepath.Join(c.dir, "data", relative))
+		b.flip(filepath.Join(c.Dir, "data", relative))
 		c.start()
 		copies[i] = c
 	}
@@ -77,20 +80,20 @@ func (b *bits) fill() {
 		return []conantest.Set{recipe, conantest.Package(recipe, conantest.Random("lib/"+name, 100<<10))}
 	}
 	b.cached, b.shared, b.own = make2("cached"), make2("shared"), make2("own")
-	if b.quick {
+	if !*full {
 		b.shared, b.own = b.shared[:1], b.own[:1]
 	}
 	origin := conantest.NewServer(b.run, conantest.V2, append(append([]conantest.Set(nil), b.cached...), b.shared...)...)
-	b.settings = settings{upstreams: []string{upstreamAt("origin", origin.URL)}}
+	b.settings = settings{upstreams: []harness.Settings{harness.Upstream("origin", origin.URL)}}
 	b.s = b.serve(b.settings)
 	b.s.login()
 	for _, set := range b.cached {
-		if text := readBack(b.ctx, b.s.url(""), set); text != "" {
+		if text := readBack(b.Context(), b.s.url(""), set); text != "" {
 			b.Fatalf("fill: %s", text)
 		}
 	}
 	for _, set := range append(append([]conantest.Set(nil), b.shared...), b.own...) {
-		b.must(publish(b.ctx, b.s.url("/local"), b.s.token, set))
+		b.must(publish(b.Context(), b.s.url("/local"), b.s.token, set))
 	}
 	b.s.stop()
 }
@@ -145,10 +148,10 @@ func (b *bits) read(digest string, healable bool, after string) {
 		for _, set := range list {
 			for name, content := range set.Files {
 				url := b.s.url(view + filePath(set.Revision, name))
-				a := get(b.ctx, url)
+				a := get(b.Context(), url)
 				if a.status == http.StatusServiceUnavailable && (healable || sum(content) != digest) {
 					// Refused while it is being healed.
-					eventually(10*time.Second, func() bool { a = get(b.ctx, url); return a.status != http.StatusServiceUnavailable })
+					eventually(10*time.Second, func() bool { a = get(b.Context(), url); return a.status != http.StatusServiceUnavailable })
 				}
 				switch {
 				case a.is(content):

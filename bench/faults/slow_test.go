@@ -1,4 +1,4 @@
-package main
+package faults
 
 import (
 	"context"
@@ -10,45 +10,48 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"testing"
 	"time"
 
 	"conanproxy/internal/conantest"
+	"conanproxy/internal/harness"
 )
 
-// checkSlow has many slow clients read a warm file, and a fast one beside them.
-func checkSlow(r *run) {
-	clients, size, lasts := small(r, 100, 500), small(r, 20<<20, 100<<20), small(r, 6*time.Second, 60*time.Second)
+// TestSlow has many slow clients read a warm file, and a fast one beside them.
+func TestSlow(t *testing.T) {
+	r := newRun(t)
+	clients, size, lasts := small(100, 500), small(20<<20, 100<<20), small(6*time.Second, 60*time.Second)
 	const rate = 50 << 10
 	recipe := conantest.Recipe("big", "1.0")
 	pkg := conantest.Package(recipe, conantest.Random("lib/big.a", size))
 	origin := conantest.NewServer(r, conantest.V2, recipe, pkg)
-	s := r.serve(settings{upstreams: []string{upstreamAt("origin", origin.URL)}})
+	s := r.serve(settings{upstreams: []harness.Settings{harness.Upstream("origin", origin.URL)}})
 	path := filePath(pkg.Revision, archive)
-	if a := get(r.ctx, s.url(path)); !a.is(pkg.Files[archive]) {
+	if a := get(r.Context(), s.url(path)); !a.is(pkg.Files[archive]) {
 		r.Fatalf("fill: %s", a)
 	}
 
-	s.proc.ResetPeak()
+	s.Process.ResetPeak()
 	const gigabit = 125e6
 	limits := []float64{gigabit, 0} // of the fast client; 0: the loopback's
-	if r.quick {
+	if !*full {
 		limits = limits[:1]
 	}
 	part := lasts / time.Duration(4*len(limits))
 	measure := func() (speeds []float64) {
 		for _, limit := range limits {
-			speeds = append(speeds, fastest(r.ctx, s.url(path), part, limit))
+			speeds = append(speeds, fastest(r.Context(), s.url(path), part, limit))
 		}
 		return speeds
 	}
 	alone := measure()
-	ctx, cancel := context.WithCancel(r.ctx)
+	ctx, cancel := context.WithCancel(r.Context())
 	var wg sync.WaitGroup
 	var got atomic.Int64
 	var failed troubles
 	for range clients {
 		wg.Go(func() {
-			if err := slowReader(ctx, strings.TrimPrefix(s.proc.URL, "http://"), path, rate, &got); err != nil {
+			if err := slowReader(ctx, strings.TrimPrefix(s.URL(), "http://"), path, rate, &got); err != nil {
 				failed.add("%v", err)
 			}
 		})
@@ -58,7 +61,7 @@ func checkSlow(r *run) {
 	beside := measure()
 	time.Sleep(time.Until(begin.Add(lasts - part)))
 	speed := float64(got.Load()-before) / time.Since(begin).Seconds() / float64(clients)
-	_, peak := s.proc.Memory()
+	_, peak := s.Process.Memory()
 	cancel()
 	wg.Wait()
 	again := measure()
@@ -76,7 +79,7 @@ func checkSlow(r *run) {
 
 // slowReader reads a file at a rate until ctx ends. Its receive buffer is small, so that the server is the one that waits.
 func slowReader(ctx context.Context, address, path string, rate int, got *atomic.Int64) error {
-	dialer := net.Dialer{Timeout: patience}
+	dialer := net.Dialer{Timeout: clientTimeout}
 	conn, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return err

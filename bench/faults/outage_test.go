@@ -1,4 +1,4 @@
-package main
+package faults
 
 import (
 	"context"
@@ -11,32 +11,35 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"testing"
 	"time"
 
 	"conanproxy/internal/conan"
 	"conanproxy/internal/conantest"
+	"conanproxy/internal/harness"
 )
 
-// checkOutage has CI jobs install warm packages while upstream is dead. One second stands for a minute: lists are fresh for a
+// TestOutage has CI jobs install warm packages while upstream is dead. One second stands for a minute: lists are fresh for a
 // second, so in a minute each grows old as often as in an hour with a fresh_for of one minute.
-func checkOutage(r *run) {
-	dead := small(r, 8*time.Second, time.Minute)
+func TestOutage(t *testing.T) {
+	r := newRun(t)
+	dead := small(8*time.Second, time.Minute)
 	sets := graph(true, 50<<10)
 	origin := conantest.NewServer(r, conantest.V2, sets...)
-	s := r.serve(settings{upstreams: []string{upstreamAt("origin", origin.URL, "fresh_for: 1s", "not_found_for: 1s", "timeout: 5s")}})
+	s := r.serve(settings{upstreams: []harness.Settings{harness.Upstream("origin", origin.URL, harness.Settings{"fresh_for": "1s", "not_found_for": "1s", "timeout": "5s"})}})
 	for _, flow := range []func(context.Context, *server, []conantest.Set) error{installV2, installV1} {
-		r.must(flow(r.ctx, s, sets))
+		r.must(flow(r.Context(), s, sets))
 	}
 
 	var failed troubles
 	var installs atomic.Int64
-	load, endLoad := context.WithCancel(r.ctx)
+	load, endLoad := context.WithCancel(r.Context())
 	var wg sync.WaitGroup
 	for n := range 4 {
 		flow := []func(context.Context, *server, []conantest.Set) error{installV2, installV1}[n%2]
 		wg.Go(func() {
 			for load.Err() == nil {
-				err := flow(r.ctx, s, sets)
+				err := flow(r.Context(), s, sets)
 				installs.Add(1)
 				if err != nil {
 					failed.add("%v", err)
@@ -53,7 +56,7 @@ func checkOutage(r *run) {
 	origin.Start()
 	interval := s.lastPause()
 	begin := time.Now()
-	back := eventually(3*time.Minute, func() bool { return latest(r.ctx, s, next.Ref) == next.RRev })
+	back := eventually(3*time.Minute, func() bool { return latest(r.Context(), s, next.Ref) == next.RRev })
 	took := time.Since(begin)
 	endLoad()
 	wg.Wait()
@@ -68,7 +71,7 @@ var pauses = regexp.MustCompile(`"pause":([0-9.]+)`)
 
 // lastPause is how long upstream is not asked, as the log last told.
 func (s *server) lastPause() time.Duration {
-	b, err := os.ReadFile(filepath.Join(s.dir, "conanproxy.log"))
+	b, err := os.ReadFile(filepath.Join(s.Dir, "conanproxy.log"))
 	s.r.must(err)
 	all := pauses.FindAllStringSubmatch(string(b), -1)
 	if len(all) == 0 {

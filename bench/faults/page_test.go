@@ -1,4 +1,4 @@
-package main
+package faults
 
 import (
 	"fmt"
@@ -15,7 +15,6 @@ type figure struct {
 	Demanded string
 	Measured string
 	Reached  bool
-	Timed    bool // depends on how busy the machine is
 }
 
 func (f figure) verdict() string {
@@ -31,20 +30,9 @@ type report struct {
 	Command string
 	Seed    uint64
 	Figures []figure
-	Notes   []string
 }
 
 func (r *report) add(f figure) { r.Figures = append(r.Figures, f) }
-
-// reached tells whether every figure was; without timed, those that depend on how busy the machine is are left out.
-func (r *report) reached(timed bool) bool {
-	for _, f := range r.Figures {
-		if !f.Reached && (timed || !f.Timed) {
-			return false
-		}
-	}
-	return len(r.Figures) > 0
-}
 
 // write prints the table, and writes it to a file as Markdown too if file is not empty.
 func (r *report) write(file string) error {
@@ -65,15 +53,7 @@ func (r *report) writeText(w io.Writer) error {
 	for _, f := range r.Figures {
 		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\n", f.Check, f.What, f.Demanded, f.Measured, f.verdict())
 	}
-	if err := tw.Flush(); err != nil {
-		return err
-	}
-	for _, n := range r.Notes {
-		if _, err := fmt.Fprintln(w, "note:", n); err != nil {
-			return err
-		}
-	}
-	return nil
+	return tw.Flush()
 }
 
 // The tables stand between these lines of the page; what a person wrote around them stays.
@@ -89,11 +69,11 @@ func (r *report) page(old string) string {
 	if !ok || !closed {
 		before, tables, after = "# What it survives\n\n", "", "\n"
 	}
-	const head = "\n    go run "
+	const head = "\n    go test "
 	var kept strings.Builder
 	for _, table := range strings.Split(tables, head) {
 		line, _, _ := strings.Cut(table, "\n")
-		if table = strings.TrimSpace(table); table != "" && "go run "+line != r.Command {
+		if table = strings.TrimSpace(table); table != "" && "go test "+line != r.Command {
 			kept.WriteString(head + table + "\n\n")
 		}
 	}
@@ -107,9 +87,6 @@ func (r *report) markdown() string {
 	cell := strings.NewReplacer("|", "\\|", "\n", " ", "<", "&lt;").Replace
 	for _, f := range r.Figures {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", f.Check, cell(f.What), cell(f.Demanded), cell(f.Measured), f.verdict())
-	}
-	for _, n := range r.Notes {
-		fmt.Fprintf(&b, "\n%s\n", n)
 	}
 	fmt.Fprintln(&b)
 	return b.String()

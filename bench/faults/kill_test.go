@@ -1,4 +1,4 @@
-package main
+package faults
 
 import (
 	"context"
@@ -7,9 +7,11 @@ import (
 	"os/exec"
 	"regexp"
 	"sync"
+	"testing"
 	"time"
 
 	"conanproxy/internal/conantest"
+	"conanproxy/internal/harness"
 )
 
 // ware is a recipe with a package, and what the killed server is known to have promised of it.
@@ -68,14 +70,15 @@ type killing struct {
 	fscks                    int
 }
 
-// checkKill kills the server again and again and reads back what it had acknowledged.
-func checkKill(r *run) {
+// TestKill kills the server again and again and reads back what it had acknowledged.
+func TestKill(t *testing.T) {
+	r := newRun(t)
 	for _, kind := range []string{"publish", "fill", "eviction", "delete", "gc"} {
 		k := &killing{run: r, kind: kind}
 		k.begin()
-		for k.round = range r.rounds {
-			if r.ctx.Err() != nil {
-				r.Fatal(r.ctx.Err())
+		for k.round = range *rounds {
+			if r.Context().Err() != nil {
+				r.Fatal(r.Context().Err())
 			}
 			k.once()
 		}
@@ -85,7 +88,7 @@ func checkKill(r *run) {
 		}
 		k.s.stop()
 		k.fsck()
-		what := fmt.Sprintf("kill -9 during %s, %d rounds, %d revisions read back, fsck %d times", kind, r.rounds, 2*len(k.wares), k.fscks)
+		what := fmt.Sprintf("kill -9 during %s, %d rounds, %d revisions read back, fsck %d times", kind, *rounds, 2*len(k.wares), k.fscks)
 		demanded := "0 acknowledged losses, 0 half-visible revisions, 0 bad bytes"
 		all := append(append(append([]string(nil), k.lost...), k.halfSeen...), k.badBytes...)
 		r.none(what, demanded, fmt.Sprintf("%d, %d, %d", len(k.lost), len(k.halfSeen), len(k.badBytes)), all)
@@ -98,10 +101,10 @@ func (k *killing) begin() {
 	switch k.kind {
 	case "fill", "eviction", "gc":
 		k.origin = conantest.NewServer(k.run, conantest.V2)
-		c.upstreams = []string{upstreamAt("origin", k.origin.URL, "fresh_for: 1ms", "not_found_for: 1ms")}
+		c.upstreams = []harness.Settings{harness.Upstream("origin", k.origin.URL, quickly)}
 	}
 	if k.kind == "eviction" {
-		c.cache = fmt.Sprintf("{memory: 8MiB, min_free: 0, max_size: %d}", tight)
+		c.cache = harness.Settings{"memory": "8MiB", "max_size": tight}
 	}
 	k.s = k.newServer(c)
 	k.s.start()
@@ -118,8 +121,8 @@ const tight = 1 << 20
 // ware makes something new.
 func (k *killing) ware(i int) *ware {
 	w := new(ware)
-	w.recipe = conantest.Recipe(fmt.Sprintf("w%dx%d", k.round, i), "1.0", conantest.File("data.yml", fmt.Sprint(k.seed)))
-	w.pkg = conantest.Package(w.recipe, conantest.Random(fmt.Sprintf("lib/%d-%d-%d", k.seed, k.round, i), payload))
+	w.recipe = conantest.Recipe(fmt.Sprintf("w%dx%d", k.round, i), "1.0", conantest.File("data.yml", fmt.Sprint(*seed)))
+	w.pkg = conantest.Package(w.recipe, conantest.Random(fmt.Sprintf("lib/%d-%d-%d", *seed, k.round, i), payload))
 	return w
 }
 
@@ -167,7 +170,7 @@ func (k *killing) once() {
 
 // killServer has some clients work and kills the server meanwhile.
 func (k *killing) killServer() {
-	ctx, cancel := context.WithCancel(k.ctx)
+	ctx, cancel := context.WithCancel(k.Context())
 	defer cancel()
 	var wg sync.WaitGroup
 	const workers = 2
@@ -178,7 +181,7 @@ func (k *killing) killServer() {
 			}
 		})
 	}
-	time.Sleep(time.Duration(k.random.Int64N(int64(small(k.run, 120, 150)))) * time.Millisecond)
+	time.Sleep(time.Duration(k.random.Int64N(int64(small(120, 150)))) * time.Millisecond)
 	k.s.kill()
 	cancel()
 	wg.Wait()
@@ -200,7 +203,7 @@ func (k *killing) work(ctx context.Context, w *ware) {
 }
 
 func (k *killing) publish(w *ware) {
-	if k.publishWith(k.ctx, w); !w.pkgAcked {
+	if k.publishWith(k.Context(), w); !w.pkgAcked {
 		k.Fatalf("a server that is well refused %s", w.pkg.Revision)
 	}
 }
@@ -225,17 +228,17 @@ func (k *killing) killCollection() {
 	for i, w := range k.fresh {
 		switch {
 		case w.upstream:
-			k.work(k.ctx, w)
+			k.work(k.Context(), w)
 		case i == 0:
-			k.remove(k.ctx, w)
+			k.remove(k.Context(), w)
 		}
 	}
 	k.s.kill()
-	c := settings{upstreams: []string{upstreamAt("origin", k.origin.URL, "fresh_for: 1ms", "not_found_for: 1ms")}}
+	c := settings{upstreams: []harness.Settings{harness.Upstream("origin", k.origin.URL, quickly)}}
 	lower := c
-	lower.cache = fmt.Sprintf("{memory: 8MiB, min_free: 0, max_size: %d}", tight)
+	lower.cache = harness.Settings{"memory": "8MiB", "max_size": tight}
 	k.s.configure(lower)
-	cmd := exec.Command(k.binary, "gc", "--config", k.s.config)
+	cmd := exec.Command(program, "gc", "--config", k.s.ConfigFile())
 	k.must(cmd.Start())
 	time.Sleep(time.Duration(k.random.Int64N(60)) * time.Millisecond)
 	cmd.Process.Kill()
@@ -249,8 +252,8 @@ func (k *killing) verify(w *ware) {
 	if w.upstream {
 		view = ""
 	}
-	recipe, text := look(k.ctx, k.s.url(view), w.recipe)
-	pkg, more := look(k.ctx, k.s.url(view), w.pkg)
+	recipe, text := look(k.Context(), k.s.url(view), w.recipe)
+	pkg, more := look(k.Context(), k.s.url(view), w.pkg)
 	for i, s := range []state{recipe, pkg} {
 		switch s {
 		case half:

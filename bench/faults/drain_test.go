@@ -1,4 +1,4 @@
-package main
+package faults
 
 import (
 	"fmt"
@@ -6,20 +6,23 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"testing"
 	"time"
 
 	"conanproxy/internal/conantest"
+	"conanproxy/internal/harness"
 )
 
-// checkDrain ends the server with SIGTERM while downloads and an upload run: they finish.
-func checkDrain(r *run) {
-	size := small(r, 10<<20, 50<<20)
+// TestDrain ends the server with SIGTERM while downloads and an upload run: they finish.
+func TestDrain(t *testing.T) {
+	r := newRun(t)
+	size := small(10<<20, 50<<20)
 	recipe := conantest.Recipe("big", "1.0")
 	pkg := conantest.Package(recipe, conantest.Random("lib/big.a", size))
 	content := pkg.Files[archive]
 	origin := conantest.NewServer(r, conantest.V2, recipe, pkg)
 	origin.Fault(conantest.Fault{Route: "GET */" + archive, BytesPerSecond: size / 4}) // the fill takes four seconds
-	s := r.serve(settings{upstreams: []string{upstreamAt("origin", origin.URL)}})
+	s := r.serve(settings{upstreams: []harness.Settings{harness.Upstream("origin", origin.URL)}})
 	url := s.url(filePath(pkg.Revision, archive))
 	joiners := make([]*joiner, 20)
 	var wg sync.WaitGroup
@@ -28,16 +31,16 @@ func checkDrain(r *run) {
 		if i%2 == 0 {
 			joiners[i].rate = int64(size / 6)
 		}
-		wg.Go(func() { joiners[i].run(r.ctx, url, content) })
+		wg.Go(func() { joiners[i].run(r.Context(), url, content) })
 	}
 	time.Sleep(2 * time.Second)
 	begin := time.Now()
-	r.must(s.proc.Signal(syscall.SIGTERM))
+	r.must(s.Process.Signal(syscall.SIGTERM))
 	time.Sleep(200 * time.Millisecond)
-	_, dialErr := net.DialTimeout("tcp", s.address(), time.Second)
+	_, dialErr := net.DialTimeout("tcp", s.Process.Address(), time.Second)
 	var ended atomic.Int64
 	wg.Go(func() {
-		<-s.proc.Ended()
+		<-s.Process.Done()
 		ended.Store(int64(time.Since(begin)))
 	})
 	wg.Wait()

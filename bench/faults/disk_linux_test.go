@@ -1,4 +1,4 @@
-package main
+package faults
 
 import (
 	"context"
@@ -10,21 +10,23 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"conanproxy/internal/conantest"
+	"conanproxy/internal/harness"
 )
 
-// medium is a small filesystem of its own for the blobs of one server.
-type medium struct {
+// smallDisk is a small filesystem of its own for the blobs of one server.
+type smallDisk struct {
 	dir string
 }
 
 // mount makes one of size bytes where the machine allows it; else ok is false.
-func (r *run) mount(size int64) (m medium, dataDir string, ok bool) {
-	dataDir = filepath.Join(r.folder("medium"), "data")
+func (r *run) mount(size int64) (m smallDisk, dataDir string, ok bool) {
+	dataDir = filepath.Join(r.folder("smallDisk"), "data")
 	m.dir = filepath.Join(dataDir, "blobs")
 	r.must(os.MkdirAll(m.dir, 0o750))
 	if err := unix.Mount("tmpfs", m.dir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=0750", size)); err != nil {
@@ -38,8 +40,8 @@ func (r *run) mount(size int64) (m medium, dataDir string, ok bool) {
 	return m, dataDir, true
 }
 
-// usage is how full the medium is, in one moment.
-func (m medium) usage() (used, free int64) {
+// usage is how full the smallDisk is, in one moment.
+func (m smallDisk) usage() (used, free int64) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(m.dir, &s); err != nil {
 		return 0, 0
@@ -47,8 +49,8 @@ func (m medium) usage() (used, free int64) {
 	return int64(s.Blocks-s.Bfree) * s.Bsize, int64(s.Bavail) * s.Bsize
 }
 
-// extremes watches a medium until stop is called.
-func (m medium) watch() (stop func() (mostUsed, leastFree int64)) {
+// extremes watches a smallDisk until stop is called.
+func (m smallDisk) watch() (stop func() (mostUsed, leastFree int64)) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	most, least := m.usage()
 	go func() {
@@ -70,11 +72,11 @@ func (m medium) watch() (stop func() (mostUsed, leastFree int64)) {
 	}
 }
 
-// checkDisk fills a small filesystem to its limits.
-func checkDisk(r *run) {
+// TestDisk fills a small filesystem to its limits.
+func TestDisk(t *testing.T) {
+	r := newRun(t)
 	if _, _, ok := r.mount(1 << 20); !ok {
-		r.rep.Notes = append(r.rep.Notes, "disk: this machine does not allow a mount; not measured.")
-		return
+		r.Skip("this machine does not allow a mount")
 	}
 	checkMaxSize(r)
 	checkMinFree(r)
@@ -114,13 +116,13 @@ func checkMaxSize(r *run) {
 		r.Fatal("mount")
 	}
 	const bound, rounding = 24 << 20, 4096
-	sets := cold(small(r, 24, 120), 3<<20)
+	sets := cold(small(24, 120), 3<<20)
 	origin := conantest.NewServer(r, conantest.V2, sets...)
-	s := r.serve(settings{upstreams: []string{upstreamAt("origin", origin.URL)}, dataDir: dataDir,
-		cache: fmt.Sprintf("{memory: 8MiB, min_free: 0, max_size: %d}", bound)})
+	s := r.serve(settings{upstreams: []harness.Settings{harness.Upstream("origin", origin.URL)}, dataDir: dataDir,
+		cache: harness.Settings{"memory": "8MiB", "max_size": bound}})
 	stop := m.watch()
 	var failed troubles
-	reads := readers(r.ctx, s, sets, 6, &failed)
+	reads := readers(r.Context(), s, sets, 6, &failed)
 	most, _ := stop()
 	files := int64(len(s.blobs()) + 16)
 	r.figure(fmt.Sprintf("most bytes on disk while 6 clients fill %d MB through max_size = 24 MiB", len(sets)/2*3), "0 over max_size", most <= bound+files*rounding,
@@ -129,7 +131,7 @@ func checkMaxSize(r *run) {
 	s.stop()
 }
 
-// checkMinFree has uploads, fills and warm reads compete for a medium that is nearly full.
+// checkMinFree has uploads, fills and warm reads compete for a smallDisk that is nearly full.
 func checkMinFree(r *run) {
 	m, dataDir, ok := r.mount(96 << 20)
 	if !ok {
@@ -140,18 +142,18 @@ func checkMinFree(r *run) {
 	warm := cold(1, 1<<20)
 	warm[0], warm[1] = rename(warm[0], "warm"), rename(warm[1], "warm")
 	origin := conantest.NewServer(r, conantest.V2, append(sets, warm...)...)
-	s := r.serve(settings{upstreams: []string{upstreamAt("origin", origin.URL)}, dataDir: dataDir,
-		cache: fmt.Sprintf("{memory: 8MiB, min_free: %d, max_size: 1GiB}", minFree)})
+	s := r.serve(settings{upstreams: []harness.Settings{harness.Upstream("origin", origin.URL)}, dataDir: dataDir,
+		cache: harness.Settings{"memory": "8MiB", "min_free": minFree, "max_size": "1GiB"}})
 	s.login()
 	own := uploads(1, 1<<20, "mine")
 	for _, set := range own {
-		r.must(publish(r.ctx, s.url("/local"), s.token, set))
+		r.must(publish(r.Context(), s.url("/local"), s.token, set))
 	}
 	var failed, unclean troubles
-	readers(r.ctx, s, warm, 1, &failed)
+	readers(r.Context(), s, warm, 1, &failed)
 
 	stop := m.watch()
-	ctx, cancel := context.WithCancel(r.ctx)
+	ctx, cancel := context.WithCancel(r.Context())
 	var wg sync.WaitGroup
 	var reads atomic.Int64
 	wg.Go(func() {
@@ -170,7 +172,7 @@ func checkMinFree(r *run) {
 			readers(ctx, s, sets, 3, &failed)
 		}
 	})
-	ups := uploads(small(r, 40, 80), 2<<20, "up")
+	ups := uploads(small(40, 80), 2<<20, "up")
 	stored, refused := uploadUntilFull(ctx, s, ups, &unclean)
 	time.Sleep(time.Second)
 	cancel()
@@ -184,7 +186,7 @@ func checkMinFree(r *run) {
 	// Room is made; what was refused is sent again and has to be taken.
 	for _, set := range ups {
 		if !set.IsPackage() {
-			ask(r.ctx, http.MethodDelete, s.url("/local"+revisionPath(set.Revision)), nil, s.token)
+			ask(r.Context(), http.MethodDelete, s.url("/local"+revisionPath(set.Revision)), nil, s.token)
 		}
 	}
 	repeated := 0
@@ -200,12 +202,12 @@ func checkMinFree(r *run) {
 				recipe = other
 			}
 		}
-		err := publish(r.ctx, s.url("/local"), s.token, recipe)
+		err := publish(r.Context(), s.url("/local"), s.token, recipe)
 		if err == nil && set.IsPackage() {
-			err = publish(r.ctx, s.url("/local"), s.token, set)
+			err = publish(r.Context(), s.url("/local"), s.token, set)
 		}
 		if err == nil {
-			if text := readBack(r.ctx, s.url("/local"), set); text != "" {
+			if text := readBack(r.Context(), s.url("/local"), set); text != "" {
 				err = errors.New(text)
 			}
 		}
@@ -253,7 +255,7 @@ func uploadUntilFull(ctx context.Context, s *server, sets []conantest.Set, uncle
 						count.Add(1)
 						continue
 					}
-					if !errors.Is(err, errRefused) || !strings.Contains(err.Error(), "free") {
+					if !errors.Is(err, errRefused) || !strings.Contains(err.Error(), "no space") {
 						unclean.add("%v", err)
 					}
 					if state, text := look(ctx, s.url("/local"), set); state != absent {

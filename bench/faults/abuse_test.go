@@ -1,4 +1,6 @@
-package main
+//go:build unix
+
+package faults
 
 import (
 	"bufio"
@@ -10,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,14 +20,15 @@ import (
 	"conanproxy/internal/conantest"
 )
 
-// checkAbuse attacks the server in the ways that cost an attacker little. An honest client installs all the time.
-func checkAbuse(r *run) {
+// TestAbuse attacks the server in the ways that cost an attacker little. An honest client installs all the time.
+func TestAbuse(t *testing.T) {
+	r := newRun(t)
 	recipe := conantest.Recipe("lib", "1.0")
 	sets := []conantest.Set{recipe, conantest.Package(recipe, conantest.Random("lib/lib.a", 1<<20))}
 	s := r.serve(settings{})
 	s.login()
 	for _, set := range sets {
-		r.must(publish(r.ctx, s.url(""), s.token, set))
+		r.must(publish(r.Context(), s.url(""), s.token, set))
 	}
 	attacks := []struct {
 		what     string
@@ -39,7 +43,7 @@ func checkAbuse(r *run) {
 		{"idle connections", "all are held, RSS < 400 MB", idleConnections},
 	}
 	for _, a := range attacks {
-		ctx, cancel := context.WithCancel(r.ctx)
+		ctx, cancel := context.WithCancel(r.Context())
 		var wg sync.WaitGroup
 		var honest troubles
 		installs := 0
@@ -52,9 +56,9 @@ func checkAbuse(r *run) {
 				time.Sleep(10 * time.Millisecond)
 			}
 		})
-		s.proc.ResetPeak()
+		s.Process.ResetPeak()
 		measured, reached := a.attack(r, s)
-		_, peak := s.proc.Memory()
+		_, peak := s.Process.Memory()
 		cancel()
 		wg.Wait()
 		failed := honest.all()
@@ -70,12 +74,12 @@ func checkAbuse(r *run) {
 	}
 }
 
-func (s *server) address() string { return strings.TrimPrefix(s.proc.URL, "http://") }
+func (s *server) address() string { return strings.TrimPrefix(s.URL(), "http://") }
 
 // dialAll opens connections and returns those that could be opened.
 func (s *server) dialAll(n int) (conns []net.Conn, closeAll func()) {
 	for range n {
-		conn, err := net.DialTimeout("tcp", s.address(), 10*time.Second)
+		conn, err := net.DialTimeout("tcp", s.Process.Address(), 10*time.Second)
 		if err != nil {
 			break
 		}
@@ -139,9 +143,9 @@ func slowBodies(r *run, s *server) (string, bool) {
 	for _, c := range conns {
 		fmt.Fprintf(c, "PUT /local%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: 1000000\r\n\r\nfirst bytes", filePath(rev, "conan_export.tgz"), s.token)
 	}
-	wait := small(r, 3*time.Second, 150*time.Second)
+	wait := small(3*time.Second, 150*time.Second)
 	n := closedWithin(conns, wait, func(net.Conn) error { return nil })
-	if r.quick {
+	if !*full {
 		return fmt.Sprintf("%d held for %s", len(conns)-n, wait), len(conns) == 200
 	}
 	return fmt.Sprintf("%d of %d closed within %s", n, len(conns), wait), n == 200
@@ -151,11 +155,11 @@ func giantHeaders(_ *run, s *server) (string, bool) {
 	refused := 0
 	const attempts = 20
 	for range attempts {
-		conn, err := net.Dial("tcp", s.address())
+		conn, err := net.Dial("tcp", s.Process.Address())
 		if err != nil {
 			return err.Error(), false
 		}
-		conn.SetDeadline(time.Now().Add(patience))
+		conn.SetDeadline(time.Now().Add(clientTimeout))
 		go io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\nX-Giant: "+strings.Repeat("x", 1<<20)+"\r\n\r\n")
 		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if err != nil || resp.StatusCode == http.StatusRequestHeaderFieldsTooLarge {
@@ -167,9 +171,9 @@ func giantHeaders(_ *run, s *server) (string, bool) {
 }
 
 func idleConnections(r *run, s *server) (string, bool) {
-	want := small(r, 1000, 10000)
+	want := small(1000, 10000)
 	var limit unix.Rlimit
-	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) == nil && limit.Cur < uint64(want)+500 {
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) == nil && uint64(limit.Cur) < uint64(want)+500 {
 		want = int(limit.Cur) - 500
 	}
 	conns, closeAll := s.dialAll(want)
@@ -179,18 +183,18 @@ func idleConnections(r *run, s *server) (string, bool) {
 	}
 	answered := 0
 	for _, c := range conns {
-		c.SetReadDeadline(time.Now().Add(patience))
+		c.SetReadDeadline(time.Now().Add(clientTimeout))
 		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 		if err == nil && resp.StatusCode == http.StatusOK {
 			answered++
 		}
 	}
-	a := get(r.ctx, s.url("/healthz"))
+	a := get(r.Context(), s.url("/healthz"))
 	return fmt.Sprintf("%d held after an answer each", answered), answered == want && a.status == http.StatusOK
 }
 
 func uploadFlood(r *run, s *server) (string, bool) {
-	n := small(r, 20, 100)
+	n := small(20, 100)
 	body := make([]byte, 20<<20)
 	for i := range body {
 		body[i] = byte(i * i >> 7)
@@ -200,7 +204,7 @@ func uploadFlood(r *run, s *server) (string, bool) {
 	for i := range n {
 		wg.Go(func() {
 			rev := conantest.Recipe(fmt.Sprintf("flood%d", i), "1.0").Revision
-			a := ask(r.ctx, http.MethodPut, s.url("/local"+filePath(rev, "conanfile.py")), body, s.token)
+			a := ask(r.Context(), http.MethodPut, s.url("/local"+filePath(rev, "conanfile.py")), body, s.token)
 			if a.err == nil && a.status < 500 {
 				answered.Add(1)
 			}
@@ -211,23 +215,23 @@ func uploadFlood(r *run, s *server) (string, bool) {
 }
 
 func loginFlood(r *run, s *server) (string, bool) {
-	ctx, cancel := context.WithCancel(r.ctx)
+	ctx, cancel := context.WithCancel(r.Context())
 	var wg sync.WaitGroup
 	var wrong atomic.Int64
 	for range 16 {
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				if _, err := login(ctx, s.proc.URL, user, "guess"); err != nil {
+				if _, err := login(ctx, s.URL(), user, "guess"); err != nil {
 					wrong.Add(1)
 				}
 			}
 		})
 	}
 	var longest time.Duration
-	right, tries := 0, small(r, 20, 100)
+	right, tries := 0, small(20, 100)
 	for range tries {
 		begin := time.Now()
-		if _, err := login(ctx, s.proc.URL, user, password); err == nil {
+		if _, err := login(ctx, s.URL(), user, password); err == nil {
 			right++
 		}
 		longest = max(longest, time.Since(begin))

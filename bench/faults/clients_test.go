@@ -1,42 +1,45 @@
-package main
+package faults
 
 import (
 	"fmt"
 	"slices"
+	"testing"
 	"time"
 
 	"conanproxy/internal/conantest"
+	"conanproxy/internal/harness"
 )
 
-// checkClients has the real clients install a warm graph while upstream is broken in every way.
-func checkClients(r *run) {
+// TestClients has the real clients install a warm graph while upstream is broken in every way.
+func TestClients(t *testing.T) {
+	r := newRun(t)
 	// A 404 is an answer, and passed on.
 	list := slices.DeleteFunc(allTroubles(), func(t trouble) bool { return t.notFound })
-	if r.quick {
+	if !*full {
 		list = slices.DeleteFunc(list, func(t trouble) bool {
 			return !slices.Contains([]string{"black hole", "200 HTML"}, t.name)
 		})
 	}
-	for _, c := range r.conans() {
+	for _, c := range conans {
 		installs, failed := 0, []string(nil)
-		origin := conantest.NewServer(r, c.api(), graph(c.two, 20<<10)...)
-		more := []string{"fresh_for: 1ms", "not_found_for: 1ms", "timeout: 2s"}
-		good := settings{upstreams: []string{upstreamAt("origin", origin.URL, more...)}}
+		origin := conantest.NewServer(r, c.api(), graph(c.two(), 20<<10)...)
+		hurried := harness.Settings{"timeout": "2s"}
+		good := settings{upstreams: []harness.Settings{harness.Upstream("origin", origin.URL, quickly, hurried)}}
 		s := r.serve(good)
-		h := c.home(r, s.proc.URL)
-		r.must(h.install(r.ctx, "top/1.0"))
+		h := c.home(r, s.URL())
+		r.must(h.install(r.Context(), "top/1.0"))
 		for _, t := range list {
 			s.stop()
 			if t.expired {
 				ca, fronts := r.expiredFronts([]*conantest.Server{origin})
-				s.configure(settings{upstreams: []string{upstreamAt("origin", fronts[0], append(more, fmt.Sprintf("ca_file: %q", ca))...)}})
+				s.configure(settings{upstreams: []harness.Settings{harness.Upstream("origin", fronts[0], quickly, hurried, harness.Settings{"ca_file": ca})}})
 			}
 			breakOne(r, t, origin)
 			s.start()
-			r.must(h.clear(r.ctx))
+			r.must(h.clear(r.Context()))
 			installs++
 			begin := time.Now()
-			if err := h.install(r.ctx, "top/1.0"); err != nil {
+			if err := h.install(r.Context(), "top/1.0"); err != nil {
 				failed = append(failed, fmt.Sprintf("%s: %v", t.name, err))
 			}
 			if took := time.Since(begin); took > time.Minute {

@@ -1,4 +1,4 @@
-package main
+package faults
 
 import (
 	"bytes"
@@ -47,11 +47,11 @@ func (a answer) saysNone() bool {
 	return a.err == nil && (a.status == http.StatusNotFound || a.status == http.StatusOK && (text == `{"results":[]}` || text == "{}"))
 }
 
-// patience is how long a client waits for an answer; Conan's own give up at a minute of silence.
-const patience = 60 * time.Second
+// clientTimeout is how long a client waits for an answer; Conan's own give up at a minute of silence.
+const clientTimeout = 60 * time.Second
 
 func get(ctx context.Context, url string) answer {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, clientTimeout)
 	defer cancel()
 	return ask(ctx, http.MethodGet, url, nil, "")
 }
