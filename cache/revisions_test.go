@@ -185,7 +185,8 @@ func TestOneFlightForAll(t *testing.T) {
 	})
 }
 
-// An index that is slow to write keeps nobody waiting who asked, and nobody asks upstream again meanwhile.
+// An index that is slow to write keeps nobody waiting who asked, and nobody asks upstream again
+// meanwhile.
 func TestAnswersBeforeTheyAreWritten(t *testing.T) {
 	ctx := context.Background()
 	up := newFake()
@@ -226,9 +227,9 @@ func TestAnswersBeforeTheyAreWritten(t *testing.T) {
 	}
 }
 
-// An upstream that is slower than usual does not keep a client waiting that can have a stale answer,
-// and the next ones do not wait at all; the question goes on and is answered once. Once upstream
-// answers again, in its own time, clients get its answer.
+// An upstream that is slower than usual does not keep a client waiting that can have a stale
+// answer, and the next ones do not wait at all; the question goes on and is answered once. Once
+// upstream answers again, in its own time, clients get its answer.
 func TestSlowUpstream(t *testing.T) {
 	for usual, timeout := range map[time.Duration]time.Duration{
 		0:               minTimeout,
@@ -276,7 +277,53 @@ func TestSlowUpstream(t *testing.T) {
 	}
 }
 
-// The list is upstream's; what it dropped is listed on while the cache can serve it, but is never the latest.
+// The newest revision is the newest of what upstream's two answers tell, as a client that asks
+// upstream itself gets it or a newer one; the list agrees with it.
+func TestNewestOfTwoAnswers(t *testing.T) {
+	at := func(id string, seconds int64) conan.RevisionTime {
+		return conan.RevisionTime{ID: id, Time: time.Unix(seconds, 0).UTC()}
+	}
+	one, two, three := at("a1", 100), at("a2", 200), at("a3", 300)
+	refused := &conan.UnavailableError{Member: "center", Reason: "no route", Refused: true}
+	for name, c := range map[string]struct {
+		list      []conan.RevisionTime
+		latest    conan.RevisionTime
+		latestErr error
+		want      []conan.RevisionTime
+		wantErr   error
+	}{
+		"agree":                 {list: []conan.RevisionTime{two, one}, latest: two, want: []conan.RevisionTime{two, one}},
+		"the list is older":     {list: []conan.RevisionTime{two, one}, latest: three, want: []conan.RevisionTime{three, two, one}},
+		"the latest is older":   {list: []conan.RevisionTime{three, two, one}, latest: two, want: []conan.RevisionTime{three, two, one}},
+		"unsorted":              {list: []conan.RevisionTime{one, three, two}, latest: three, want: []conan.RevisionTime{three, two, one}},
+		"same time":             {list: []conan.RevisionTime{at("a9", 200), one}, latest: two, want: []conan.RevisionTime{two, at("a9", 200), one}},
+		"no list":               {latest: two, want: []conan.RevisionTime{two}},
+		"no latest":             {list: []conan.RevisionTime{two, one}, latestErr: conan.ErrNotFound, wantErr: conan.ErrNotFound},
+		"the latest is refused": {list: []conan.RevisionTime{two, one}, latestErr: refused, want: []conan.RevisionTime{two, one}},
+		"the latest fails":      {list: []conan.RevisionTime{two, one}, latestErr: down("500"), want: []conan.RevisionTime{two, one}},
+		"no list, latest fails": {latestErr: down("500"), wantErr: conan.ErrUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			up := newFake()
+			rev := conan.Revision{Ref: ref("zlib/1.3")}
+			up.lists[rev.String()] = c.list
+			up.latest = func(conan.Revision) (conan.RevisionTime, error) { return c.latest, c.latestErr }
+			b := newBench(t, up, nil)
+			defer b.end(t)
+			got, err := b.Revisions(context.Background(), rev)
+			if diff := cmp.Diff(c.want, got); diff != "" || !errors.Is(err, c.wantErr) {
+				t.Errorf("revisions (-want +got):\n%s%v", diff, err)
+			}
+			newest, err := b.Latest(context.Background(), rev)
+			if c.wantErr == nil && newest != c.want[0] || !errors.Is(err, c.wantErr) {
+				t.Errorf("latest %v, %v", newest, err)
+			}
+		})
+	}
+}
+
+// The list is upstream's; what it dropped is listed on while the cache can serve it, but is never
+// the latest.
 func TestDroppedRevisions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		up := newFake()
@@ -350,8 +397,8 @@ func TestDroppedRevisions(t *testing.T) {
 	})
 }
 
-// A package of a recipe revision that upstream dropped stays the latest of its id, for those who pinned the recipe; one
-// that upstream dropped from a recipe revision it still has does not.
+// A package of a recipe revision that upstream dropped stays the latest of its id, for those who
+// pinned the recipe; one that upstream dropped from a recipe revision it still has does not.
 func TestLatestPackageOfDroppedRecipe(t *testing.T) {
 	for name, dropRecipe := range map[string]bool{"recipe and package dropped": true, "package dropped": false} {
 		t.Run(name, func(t *testing.T) {

@@ -42,7 +42,8 @@ func keptList(lister *conan.ArchiveLister, timeout time.Duration) (string, error
 	return string(text), nil
 }
 
-// check compares the contents of a complete candidate with its manifest.
+// check compares the contents of a complete candidate with its manifest, and its archives with those that they would
+// replace.
 func (s *Store) check(ctx context.Context, c *candidate) error {
 	if c.rev.IsPackage() {
 		if err := c.checkPackageID(); err != nil {
@@ -76,7 +77,7 @@ func (s *Store) check(ctx context.Context, c *candidate) error {
 		s.log.Warn("an upload has files that its manifest lacks", zap.Stringer("reference", c.rev),
 			zap.String("user", c.stage.Uploader), zap.String("files", extra))
 	}
-	return nil
+	return s.findReplaced(ctx, k, c, archives)
 }
 
 // wrongContents is the error of contents that differ from the manifest.

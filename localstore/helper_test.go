@@ -49,6 +49,7 @@ func (c *clock) advance(d time.Duration) {
 type env struct {
 	*Store
 	t     testing.TB
+	path  string // of the index
 	db    *index.DB
 	blobs blob.Store
 	clock *clock
@@ -56,7 +57,8 @@ type env struct {
 
 func newEnv(t testing.TB, change ...func(*Options)) *env {
 	t.Helper()
-	db, err := index.Open(context.Background(), filepath.Join(t.TempDir(), "index.db"))
+	path := filepath.Join(t.TempDir(), "index.db")
+	db, err := index.Open(context.Background(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,12 +67,12 @@ func newEnv(t testing.TB, change ...func(*Options)) *env {
 			t.Error(err)
 		}
 	})
-	e := &env{t: t, db: db, clock: &clock{now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)}}
+	e := &env{t: t, path: path, db: db, clock: &clock{now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)}}
 	member, err := db.Member(t.Context(), "local", index.KindStore)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := Options{Name: "local", Member: member, Index: db, Blobs: newMemStore(), Now: e.clock.Now}
+	o := Options{Name: "local", Member: member, Index: db, Blobs: newMemStore(), Now: e.clock.Now, Overwrite: true}
 	for _, f := range change {
 		f(&o)
 	}
@@ -225,11 +227,20 @@ func sha1Of(s string) string {
 }
 
 func tarOf(contents files) []byte {
+	var members []tar.Header
+	for _, name := range contents.names() {
+		members = append(members, tar.Header{Name: name, Mode: 0o644, Typeflag: tar.TypeReg})
+	}
+	return tarOfMembers(contents, members...)
+}
+
+// tarOfMembers packs members, whose contents are those of their names.
+func tarOfMembers(contents files, members ...tar.Header) []byte {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	for _, name := range contents.names() {
-		h := &tar.Header{Name: name, Mode: 0o644, Size: int64(len(contents[name])), Typeflag: tar.TypeReg}
-		if err := errors.Join(w.WriteHeader(h), writeString(w, contents[name])); err != nil {
+	for _, h := range members {
+		h.Size = int64(len(contents[h.Name]))
+		if err := errors.Join(w.WriteHeader(&h), writeString(w, contents[h.Name])); err != nil {
 			panic(err)
 		}
 	}
@@ -245,13 +256,15 @@ func writeString(w io.Writer, s string) error {
 }
 
 // tgz packs contents; another level gives other bytes of the same contents.
-func tgz(contents files, level int) string {
+func tgz(contents files, level int) string { return gzipped(tarOf(contents), level) }
+
+func gzipped(content []byte, level int) string {
 	var b bytes.Buffer
 	w, err := gzip.NewWriterLevel(&b, level)
 	if err != nil {
 		panic(err)
 	}
-	if _, err := w.Write(tarOf(contents)); err != nil {
+	if _, err := w.Write(content); err != nil {
 		panic(err)
 	}
 	if err := w.Close(); err != nil {

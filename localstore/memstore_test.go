@@ -154,3 +154,16 @@ var (
 	_ blob.Store = (*memStore)(nil)
 	_ io.Seeker  = memReader{}
 )
+
+func (w *memWriter) Stage(ctx context.Context, record func(blob.Sums) error) error {
+	return w.Commit(ctx, record)
+}
+
+func (m *memStore) Sync(ctx context.Context, digests ...blob.Digest) error {
+	for _, d := range digests {
+		if err := m.Keep(ctx, d, func() error { return nil }); err != nil {
+			return err
+		}
+	}
+	return nil
+}

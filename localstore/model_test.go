@@ -20,14 +20,15 @@ type model struct {
 	*env
 	*wares
 	ref     conan.Ref
-	order   []string            // recipe revisions, newest first
-	recipes map[string]files    // by revision
-	prevs   map[string][]string // package revisions by rrev:id, newest first
-	pkgs    map[string]files    // by rrev:id#prev
+	order   []string             // recipe revisions, newest first
+	recipes map[string]files     // by revision
+	prevs   map[string][]string  // package revisions by rrev:id, newest first
+	pkgs    map[string]files     // by rrev:id#prev
+	times   map[string]time.Time // of revisions, by rrev and rrev:id#prev
 }
 
 func newModel(e *env, w *wares, ref conan.Ref) *model {
-	return &model{env: e, wares: w, ref: ref, recipes: make(map[string]files), prevs: make(map[string][]string), pkgs: make(map[string]files)}
+	return &model{env: e, wares: w, ref: ref, recipes: make(map[string]files), prevs: make(map[string][]string), pkgs: make(map[string]files), times: make(map[string]time.Time)}
 }
 
 func front(list []string, id string) []string {
@@ -109,11 +110,31 @@ func TestStoreFollowsModel(t *testing.T) {
 	})
 }
 
+// becomesNewest tells whether a revision that is not the newest becomes it when it is published now: not by a client of
+// Conan 2 within a minute of its time.
+func (m *model) becomesNewest(list []string, id, key string, v1 bool) bool {
+	now := m.clock.Now()
+	if len(list) > 0 && list[0] == id || !v1 && slices.Contains(list, id) && now.Sub(m.times[key]) < time.Minute {
+		return false
+	}
+	m.times[key] = now
+	return true
+}
+
+// wait lets more than a minute go by, some of the time.
+func (m *model) wait(t *rapid.T) {
+	if rapid.Bool().Draw(t, "wait") {
+		m.clock.advance(2 * time.Minute)
+	}
+}
+
 func (m *model) publishRecipe(t *rapid.T) {
 	set := m.recipe(t)
 	rev := conan.Revision{Ref: m.ref, RRev: set.rev()}
 	var err error
-	if rapid.Bool().Draw(t, "v1") {
+	m.wait(t)
+	v1 := rapid.Bool().Draw(t, "v1")
+	if v1 {
 		err = m.sendV1(conan.Revision{Ref: m.ref}, set)
 	} else {
 		err = m.send(rev, set)
@@ -121,7 +142,9 @@ func (m *model) publishRecipe(t *rapid.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.order = front(m.order, rev.RRev)
+	if m.becomesNewest(m.order, rev.RRev, rev.RRev, v1) {
+		m.order = front(m.order, rev.RRev)
+	}
 	m.recipes[rev.RRev] = set
 }
 
@@ -142,7 +165,9 @@ func (m *model) publishPackage(t *rapid.T) {
 	set, id := m.conan2[i], pid2
 	target := conan.Revision{Ref: m.ref, RRev: rrev, PackageID: id, PRev: set.rev()}
 	var err error
-	if rapid.Bool().Draw(t, "v1") {
+	m.wait(t)
+	v1 := rapid.Bool().Draw(t, "v1")
+	if v1 {
 		set, id = m.conan1[rrev][i], pid1
 		err = m.sendV1(conan.Revision{Ref: m.ref, PackageID: id}, set)
 	} else {
@@ -152,7 +177,9 @@ func (m *model) publishPackage(t *rapid.T) {
 		t.Fatal(err)
 	}
 	key := rrev + ":" + id
-	m.prevs[key] = front(m.prevs[key], set.rev())
+	if m.becomesNewest(m.prevs[key], set.rev(), key+"#"+set.rev(), v1) {
+		m.prevs[key] = front(m.prevs[key], set.rev())
+	}
 	m.pkgs[key+"#"+set.rev()] = set
 }
 

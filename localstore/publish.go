@@ -3,9 +3,12 @@ package localstore
 import (
 	"context"
 	"errors"
+	"fmt"
+	"time"
 
 	"go.uber.org/zap"
 
+	"conanproxy/internal/blob"
 	"conanproxy/internal/conan"
 	"conanproxy/internal/index"
 )
@@ -15,14 +18,18 @@ func (s *Store) publish(ctx context.Context, c *candidate) error {
 	p := index.Publication{
 		Member:  s.member,
 		StageID: c.stage.ID, Revision: c.rev, Files: c.added(),
-		Staged: c.rows, Existing: sums(c.existing), Info: c.info, Now: s.now(),
+		Staged: c.rows, Existing: sums(c.existing), Info: c.info, Now: s.now(), KeepTime: c.keepTime(),
 	}
+	c.overwrite(&p)
 	if c.rev.IsPackage() {
 		staged, err := s.requireRecipe(ctx, c)
 		if err != nil {
 			return err
 		}
 		p.RecipeStage = staged
+	}
+	if err := s.blobs.Sync(ctx, digests(p.Files)...); err != nil {
+		return fmt.Errorf("store %s: %w", c.rev, err)
 	}
 	changed, err := s.index.Publish(ctx, p)
 	if errors.Is(err, conan.ErrNotFound) {
@@ -31,8 +38,21 @@ func (s *Store) publish(ctx context.Context, c *candidate) error {
 	if err != nil {
 		return err
 	}
+	if changed {
+		s.metrics.published.WithLabelValues(s.name).Inc()
+		s.metrics.overwritten.WithLabelValues(s.name).Add(float64(len(c.replaced)))
+	}
 	s.log.Info("published", zap.Stringer("reference", c.rev), zap.String("user", c.stage.Uploader), zap.Bool("changed", changed))
 	return nil
+}
+
+// keepTime is how long a known revision keeps its time: jobs that publish at the same time do not reorder each other's work.
+// Conan 1 does not know revisions: the client sends what shall be the newest.
+func (c *candidate) keepTime() time.Duration {
+	if c.stage.Pinned() {
+		return time.Minute
+	}
+	return 0
 }
 
 // added are the files that the revision gets: all of a new one. One that is published keeps its bytes, since archives of
@@ -47,6 +67,14 @@ func (c *candidate) added() []conan.FileInfo {
 		if _, there := c.existing.Find(name); !there {
 			out = append(out, f)
 		}
+	}
+	return out
+}
+
+func digests(files []conan.FileInfo) []blob.Digest {
+	var out []blob.Digest
+	for _, f := range files {
+		out = append(out, blob.Digest(f.SHA256))
 	}
 	return out
 }

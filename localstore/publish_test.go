@@ -291,7 +291,14 @@ func TestRepublish(t *testing.T) {
 	e.publishRecipe(hi, b)
 	wantEqual(t, "revisions", ids(t, e, ra.Recipe()), []string{b.rev(), a.rev()})
 	e.publishRecipe(hi, a)
-	wantEqual(t, "the older is the newest again, once", ids(t, e, ra.Recipe()), []string{a.rev(), b.rev()})
+	wantEqual(t, "within a minute the older keeps its time", ids(t, e, ra.Recipe()), []string{b.rev(), a.rev()})
+	e.clock.advance(time.Minute)
+	e.publishRecipe(hi, a)
+	wantEqual(t, "later it is the newest again, once", ids(t, e, ra.Recipe()), []string{a.rev(), b.rev()})
+	if err := e.sendV1(conan.Revision{Ref: hi}, b); err != nil {
+		t.Fatal(err)
+	}
+	wantEqual(t, "what Conan 1 sends is the newest at once", ids(t, e, ra.Recipe()), []string{b.rev(), a.rev()})
 	noStages(e)
 
 	other := a.without("conan_sources.tgz").with(files{"conan_sources.tzst": tzst(files{"a.c": "int a;"})})
@@ -329,7 +336,10 @@ func TestRepublishPackage(t *testing.T) {
 	of := conan.Revision{Ref: hi, RRev: rev.RRev, PackageID: pid2}
 	wantEqual(t, "package revisions", ids(t, e, of), []string{b.rev(), a.rev()})
 	e.publishPackage(rev, pid2, a)
-	wantEqual(t, "the older is the newest again, once", ids(t, e, of), []string{a.rev(), b.rev()})
+	wantEqual(t, "within a minute the older keeps its time", ids(t, e, of), []string{b.rev(), a.rev()})
+	e.clock.advance(2 * time.Minute)
+	e.publishPackage(rev, pid2, a)
+	wantEqual(t, "later it is the newest again, once", ids(t, e, of), []string{a.rev(), b.rev()})
 	wantEqual(t, "content", content(t, e, pa), a)
 }
 

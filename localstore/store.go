@@ -38,9 +38,14 @@ type Options struct {
 	// released. Nil means that nothing bounds the space.
 	Lease func(ctx context.Context, bytes int64) (Lease, error)
 
+	// Overwrite lets other bytes under a known revision replace the stored ones. Without it such an upload is
+	// conan.ErrDenied.
+	Overwrite bool
+
 	Checks *conan.Checks // shared with the caches and other stores; nil: bounds of its own
 
 	Log          *zap.Logger      // nil logs nothing
+	Metrics      *Metrics         // nil counts nothing
 	Now          func() time.Time // nil is time.Now
 	CheckTimeout time.Duration    // how long one request waits for a check; 0 is 45 s
 }
@@ -55,9 +60,11 @@ type Store struct {
 	upstream     conan.Source
 	checkSpace   func(context.Context, int64) error
 	lease        func(context.Context, int64) (Lease, error)
+	overwrite    bool
 	checks       *conan.Checks
 	names        names
 	log          *zap.Logger
+	metrics      *Metrics
 	now          func() time.Time
 	checkTimeout time.Duration
 
@@ -91,10 +98,11 @@ func New(o Options) (*Store, error) {
 	o.setDefaults()
 	s := &Store{
 		name: o.Name, member: o.Member, index: o.Index, blobs: o.Blobs, memory: o.Memory, upstream: o.Upstream,
-		checkSpace: o.CheckSpace, lease: o.Lease, checks: o.Checks, names: names{index: o.Index, member: o.Member},
-		log: o.Log.With(zap.String("member", o.Name)), now: o.Now, checkTimeout: o.CheckTimeout,
+		checkSpace: o.CheckSpace, lease: o.Lease, overwrite: o.Overwrite, checks: o.Checks, names: names{index: o.Index, member: o.Member},
+		log: o.Log.With(zap.String("member", o.Name)), metrics: o.Metrics, now: o.Now, checkTimeout: o.CheckTimeout,
 		verdicts: verdicts, works: make(map[string]*work),
 	}
+	s.metrics.prime(s.name)
 	s.index.Changes().Subscribe(s.names.note)
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	return s, nil
@@ -115,6 +123,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Log == nil {
 		o.Log = zap.NewNop()
+	}
+	if o.Metrics == nil {
+		o.Metrics = NewMetrics(nil)
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -176,30 +187,27 @@ func (s *Store) revisions(ctx context.Context, rev conan.Revision) ([]conan.Revi
 
 // Snapshot implements conan.Source.
 func (s *Store) Snapshot(ctx context.Context, rev conan.Revision) (conan.Answer[conan.Snapshot], error) {
-	list, err := s.snapshot(ctx, rev)
-	return answer(s, list, err)
+	h, err := s.held(ctx, rev)
+	return answer(s, h.Files, err)
 }
 
-// snapshot is remembered, so that a warm download reads no rows.
-func (s *Store) snapshot(ctx context.Context, rev conan.Revision) (conan.Snapshot, error) {
+// held is a published revision with its files. It is remembered, so that a warm download reads no rows.
+func (s *Store) held(ctx context.Context, rev conan.Revision) (index.Held, error) {
 	key := memory.Key{Member: s.name, Kind: "files", Rev: rev}
-	if files, ok := memory.Get[conan.Snapshot](s.memory, key); ok {
-		return files, nil
+	if h, ok := memory.Get[index.Held](s.memory, key); ok {
+		return h, nil
 	}
 	stamp := s.index.Changes().Of(rev.Ref)
 	if err := s.visible(ctx, rev); err != nil {
-		return nil, err
+		return index.Held{}, err
 	}
-	files, err := s.index.Files(ctx, s.member, rev)
+	h, err := s.index.Held(ctx, s.member, rev)
 	if err != nil {
-		return nil, err
-	}
-	if len(files) == 0 {
-		return nil, s.notHere(rev)
+		return index.Held{}, err
 	}
 	const perFile = 300
-	s.memory.Put(key, files, perFile*len(files), stamp)
-	return files, nil
+	s.memory.Put(key, h, perFile*len(h.Files), stamp)
+	return h, nil
 }
 
 // Open implements conan.Source. Files are always verified. Bytes that the index names and the blob store lost are
@@ -210,17 +218,17 @@ func (s *Store) Open(ctx context.Context, rev conan.Revision, name string) (cona
 }
 
 func (s *Store) open(ctx context.Context, rev conan.Revision, name string) (*conan.File, error) {
-	files, err := s.snapshot(ctx, rev)
+	h, err := s.held(ctx, rev)
 	if err != nil {
 		return nil, err
 	}
-	info, ok := files.Find(name)
+	info, ok := h.Files.Find(name)
 	if !ok {
 		return nil, fmt.Errorf("%s of %w", name, s.notHere(rev))
 	}
 	r, err := blob.OpenSized(ctx, s.blobs, blob.Digest(info.SHA256), info.Size)
 	if err == nil {
-		return &conan.File{FileInfo: info, ReadCloser: r}, nil
+		return &conan.File{FileInfo: info, ReadCloser: r, Replaced: h.Replaced[name]}, nil
 	}
 	if !errors.Is(err, blob.ErrNotFound) {
 		return nil, fmt.Errorf("open %s of %s: %w", name, rev, err)

@@ -26,6 +26,7 @@ type candidate struct {
 	rev          conan.Revision // pinned, once identify has run
 	info         *string        // conaninfo.txt of a package
 	existing     conan.Snapshot // of the revision if it is published already, metadata left out
+	replaced     []replacement  // of the existing files
 	checked      bool           // the contents are right
 }
 

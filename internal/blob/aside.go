@@ -34,6 +34,7 @@ func (d *Disk) SetAside(ctx context.Context, digest Digest, why Aside) error {
 		return fmt.Errorf("set blob %s aside: %w", digest, err)
 	}
 	to := filepath.Join(aside, fmt.Sprintf("%s-%d", digest, time.Now().UnixNano()))
+	d.staged.Delete(digest)
 	if err := os.Rename(d.path(digest), to); err != nil {
 		return fmt.Errorf("set blob %s aside: %w", digest, notFoundError(err))
 	}

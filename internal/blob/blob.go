@@ -68,6 +68,11 @@ type Writer interface {
 	// side by side.
 	Commit(ctx context.Context, record func(Sums) error) error
 
+	// Stage is Commit without making anything durable, for bytes that Store.Sync will be called for before they are
+	// relied on. A power failure before that can lose or damage the blob. The store knows such a blob again, also in
+	// a later process: Commit, Keep and Sync of the same digest make it durable, or find that it is damaged.
+	Stage(ctx context.Context, record func(Sums) error) error
+
 	// Abort throws the bytes away.
 	Abort()
 
@@ -84,6 +89,9 @@ type Store interface {
 	Open(ctx context.Context, d Digest) (Reader, error)
 	// Stat returns the size in bytes.
 	Stat(ctx context.Context, d Digest) (int64, error)
+	// Sync makes staged blobs durable, all of a set in about the time of one. A blob that a power failure damaged is
+	// ErrNotFound. Durable blobs cost nothing.
+	Sync(ctx context.Context, digests ...Digest) error
 	// Keep calls record, which names a blob that is already stored, while the blob cannot be deleted.
 	Keep(ctx context.Context, d Digest, record func() error) error
 	// Delete removes a blob if named, called while nobody can commit or keep the same digest, says that no row

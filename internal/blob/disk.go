@@ -14,7 +14,8 @@ import (
 
 // Disk is the Store on a local filesystem:
 //
-//	dir/sha256/ab/cdef…   a blob: complete, durable, read-only; ab are the first two characters of its digest
+//	dir/sha256/ab/cdef…   a blob; ab are the first two characters of its digest. It is complete and durable if its
+//	                      owner may not write it; else it was staged, and a power failure may have damaged it
 //	dir/tmp/              being written; emptied by NewDisk
 //	dir/damaged/          set aside because their bytes do not have their digest
 //	dir/orphaned/         set aside because the index did not know them
@@ -27,6 +28,7 @@ type Disk struct {
 	locks      locks
 	chunks     sync.Pool // of *chunk, for hashing beside the writing
 	temp       atomic.Int64
+	staged     sync.Map // Digest → nil: staged by this process, so its bytes are known to be right
 	fanout     [256]fanout
 }
 
@@ -152,10 +154,7 @@ func (d *Disk) Keep(ctx context.Context, digest Digest, record func() error) err
 		return err
 	}
 	defer held.unlock()
-	if _, err := d.Stat(ctx, digest); err != nil {
-		return err
-	}
-	if err := d.fanoutOf(digest).settle(d.sync, filepath.Dir(d.path(digest))); err != nil {
+	if err := d.makeDurable(ctx, digest); err != nil {
 		return fmt.Errorf("keep blob %s: %w", digest, err)
 	}
 	return record()
@@ -178,6 +177,7 @@ func (d *Disk) Delete(ctx context.Context, digest Digest, named func() (bool, er
 		return 0, nil
 	}
 	if err == nil {
+		d.staged.Delete(digest)
 		err = os.Remove(path) // an entry that a crash brings back is an orphan, so no fsync
 	}
 	if err != nil {

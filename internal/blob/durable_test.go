@@ -74,6 +74,108 @@ func commit(t *testing.T, d *Disk, content string, record func(Sums) error) erro
 	return w.Commit(t.Context(), record)
 }
 
+func stage(t *testing.T, d *Disk, content string) error {
+	t.Helper()
+	w, err := d.Create(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Abort()
+	if _, err := w.Write([]byte(content)); err != nil {
+		t.Fatal(err)
+	}
+	return w.Stage(t.Context(), nil)
+}
+
+const helloDigest = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+
+// A staged blob is synced when its set is, once, by whichever call needs it durable first.
+func TestStagedBlobIsSyncedOnce(t *testing.T) {
+	for name, use := range map[string]func(*Disk) error{
+		"Sync":   func(d *Disk) error { return d.Sync(t.Context(), helloDigest) },
+		"Keep":   func(d *Disk) error { return d.Keep(t.Context(), helloDigest, func() error { return nil }) },
+		"Commit": func(d *Disk) error { return commit(t, d, "hello", nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, log := loggedDisk(t)
+			if err := stage(t, d, "hello"); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([]string{"dir sha256 2c"}, log.steps); diff != "" {
+				t.Errorf("steps of staging (-want +got):\n%s", diff)
+			}
+			log.steps = nil
+			for range 2 {
+				if err := use(d); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if diff := cmp.Diff([]string{"file 2c -rw-r-----", "dir 2c f24d"}, log.steps); diff != "" {
+				t.Errorf("steps (-want +got):\n%s", diff)
+			}
+			info, err := os.Stat(d.path(helloDigest))
+			if err != nil || info.Mode().Perm() != 0o440 {
+				t.Errorf("mode %v, %v", info.Mode(), err)
+			}
+		})
+	}
+}
+
+// What was staged before a power failure is believed only if its bytes are right.
+func TestStagedBlobOfAnEarlierProcess(t *testing.T) {
+	for name, tt := range map[string]struct {
+		left string
+		want error
+	}{"whole": {"hello", nil}, "zeros": {"\x00\x00\x00\x00\x00", ErrNotFound}, "empty": {"", ErrNotFound}} {
+		t.Run(name, func(t *testing.T) {
+			first, _ := loggedDisk(t)
+			if err := stage(t, first, "hello"); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(first.path(helloDigest), []byte(tt.left), 0); err != nil {
+				t.Fatal(err)
+			}
+			d, err := NewDisk(first.dir, DiskOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := d.Sync(t.Context(), helloDigest); !errors.Is(err, tt.want) {
+				t.Errorf("Sync = %v, want %v", err, tt.want)
+			}
+			for _, again := range []func() error{
+				func() error { return stage(t, d, "hello") },
+				func() error { return d.Sync(t.Context(), helloDigest) },
+			} {
+				if err := again(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got, err := os.ReadFile(d.path(helloDigest)); err != nil || string(got) != "hello" {
+				t.Errorf("stored %q, %v", got, err)
+			}
+		})
+	}
+}
+
+// After a failed fsync the bytes may be lost although they can be read, so the blob is removed and has to be sent again.
+func TestSyncFails(t *testing.T) {
+	d, log := loggedDisk(t)
+	if err := stage(t, d, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	log.failing["file"] = syscall.EIO
+	if err := d.Sync(t.Context(), helloDigest); !errors.Is(err, syscall.EIO) {
+		t.Errorf("Sync = %v, want %v", err, syscall.EIO)
+	}
+	delete(log.failing, "file")
+	if err := d.Sync(t.Context(), helloDigest); !errors.Is(err, ErrNotFound) {
+		t.Errorf("Sync again = %v, want ErrNotFound", err)
+	}
+	if err := commit(t, d, "hello", nil); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestCommitOrder(t *testing.T) {
 	d, log := loggedDisk(t)
 	record := func(Sums) error { return log.note("record") }
@@ -106,8 +208,7 @@ func TestFoundBlobIsSettledOnce(t *testing.T) {
 	}
 	log := &syncLog{}
 	d.sync = log
-	const hello = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
-	if err := d.Keep(t.Context(), hello, func() error { return log.note("keep") }); err != nil {
+	if err := d.Keep(t.Context(), helloDigest, func() error { return log.note("keep") }); err != nil {
 		t.Fatal(err)
 	}
 	if err := commit(t, d, "hello", func(Sums) error { return log.note("commit") }); err != nil {

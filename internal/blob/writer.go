@@ -92,6 +92,15 @@ func (w *diskWriter) Sums() Sums { return w.hash.sums() }
 
 // Commit implements Writer.
 func (w *diskWriter) Commit(ctx context.Context, record func(Sums) error) error {
+	return w.commit(ctx, durableMode, record)
+}
+
+// Stage implements Writer.
+func (w *diskWriter) Stage(ctx context.Context, record func(Sums) error) error {
+	return w.commit(ctx, stagedMode, record)
+}
+
+func (w *diskWriter) commit(ctx context.Context, mode fs.FileMode, record func(Sums) error) error {
 	if w.done {
 		return fmt.Errorf("commit blob: %w", fs.ErrClosed)
 	}
@@ -100,7 +109,7 @@ func (w *diskWriter) Commit(ctx context.Context, record func(Sums) error) error 
 		return w.err
 	}
 	sums := w.Sums()
-	held, err := w.held(ctx, sums)
+	held, err := w.held(ctx, sums, mode)
 	if err != nil {
 		return fmt.Errorf("commit blob %s: %w", sums.SHA256, spaceError(err))
 	}
@@ -112,14 +121,14 @@ func (w *diskWriter) Commit(ctx context.Context, record func(Sums) error) error 
 	return record(sums)
 }
 
-// held makes the bytes durable under their digest and returns a shared lock: the same bytes may be recorded under
+// held puts the bytes in their place, durably or staged, and returns a shared lock: the same bytes may be recorded under
 // many names at a time. The lock is exclusive only while bytes are stored that were not there.
-func (w *diskWriter) held(ctx context.Context, sums Sums) (*hold, error) {
+func (w *diskWriter) held(ctx context.Context, sums Sums, mode fs.FileMode) (*hold, error) {
 	lock, err := w.disk.locks.shared(ctx, sums.SHA256)
 	if err != nil {
 		return nil, err
 	}
-	there, err := w.found(sums)
+	there, err := w.found(ctx, sums, mode)
 	if err == nil && there {
 		return lock, nil
 	}
@@ -130,8 +139,8 @@ func (w *diskWriter) held(ctx context.Context, sums Sums) (*hold, error) {
 	if lock, err = w.disk.locks.lock(ctx, sums.SHA256); err != nil {
 		return nil, err
 	}
-	if there, err = w.found(sums); err == nil && !there {
-		err = w.store(sums)
+	if there, err = w.found(ctx, sums, mode); err == nil && !there {
+		err = w.store(sums, mode)
 	}
 	if err != nil {
 		lock.unlock()
@@ -141,29 +150,43 @@ func (w *diskWriter) held(ctx context.Context, sums Sums) (*hold, error) {
 	return lock, nil
 }
 
-// found tells whether the bytes are there already, and makes their name durable. The digest is locked. A file of the right
-// size is complete, since a blob gets its name after its bytes are safe; one of another size was damaged and is replaced.
-func (w *diskWriter) found(sums Sums) (bool, error) {
-	path := w.disk.path(sums.SHA256)
-	info, err := os.Stat(path)
-	switch {
-	case err == nil && info.Size() == sums.Size:
-		return true, w.disk.fanoutOf(sums.SHA256).settle(w.disk.sync, filepath.Dir(path))
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
+// found tells whether the bytes are there already, and makes them durable unless they are to be staged. The digest is
+// locked. A durable file of the right size is complete; one of another size was damaged and is replaced, and so is a
+// staged one that lost its bytes.
+func (w *diskWriter) found(ctx context.Context, sums Sums, mode fs.FileMode) (bool, error) {
+	info, err := os.Stat(w.disk.path(sums.SHA256))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil || info.Size() != sums.Size {
 		return false, err
 	}
-	return false, nil
+	if mode == stagedMode && !isDurable(info) {
+		return w.disk.intactStaged(ctx, sums.SHA256)
+	}
+	err = w.disk.makeDurable(ctx, sums.SHA256)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
-// store makes the bytes durable under their digest, whose lock is exclusive.
-func (w *diskWriter) store(sums Sums) error {
+// store puts the bytes under their digest, whose lock is exclusive.
+func (w *diskWriter) store(sums Sums, mode fs.FileMode) error {
 	d := w.disk
 	path := d.path(sums.SHA256)
 	dir, folder := filepath.Dir(path), d.fanoutOf(sums.SHA256)
 	if err := folder.create(d.sync, dir); err != nil {
 		return err
 	}
-	if err := w.file.Chmod(0o440); err != nil {
+	if err := w.file.Chmod(mode); err != nil {
+		return err
+	}
+	if mode == stagedMode {
+		err := os.Rename(w.file.Name(), path)
+		if err == nil {
+			d.staged.Store(sums.SHA256, nil)
+		}
 		return err
 	}
 	if err := d.sync.file(w.file); err != nil {

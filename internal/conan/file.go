@@ -6,6 +6,7 @@ import (
 	"io"
 	"sort"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -56,12 +57,16 @@ func (s Snapshot) Find(name string) (FileInfo, bool) {
 // error short of Size if verification fails. Wait blocks until the fill ended and
 // returns the verified file in place of this one (which stays to be closed).
 //
+// Replaced is when these bytes took the place of others under the same revision and name; the zero
+// time if they never did. A client may have a part of the others.
+//
 // OnClose, if not nil, is called when the file is closed.
 type File struct {
 	FileInfo
 	io.ReadCloser
-	Wait    func(context.Context) (*File, error)
-	OnClose func()
+	Wait     func(context.Context) (*File, error)
+	Replaced time.Time
+	OnClose  func()
 }
 
 // Close closes the ReadCloser and calls OnClose, once.

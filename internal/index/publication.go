@@ -146,7 +146,7 @@ func publicationTime(ctx context.Context, tx *transaction, p Publication) (t tim
 	if err == nil && !adopted {
 		own := time.UnixMicro(micros)
 		newest, err := newestSibling(ctx, tx, p)
-		if err != nil || newest || p.Now.Sub(own) < p.KeepTime {
+		if err != nil || newest || p.KeepTime > 0 && p.Now.Sub(own) < p.KeepTime {
 			return own, true, err
 		}
 	}

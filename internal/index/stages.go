@@ -130,11 +130,17 @@ func (db *DB) StageExists(ctx context.Context, id string) (bool, error) {
 	return there, nil
 }
 
-// PutStaged names a durable blob in a stage and replaces a file of the same name. A declared stage must be there
-// (else ErrNoStage), another one is made when its first file comes. A metadata file of a revision that is published
-// already goes to the revision instead, whose time stays. It returns the names that the stage has now.
+// PutStaged names a blob in a stage and replaces a file of the same name. A declared stage must be there (else
+// ErrNoStage), another one is made when its first file comes. It returns the names that the stage has now. The blob may
+// be staged still, and a power failure can lose what was put: the set is synced and committed when it is published. A
+// metadata file is durable at once and its blob must be, since it may go to a revision that is published already,
+// whose time stays.
 func (db *DB) PutStaged(ctx context.Context, s Stage, f StagedFile) (names []string, err error) {
-	err = db.update(ctx, func(ctx context.Context, tx *transaction) error {
+	write := db.remember
+	if conan.IsMetadata(f.Name) {
+		write = db.update
+	}
+	err = write(ctx, func(ctx context.Context, tx *transaction) error {
 		names = nil
 		if conan.IsMetadata(f.Name) && s.Pinned() {
 			id, err := revisionID(ctx, tx, s.Member, s.Revision)

@@ -36,7 +36,7 @@ func (db *DB) update(ctx context.Context, fn func(context.Context, *transaction)
 	return db.enqueue(&write{ctx: ctx, fn: fn, durable: true, done: make(chan error, 1)})
 }
 
-// remember is update for what upstream can say again: it returns when the write is committed, before the disk has it. A
+// remember is update for what upstream can say again or a client sends again: it returns when the write is committed, before the disk has it. A
 // crash of the process loses nothing; a power failure can lose the last of these writes, in order, up to the
 // last update. So a write that bytes are removed for is never one of these.
 func (db *DB) remember(ctx context.Context, fn func(context.Context, *transaction) error) error {

@@ -16,7 +16,9 @@ const audienceFiles = "conanproxy-files"
 // Grant is what a signed file URL allows: one method on one path.
 type Grant struct {
 	Method string // GET, which allows HEAD too, or PUT
-	Path   string // of the file, independent of the view
+	Path   string // of the file, the same in every view
+	View   string // in which the URL is valid
+	Member string // that takes an upload or has the file
 	Size   int64  // of an upload in bytes; 0 for a GET
 	Caller Caller // that was given the URL
 	Stage  string // of a declared upload; else empty
@@ -27,6 +29,8 @@ type grantClaims struct {
 	jwt.RegisteredClaims
 	Method string `json:"met"`
 	Path   string `json:"path"`
+	View   string `json:"view,omitempty"`
+	Member string `json:"mem,omitempty"`
 	Size   int64  `json:"size,omitempty"`
 	Stage  string `json:"stage,omitempty"`
 	State  string `json:"state,omitempty"` // of the caller when it was made
@@ -41,6 +45,8 @@ func (g *Guard) Sign(grant Grant) (string, error) {
 		RegisteredClaims: g.Tokens().Claims(audienceFiles, g.signatureLife),
 		Method:           grant.Method,
 		Path:             grant.Path,
+		View:             grant.View,
+		Member:           grant.Member,
 		Size:             grant.Size,
 		Stage:            grant.Stage,
 		State:            grant.Caller.State(),
@@ -54,7 +60,8 @@ const maxSignature = 8 << 10
 
 // VerifySignature reads a signature and checks that it allows the method on the path, and that its
 // user is still there with the same password. Its caller's rights are to be asked: they may have
-// changed. A bad one is conan.ErrDenied with the reason; never ErrLogin: a login does not mend it.
+// changed; and so is whether View and Member are those of the request. A bad signature is
+// conan.ErrDenied with the reason, never ErrLogin: a login does not mend it.
 func (g *Guard) VerifySignature(signature, method, path string) (Grant, error) {
 	if len(signature) > maxSignature {
 		return Grant{}, fmt.Errorf("%w: the signature of the URL is broken: it is too long", conan.ErrDenied)
@@ -71,7 +78,10 @@ func (g *Guard) VerifySignature(signature, method, path string) (Grant, error) {
 	case claims.Method != method && !(claims.Method == http.MethodGet && method == http.MethodHead):
 		return Grant{}, fmt.Errorf("%w: the signature of the URL is for another method, %s", conan.ErrDenied, claims.Method)
 	}
-	grant := Grant{Method: claims.Method, Path: claims.Path, Size: claims.Size, Stage: claims.Stage}
+	grant := Grant{
+		Method: claims.Method, Path: claims.Path, View: claims.View, Member: claims.Member,
+		Size: claims.Size, Stage: claims.Stage,
+	}
 	if claims.Subject == "" {
 		return grant, nil
 	}

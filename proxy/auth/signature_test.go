@@ -22,7 +22,7 @@ func TestSignature(t *testing.T) {
 		}
 		return s
 	}
-	upload := Grant{Method: "PUT", Path: "zlib/1.3/_/_/0/export/conanfile.py", Size: 5 << 40, Caller: jorg, Stage: "7"}
+	upload := Grant{Method: "PUT", Path: "zlib/1.3/_/_/0/export/conanfile.py", View: "team", Member: "dev", Size: 5 << 40, Caller: jorg, Stage: "7"}
 	get, put := sign(Grant{Method: "GET", Path: "a/b"}), sign(upload)
 	token, err := g.IssueToken(ann)
 	if err != nil {

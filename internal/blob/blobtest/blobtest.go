@@ -38,6 +38,8 @@ func Run(t *testing.T, newStore func(t *testing.T) blob.Store) {
 		{"Abort", testAbort},
 		{"Missing", testMissing},
 		{"MalformedDigest", testMalformedDigest},
+		{"Stage", testStage},
+		{"StageThenCommit", testStageThenCommit},
 		{"Keep", testKeep},
 		{"Delete", testDelete},
 		{"DeleteAndCommitAgain", testDeleteAndCommitAgain},
@@ -318,6 +320,68 @@ func testAbort(t *testing.T, s blob.Store) {
 	if _, err := w.ReadAt(got, 0); err != nil && !errors.Is(err, io.EOF) || !bytes.Equal(got, b) {
 		t.Errorf("a reader from before Abort cannot go on: %v", err)
 	}
+}
+
+// testStage has blobs staged, read, synced, and staged again.
+func testStage(t *testing.T, s blob.Store) {
+	contents := [][]byte{Content(1, 10), Content(2, 300_000)}
+	var digests []blob.Digest
+	for range 2 {
+		for _, b := range contents {
+			sums := stage(t, s, b)
+			if diff := cmp.Diff(SumsOf(b), sums); diff != "" {
+				t.Errorf("sums (-want +got):\n%s", diff)
+			}
+			if !bytes.Equal(read(t, s, sums.SHA256), b) {
+				t.Error("a staged blob reads back differently")
+			}
+			digests = append(digests, sums.SHA256)
+		}
+		if err := s.Sync(t.Context(), digests...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(walk(t, s)); n != len(contents) {
+		t.Errorf("%d blobs, want %d", n, len(contents))
+	}
+	missing := SumsOf([]byte("never stored")).SHA256
+	if err := s.Sync(t.Context(), digests[0], missing); !errors.Is(err, blob.ErrNotFound) {
+		t.Errorf("Sync of a missing blob = %v, want ErrNotFound", err)
+	}
+	if err := s.Sync(t.Context()); err != nil {
+		t.Errorf("Sync of nothing = %v", err)
+	}
+	if n, err := s.Delete(t.Context(), stage(t, s, []byte("gone")).SHA256, func() (bool, error) { return false, nil }); n != 4 || err != nil {
+		t.Errorf("Delete of a staged blob = %d, %v", n, err)
+	}
+}
+
+// testStageThenCommit has the same bytes staged and committed, in both orders.
+func testStageThenCommit(t *testing.T, s blob.Store) {
+	b := Content(3, 5000)
+	staged, committed := stage(t, s, b), Put(t, s, b)
+	if staged != committed || stage(t, s, b) != staged {
+		t.Error("sums differ")
+	}
+	if !bytes.Equal(read(t, s, staged.SHA256), b) || len(walk(t, s)) != 1 {
+		t.Error("the blob is not stored once")
+	}
+}
+
+func stage(t testing.TB, s blob.Store, b []byte) (sums blob.Sums) {
+	t.Helper()
+	w := create(t, s)
+	defer w.Abort()
+	write(t, w, b)
+	err := w.Stage(t.Context(), func(got blob.Sums) error {
+		sums = got
+		_, err := s.Stat(t.Context(), got.SHA256)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sums
 }
 
 func testMissing(t *testing.T, s blob.Store) {
