@@ -14,12 +14,13 @@ import (
 
 // answer is the constant that the bare handler gives for one path.
 type answer struct {
-	Status int    `json:"status"`
-	Type   string `json:"type"`
-	Body   []byte `json:"body"`
+	Status int         `json:"status"`
+	Header http.Header `json:"header"`
+	Body   []byte      `json:"body"`
 }
 
-// serveEcho is the bare echo handler that row 1 compares with: constant bytes by path, one access log line and one counter a request.
+// serveEcho is the bare echo handler that the answers are compared with: constant headers and bytes by path, one access log
+// line and one counter a request.
 func serveEcho(listen, answersFile string) error {
 	text, err := os.ReadFile(answersFile)
 	if err != nil {
@@ -56,7 +57,13 @@ func serveEcho(listen, answersFile string) error {
 		}
 	})
 	for path, a := range answers {
-		e.GET(path, func(c echo.Context) error { return c.Blob(a.Status, a.Type, a.Body) })
+		e.GET(path, func(c echo.Context) error {
+			header := c.Response().Header()
+			for name, values := range a.Header {
+				header[name] = values
+			}
+			return c.Blob(a.Status, a.Header.Get("Content-Type"), a.Body)
+		})
 	}
 	server := &http.Server{Addr: listen, Handler: e}
 	return server.ListenAndServe()

@@ -2,23 +2,25 @@
 // the LAN, a bare handler. It starts everything itself on the loopback, makes its data from a seed, interleaves the
 // contestants round by round and prints medians as ratios of this one run.
 //
-//	go run ./bench                 every row; about an hour
-//	go run ./bench -quick          small sizes, two minutes, a smoke test
-//	go run ./bench -rows 1,2,10    some rows
+//	go run ./bench                          every row; about an hour
+//	go run ./bench -quick                   small sizes, three minutes, a smoke test
+//	go run ./bench -only answers,files      some rows
 //
 // It needs nginx and wrk, and a Python from 3.8 to 3.12 for the real conan_server and clients.
 package main
 
 import (
+	"conanproxy/internal/harness"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -27,11 +29,11 @@ import (
 // options are the flags.
 type options struct {
 	quick      bool
-	rows       string
+	only       string
 	jsonFile   string
-	svgFile    string
-	growthFile string
 	textFile   string
+	answersSVG string
+	growthSVG  string
 	seed       uint64
 	keep       bool
 	rounds     int
@@ -51,10 +53,10 @@ func (o options) times(usual int) int {
 func main() {
 	var o options
 	flag.BoolVar(&o.quick, "quick", false, "small sizes and one round: a smoke test")
-	flag.StringVar(&o.rows, "rows", "", "comma-separated rows, for example 1,2,10 (default: all)")
+	flag.StringVar(&o.only, "only", "", "comma-separated names of rows, for example answers,files (default: all)")
 	flag.StringVar(&o.jsonFile, "json", "", "write the report as JSON to this file")
-	flag.StringVar(&o.svgFile, "svg", "", "write the chart to this file")
-	flag.StringVar(&o.growthFile, "growth", "", "write the curves of row 7 to this file, as SVG")
+	flag.StringVar(&o.answersSVG, "answers-chart", "", "draw the figures of the row answers into this file, as SVG")
+	flag.StringVar(&o.growthSVG, "growth-chart", "", "draw the curves of the row growth into this file, as SVG")
 	flag.StringVar(&o.textFile, "text", "", "write the table to this file too")
 	flag.Uint64Var(&o.seed, "seed", 1, "seed of all data")
 	flag.IntVar(&o.rounds, "rounds", 0, "how often each contestant is measured (default: 3 or 5, by row)")
@@ -80,66 +82,81 @@ func fail(err error) {
 
 // row is one line of work.
 type row struct {
-	id   string
+	name string
 	what string
 	run  func(context.Context, *lab, options, *report) error
 }
 
 func allRows() []row {
 	return []row{
-		{"1", "small warm answers", row1},
-		{"2", "warm files", row2},
-		{"3", "cold file", row3},
-		{"4", "herd", row4},
-		{"5", "uploads", row5},
-		{"6", "size", row6},
-		{"7", "growth", row7},
-		{"8", "memory", row8},
-		{"9", "the real client", row9},
-		{"10", "idle", row10},
+		{"answers", "small warm answers", rowAnswers},
+		{"files", "warm files", rowFiles},
+		{"cold", "a cold file", rowCold},
+		{"herd", "many clients of one cold file", rowHerd},
+		{"uploads", "uploads, one large and many small", rowUploads},
+		{"size", "a large store", rowSize},
+		{"growth", "the same questions at growing sizes", rowGrowth},
+		{"memory", "memory under many transfers", rowMemory},
+		{"install", "the real clients", rowInstall},
+		{"idle", "what it costs when nothing happens", rowIdle},
 	}
 }
 
-func run(ctx context.Context, o options) error {
-	root, err := repositoryRoot()
+// choose returns the rows that are named in a comma-separated list; all if it is empty.
+func choose(list string) ([]row, error) {
+	names := strings.FieldsFunc(list, func(r rune) bool { return r == ',' })
+	if len(names) == 0 {
+		return allRows(), nil
+	}
+	var rows []row
+	for _, name := range names {
+		i := slices.IndexFunc(allRows(), func(r row) bool { return r.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no row %q", name)
+		}
+		rows = append(rows, allRows()[i])
+	}
+	return rows, nil
+}
+
+func run(ctx context.Context, o options) (err error) {
+	rows, err := choose(o.only)
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "conanproxy-bench-")
+	root, err := harness.Root()
 	if err != nil {
 		return err
 	}
-	if o.keep {
-		fmt.Fprintln(os.Stderr, "bench: everything is in", dir)
-	} else {
-		defer os.RemoveAll(dir)
+	folder, err := harness.NewFolder("conanproxy-bench")
+	if err != nil {
+		return err
 	}
-	l := &lab{dir: dir, root: root, binary: filepath.Join(dir, "conanproxy"), seed: o.seed}
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", l.binary, "./cmd/conanproxy")
-	build.Dir = root
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build: %w: %s", err, out)
+	defer func() {
+		if o.keep {
+			fmt.Fprintln(os.Stderr, "bench: everything is in", folder.Path)
+			err = errors.Join(err, folder.Keep())
+			return
+		}
+		err = errors.Join(err, folder.Remove())
+	}()
+	defer harness.ReportWaits(os.Stderr, "bench", time.Minute)()
+	l := &lab{dir: folder.Path, root: root, binary: filepath.Join(folder.Path, "conanproxy"), seed: o.seed}
+	if err := harness.Build(ctx, root, l.binary); err != nil {
+		return err
 	}
 	rep := &report{Machine: machine(), Command: "go run ./bench " + strings.Join(os.Args[1:], " "), Seed: o.seed}
-	wanted := map[string]bool{}
-	for _, id := range strings.FieldsFunc(o.rows, func(r rune) bool { return r == ',' }) {
-		wanted[id] = true
-	}
 	var failed error // a row that fails takes no other with it
-	for _, r := range allRows() {
+	for _, r := range rows {
 		if ctx.Err() != nil {
 			break
 		}
-		if len(wanted) > 0 && !wanted[r.id] {
-			continue
-		}
 		begin := time.Now()
-		fmt.Fprintf(os.Stderr, "bench: row %s, %s …\n", r.id, r.what)
+		fmt.Fprintf(os.Stderr, "bench: %s: %s …\n", r.name, r.what)
 		if err := r.run(ctx, l, o, rep); err != nil {
-			failed = errors.Join(failed, fmt.Errorf("row %s (%s): %w", r.id, r.what, err))
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", r.name, err))
 		}
-		fmt.Fprintf(os.Stderr, "bench: row %s took %s\n", r.id, time.Since(begin).Round(time.Second))
+		fmt.Fprintf(os.Stderr, "bench: %s took %s\n", r.name, time.Since(begin).Round(time.Second))
 	}
 	return errors.Join(failed, ctx.Err(), rep.write(o))
 }
@@ -149,40 +166,34 @@ func (r *report) write(o options) error {
 	if err := r.writeText(os.Stdout); err != nil {
 		return err
 	}
-	outputs := []struct {
+	for _, x := range []struct {
 		file  string
-		write func(*os.File) error
+		write func(string) error
 	}{
-		{o.textFile, func(f *os.File) error { return r.writeText(f) }},
-		{o.jsonFile, func(f *os.File) error { return r.writeJSON(f) }},
-		{o.svgFile, func(f *os.File) error { return r.writeSVG(f) }},
-		{o.growthFile, func(f *os.File) error { return r.writeGrowthSVG(f) }},
-	}
-	for _, x := range outputs {
+		{o.textFile, writeFile(r.writeText)},
+		{o.jsonFile, writeFile(r.writeJSON)},
+		{o.answersSVG, r.drawAnswers},
+		{o.growthSVG, r.drawGrowth},
+	} {
 		if x.file == "" {
 			continue
 		}
-		f, err := os.Create(x.file)
-		if err != nil {
-			return err
-		}
-		if err := x.write(f); err != nil {
-			f.Close()
-			return err
-		}
-		if err := f.Close(); err != nil {
+		if err := x.write(x.file); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func repositoryRoot() (string, error) {
-	out, err := exec.Command("go", "env", "GOMOD").Output()
-	if err != nil {
-		return "", fmt.Errorf("find the repository: %w", err)
+// writeFile makes a function that writes into a new file out of one that writes into a writer.
+func writeFile(write func(io.Writer) error) func(string) error {
+	return func(name string) error {
+		f, err := os.Create(name)
+		if err != nil {
+			return err
+		}
+		return errors.Join(write(f), f.Close())
 	}
-	return filepath.Dir(strings.TrimSpace(string(out))), nil
 }
 
 // machine says what the figures were measured on.

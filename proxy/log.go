@@ -8,33 +8,39 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// logAccess writes the line of a request. Tokens and signatures never are in it, and of the query
-// only what a search asks for.
+// logAccess writes the line of a request.
 func (s *Server) logAccess(r *request, took time.Duration) {
 	if r.isProbe() && r.status < http.StatusBadRequest && !r.settings.logProbes {
 		return
 	}
-	line := s.access.Check(r.logLevel(), "request")
-	if line == nil {
-		return
+	if line := s.access.Check(r.logLevel(), "request"); line != nil {
+		line.Write(zap.Inline(accessLine{r, took}))
 	}
-	fields := make([]zap.Field, 0, 18)
-	fields = append(fields,
-		zap.String("id", r.id),
-		zap.String("method", clipTo(r.req.Method, 16)),
-		zap.String("route", r.route),
-		zap.String("path", printable(r.req.URL.Path)),
-		zap.String("view", r.viewName()),
-		zap.Int("status", r.status),
-		zap.Int64("bytes", r.size),
-		zap.Duration("duration", took),
-		zap.Stringer("remote", r.addr),
-	)
+}
+
+// accessLine is what the access log says of a request. Tokens and signatures never are in it, and
+// of the query only what a search asks for.
+type accessLine struct {
+	*request
+	took time.Duration
+}
+
+// MarshalLogObject implements zapcore.ObjectMarshaler.
+func (r accessLine) MarshalLogObject(line zapcore.ObjectEncoder) error {
 	optional := func(name, value string) {
 		if value != "" {
-			fields = append(fields, zap.String(name, value))
+			line.AddString(name, value)
 		}
 	}
+	line.AddString("id", r.id)
+	line.AddString("method", clipTo(r.req.Method, 16))
+	line.AddString("route", r.route)
+	line.AddString("path", printable(r.req.URL.Path))
+	line.AddString("view", r.viewName())
+	line.AddInt64("status", int64(r.status))
+	line.AddInt64("bytes", r.size)
+	line.AddDuration("duration", r.took)
+	line.AddString("remote", r.addr.String())
 	optional("member", r.origin.Member)
 	optional("cache", string(r.origin.State))
 	optional("stale_because", r.origin.Reason)
@@ -43,9 +49,9 @@ func (s *Server) logAccess(r *request, took time.Duration) {
 	optional("search", printable(r.argument("q")))
 	optional("reason", r.failure)
 	if r.aborted {
-		fields = append(fields, zap.Bool("aborted", true))
+		line.AddBool("aborted", true)
 	}
-	line.Write(fields...)
+	return nil
 }
 
 // isProbe tells the requests that monitoring repeats without end.

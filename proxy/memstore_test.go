@@ -337,7 +337,7 @@ func (m *memStore) publish(id string, stage *memStage) error {
 		files = append(files, infoOf(name, body))
 	}
 	files.Sort()
-	if lacks := manifest.Missing(files, stage.target.IsPackage()); len(lacks) > 0 {
+	if lacks := manifest.Outline().Missing(files, stage.target.IsPackage()); len(lacks) > 0 {
 		delete(stage.files, conan.ManifestFile)
 		return fmt.Errorf("%w: %s lacks %s", conan.ErrIncomplete, stage.target, strings.Join(lacks, ", "))
 	}

@@ -28,10 +28,23 @@ func printable(s string) string {
 
 // onlyPrintable replaces characters that a terminal obeys, or that change the order of what it shows.
 func onlyPrintable(s string) string {
+	if isPlain(s) {
+		return s
+	}
 	return strings.Map(func(c rune) rune {
 		if unicode.IsPrint(c) {
 			return c
 		}
 		return utf8.RuneError
 	}, s)
+}
+
+// isPlain tells text of printable ASCII, which nearly all is.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }

@@ -19,8 +19,8 @@ const startSize = 64
 // errNotThere if there is no other one.
 type locate func(ctx context.Context, again bool) (*url.URL, error)
 
-// body is the content of a file. When the connection is cut or falls silent it continues from where it was,
-// if it is certain that the rest belongs to the same file (resume.go).
+// body is the content of a file. When the connection is cut or falls silent it continues from where
+// it was, if it is certain that the rest belongs to the same file (resume.go).
 type body struct {
 	r       *Remote
 	ctx     context.Context
@@ -45,7 +45,8 @@ type resumes struct {
 	all      int
 }
 
-// transfer asks for a file and checks its beginning. The body lives as long as ctx; its Close must be called.
+// transfer asks for a file and checks its beginning. The body lives as long as ctx; its Close must
+// be called.
 func (r *Remote) transfer(ctx context.Context, name string, locate locate) (*body, error) {
 	release, err := r.connection(ctx, fileLane)
 	if err != nil {
@@ -126,7 +127,8 @@ func (b *body) ask(ctx context.Context, header http.Header, want expect) (*http.
 	}
 }
 
-// Read hands out the next bytes. Errors other than io.EOF are ErrUnavailable or the end of the context.
+// Read hands out the next bytes. Errors other than io.EOF are ErrUnavailable or the end of the
+// context.
 func (b *body) Read(p []byte) (int, error) {
 	if b.failed != nil {
 		return 0, b.failed

@@ -37,8 +37,8 @@ const (
 )
 
 // breaker stops questions to a server that is down. It opens after some consecutive failures that
-// say so, or at once when upstream asks for a pause. When the pause is over one question at a time is
-// admitted; its success closes the breaker. An answer about one thing, such as "not found" or a
+// say so, or at once when upstream asks for a pause. When the pause is over one question at a time
+// is admitted; its success closes the breaker. An answer about one thing, such as "not found" or a
 // refusal, is a success.
 type breaker struct {
 	now     func() time.Time
@@ -82,7 +82,8 @@ func (b *breaker) admit() (*ticket, error) {
 	return &ticket{b: b, epoch: b.epoch, probe: true}, nil
 }
 
-// refusal is permanent while upstream is not asked because it failed, and trying again soon cannot help.
+// refusal is permanent while upstream is not asked because it failed, and trying again soon cannot
+// help.
 func (b *breaker) refusal(wait time.Duration, permanent bool) *failure {
 	return &failure{
 		kind:       kindRefused,

@@ -23,8 +23,8 @@ const (
 	fileLane                 // may last long
 )
 
-// budget bounds the concurrent questions by slots. A quarter of the slots, at least one, is kept free
-// of files, so that documents never wait for long transfers. Both queues are first come, first
+// budget bounds the concurrent questions by slots. A quarter of the slots, at least one, is kept
+// free of files, so that documents never wait for long transfers. Both queues are first come, first
 // served. A holder of a file slot may wait for a document slot, never the other way round.
 type budget struct {
 	all, files *semaphore.Weighted

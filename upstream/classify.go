@@ -30,8 +30,8 @@ const (
 )
 
 // classify is the one place that decides what an answer is worth by its status, content type and
-// coding. It returns nil if the body may be used as what was expected, else why not; then the body is
-// read up to a sentence for users. checkObject and checkStart look at the content.
+// coding. It returns nil if the body may be used as what was expected, else why not; then the body
+// is read up to a sentence for users. checkObject and checkStart look at the content.
 func (r *Remote) classify(resp *http.Response, want expect, name string) *failure {
 	if f := r.classifyStatus(resp, want); f != nil {
 		return f
@@ -75,7 +75,8 @@ func (r *Remote) classifyStatus(resp *http.Response, want expect) *failure {
 	case status == http.StatusNotFound, status == http.StatusGone:
 		return errNotThere
 	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable && after > 0:
-		return &failure{kind: kindThrottled, reason: fmt.Sprintf("asks for a pause (%d)", status), retryAfter: after, transient: after > 0}
+		reason := fmt.Sprintf("asks for a pause (%d)", status)
+		return &failure{kind: kindThrottled, reason: reason, retryAfter: after, transient: after > 0}
 	case status == http.StatusProxyAuthRequired:
 		return errProxyLogin
 	case status == http.StatusRequestTimeout:
@@ -84,7 +85,10 @@ func (r *Remote) classifyStatus(resp *http.Response, want expect) *failure {
 		return badAnswer("has less of the file than it sent before (416)")
 	case status == http.StatusUnauthorized:
 		anonymous := r.tokens.user == ""
-		return &failure{kind: kindDenied, reason: "asks for a login, or refuses the configured one (401)", permanent: anonymous, refused: anonymous}
+		return &failure{
+			kind: kindDenied, reason: "asks for a login, or refuses the configured one (401)",
+			permanent: anonymous, refused: anonymous,
+		}
 	case status >= 400 && status < 500:
 		return r.refusal(resp, after)
 	case status >= 500:
@@ -133,7 +137,7 @@ func isCurable(status int) bool {
 	return status >= 520 && status <= 530
 }
 
-// errProxyLogin is a 407: of the egress proxy, whatever the upstream is.
+// errProxyLogin is a 407, which only the egress proxy sends.
 var errProxyLogin = &failure{
 	kind: kindConnection, permanent: true,
 	reason: "the HTTP proxy on the way asks for a login (407); put user and password into HTTPS_PROXY and HTTP_PROXY",
@@ -188,7 +192,7 @@ func checkStart(name string, head []byte) *failure {
 	return nil
 }
 
-// looksLikeHTML tells the beginning of a web page, whatever its content type.
+// looksLikeHTML tells the beginning of a web page by its bytes.
 func looksLikeHTML(head []byte) bool {
 	text := strings.ToLower(strings.TrimLeft(string(head), "\ufeff \t\r\n"))
 	return strings.HasPrefix(text, "<!doctype html") || strings.HasPrefix(text, "<html")

@@ -22,8 +22,8 @@ type request struct {
 	open   bool        // send no Authorization at all
 }
 
-// send asks by GET and returns an answer of any status, which the caller classifies and closes. If the
-// token has expired it is renewed, once. Errors are a *failure or the end of ctx.
+// send asks by GET and returns an answer of any status, which the caller classifies and closes. If
+// the token has expired it is renewed, once. Errors are a *failure or the end of ctx.
 func (r *Remote) send(ctx context.Context, req request) (*http.Response, error) {
 	auth := req.auth
 	if auth == "" && !req.open {
@@ -99,7 +99,8 @@ func (r *Remote) follow(ctx context.Context, req request, auth string) (resp *ht
 	}
 }
 
-// roundTrip is one request and the head of its answer, under a watchdog that the answer's body keeps.
+// roundTrip is one request and the head of its answer, under a watchdog that the answer's body
+// keeps.
 func (r *Remote) roundTrip(ctx context.Context, target *url.URL, header http.Header) (*http.Response, error) {
 	header.Set("User-Agent", userAgent)
 	header.Set("Accept", "*/*")

@@ -6,7 +6,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Metrics counts the answers of upstreams. One value is shared by all remotes; a nil *Metrics counts nothing.
+// Metrics counts the answers of upstreams. One value is shared by all remotes; a nil *Metrics
+// counts nothing.
 type Metrics struct {
 	answers *prometheus.CounterVec
 	latency *prometheus.HistogramVec

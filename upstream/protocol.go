@@ -17,7 +17,8 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// dialect is one version of the protocol. Its errors are a *failure or the end of the caller's context.
+// dialect is one version of the protocol. Its errors are a *failure or the end of the caller's
+// context.
 type dialect interface {
 	revisions(ctx context.Context, rev conan.Revision, latestOnly bool) ([]conan.RevisionTime, error)
 	snapshot(ctx context.Context, rev conan.Revision) (conan.Snapshot, error)
@@ -118,14 +119,15 @@ func (d *detector) isConfirmed(asked dialect) bool {
 	return d.confirmed && d.current == asked
 }
 
-// speaksV1 tells whether v1 is what is known of the server.
+// speaksV1 tells whether the server is known to speak v1.
 func (d *detector) speaksV1() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.current == d.v1
 }
 
-// ask asks in the dialect of the server. A "not found" is passed on only if it comes from a Conan server.
+// ask asks in the dialect of the server. A "not found" is passed on only if it comes from a Conan
+// server.
 func ask[T any](ctx context.Context, r *Remote, question func(dialect) (T, error)) (T, error) {
 	var none T
 	asked, err := r.dialect(ctx)
@@ -164,7 +166,7 @@ func (r *Remote) dialect(ctx context.Context) (dialect, error) {
 	})
 }
 
-// detect pings and remembers what it learned.
+// detect pings and remembers the dialect.
 func (r *Remote) detect(ctx context.Context) (dialect, error) {
 	capabilities, err := r.ping(ctx)
 	if err != nil {
@@ -207,11 +209,16 @@ func (r *Remote) check(ctx context.Context) (dialect, error) {
 				break
 			}
 		}
-		return d.giveUp(told, r.now())
+		found, err := d.giveUp(told, r.now())
+		if err != nil {
+			r.log.Warn("upstream cannot be used", zap.Stringer("url", r.base), zap.String("reason", err.Error()))
+		}
+		return found, err
 	})
 }
 
-// speaks tells whether the server answers a search in a dialect. Errors say that it could not be asked.
+// speaks tells whether the server answers a search in a dialect. Errors say that it could not be
+// asked.
 func (r *Remote) speaks(ctx context.Context, d dialect) (bool, error) {
 	var answer struct {
 		Results *[]any `json:"results"`
@@ -242,7 +249,8 @@ var errNoConanServer = &failure{
 	reason: "its URL is not a Conan remote; for Artifactory the URL ends in /api/conan/REPOSITORY",
 }
 
-// ping asks for the capabilities of the server: without a login first, since a ping is open on most servers.
+// ping asks for the capabilities of the server: without a login first, since a ping is open on most
+// servers.
 func (r *Remote) ping(ctx context.Context) (capabilities string, err error) {
 	u, err := r.address(pingPath, nil)
 	if err != nil {

@@ -81,7 +81,8 @@ func TestDetectBehindLogin(t *testing.T) {
 	})
 }
 
-// One ping serves everybody, also when the first caller leaves, and is remembered until the server fails.
+// One ping serves everybody, also when the first caller leaves, and is remembered until the server
+// fails.
 func TestDetectOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex

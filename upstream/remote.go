@@ -19,8 +19,8 @@ import (
 
 const (
 	defaultTimeout = 30 * time.Second
-	// firstByteTimeout is less than the minute that Conan's client waits for an answer. Some servers
-	// search for most of it.
+	// firstByteTimeout is less than the minute that Conan's client waits for an answer. Some
+	// servers search for most of it.
 	firstByteTimeout = 55 * time.Second
 )
 
@@ -136,7 +136,8 @@ func (r *Remote) setOrigins(o Options) error {
 	return nil
 }
 
-// parseBase reads the URL of an upstream. The text is never part of an error: it may hold a password.
+// parseBase reads the URL of an upstream. The text is never part of an error: it may hold a
+// password.
 func parseBase(raw string) (*url.URL, error) {
 	u, err := url.Parse(strings.TrimSpace(raw))
 	switch {

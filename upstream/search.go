@@ -33,8 +33,8 @@ func (r *Remote) search(ctx context.Context, path string, p conan.Pattern) ([]co
 	return slices.DeleteFunc(refs, func(ref conan.Ref) bool { return !matches(p, ref) }), nil
 }
 
-// matches leaves out what a server finds by other rules than conan_server's, since clients trust
-// the result. A pattern that names a revision cannot be matched here.
+// matches leaves out references that a server finds by other rules than conan_server's, since
+// clients trust the result. A pattern that names a revision cannot be matched here.
 func matches(p conan.Pattern, ref conan.Ref) bool {
 	return strings.Contains(p.String(), "#") || p.Match(ref)
 }

@@ -46,7 +46,7 @@ func jsonMessage(body []byte) string {
 		Message string `json:"message"`
 		Error   string `json:"error"`
 	}
-	json.Unmarshal(body, &answer) // what has another shape stays empty
+	json.Unmarshal(body, &answer) // parts of another shape stay empty
 	for _, e := range answer.Errors {
 		if e.Message != "" {
 			return e.Message

@@ -14,7 +14,8 @@ import (
 	"conanproxy/upstream"
 )
 
-// flavours are the servers that a Remote must be able to read, each with what it is told about them.
+// flavours are the servers that a Remote must be able to read, each with what it is told about
+// them.
 var flavours = map[string]struct {
 	server   conantest.Options
 	protocol string

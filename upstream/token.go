@@ -34,7 +34,8 @@ type tokens struct {
 	until   time.Time // of refused
 }
 
-// current is the Authorization to use, after a login if there was none yet; empty without credentials.
+// current is the Authorization to use, after a login if there was none yet; empty without
+// credentials.
 func (t *tokens) current(ctx context.Context) (string, error) {
 	if t.user == "" {
 		return "", nil
@@ -103,8 +104,9 @@ func (t *tokens) leaks(text string) bool {
 	return false
 }
 
-// login asks the authenticate routes for a token, first that of the dialect that ping told. A server
-// that has neither is sent Basic. Some servers answer the route of a dialect that they lack with 400 or 500.
+// login asks the authenticate routes for a token, first that of the dialect that ping told. A
+// server that has neither is sent Basic. Some servers answer the route of a dialect that they lack
+// with 400 or 500.
 func (r *Remote) login(ctx context.Context, basic string) (string, error) {
 	paths := []string{"/v2/users/authenticate", "/v1/users/authenticate"}
 	if r.detector.speaksV1() {

@@ -9,9 +9,9 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// v1 is the dialect without revisions: there is one content per reference and per package id,
-// which may be replaced at any time. A content is shown as the revision that its manifest makes; when
-// it is replaced the old revision is not there any more.
+// v1 is the dialect without revisions: there is one content per reference and per package id, which
+// may be replaced at any time. A content is shown as the revision that its manifest makes; when it
+// is replaced the old revision is not there any more.
 type v1 struct {
 	*Remote
 	folders *folders
@@ -41,7 +41,7 @@ func (v v1) snapshot(ctx context.Context, rev conan.Revision) (conan.Snapshot, e
 	return c.files, err
 }
 
-// find is a file of a pinned revision, by what is remembered if that is possible.
+// find is a file of a pinned revision, from memory if that is possible.
 func (v v1) find(ctx context.Context, rev conan.Revision, name string) (content, conan.FileInfo, error) {
 	if !rev.Ref.ValidV1() {
 		return content{}, conan.FileInfo{}, errNotThere

@@ -75,13 +75,14 @@ func newFolders() (*folders, error) {
 	return &folders{contents: contents, urls: urls}, nil
 }
 
-// invalidate drops what is remembered of a folder.
+// invalidate drops a folder from memory.
 func (s *folders) invalidate(f folder) {
 	s.contents.Remove(f)
 	s.urls.Remove(f)
 }
 
-// remembered is the content of a folder if it was rev's not longer than age ago. Mutable content is not remembered.
+// remembered is the content of a folder if it was rev's not longer than age ago. Mutable content is
+// not remembered.
 func (v v1) remembered(rev conan.Revision, age time.Duration) (content, bool) {
 	c, ok := v.folders.contents.Get(folderOf(rev))
 	ok = ok && c.id == rev.ID() && c.id != conan.MutableRevision && v.now().Sub(c.readAt) < age
@@ -182,7 +183,8 @@ func (v v1) fetchManifest(ctx context.Context, raw json.RawMessage) ([]byte, err
 	return manifest, err
 }
 
-// contentOf computes the revision of a folder from its manifest. One that cannot be read is of the mutable revision.
+// contentOf computes the revision of a folder from its manifest. One that cannot be read is of the
+// mutable revision.
 func contentOf(f folder, manifest []byte) content {
 	sum := md5.Sum(manifest)
 	c := content{id: conan.MutableRevision, md5: hex.EncodeToString(sum[:])}
@@ -200,7 +202,8 @@ func contentOf(f folder, manifest []byte) content {
 	return c
 }
 
-// checkRecipe tells for a package whether its recipe revision is the current one: v1 shows no packages of others.
+// checkRecipe tells for a package whether its recipe revision is the current one: v1 shows no
+// packages of others.
 func (v v1) checkRecipe(ctx context.Context, rev conan.Revision) error {
 	if !rev.IsPackage() {
 		return nil

@@ -50,8 +50,9 @@ func (v v1) list(ctx context.Context, rev conan.Revision) (content, error) {
 	return content{}, badAnswer("changes its files while they are listed")
 }
 
-// files lists a folder. whole tells that the list belongs to c: the list names the md5 of c's manifest and
-// of the file beside the archives, or, where a server tells no md5, the manifest is the same afterwards.
+// files lists a folder. whole tells that the list belongs to c: the list names the md5 of c's
+// manifest and of the file beside the archives, or, where a server tells no md5, the manifest is
+// the same afterwards.
 func (v v1) files(ctx context.Context, rev conan.Revision, c content) (list conan.Snapshot, whole bool, err error) {
 	f := folderOf(rev)
 	if list = c.listed; list == nil {

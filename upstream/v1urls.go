@@ -70,8 +70,9 @@ func (v v1) fetchURLs(ctx context.Context, f folder) (fileURLs, error) {
 }
 
 // complete makes the URL of a file from the text that a v1 server hands out: absolute,
-// root-relative or relative. Conan's client joins it to the remote's URL exactly as it was configured, so
-// a relative one loses the last segment of a path without a slash at its end; so does this.
+// root-relative or relative. Conan's client joins it to the remote's URL exactly as it was
+// configured, so a relative one loses the last segment of a path without a slash at its end; so
+// does this.
 //
 // Two common mistakes of servers behind a reverse proxy are put right: a URL that names
 // localhost while the server is not there, and http where the server is reached by https.

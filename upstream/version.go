@@ -21,8 +21,7 @@ func versionOf(name string, h http.Header) version {
 // validator names the version for later comparison.
 func (v version) validator() string { return firstOf(v.etag, v.modified) }
 
-// ifRange is what a conditional Range request may send back; empty if there is nothing that can be
-// relied on.
+// ifRange is the validator of a conditional Range request; empty if none can be relied on.
 func (v version) ifRange() string { return firstOf(strong(v.etag), v.modified) }
 
 // hasValidator tells whether more than the length says which file it is.
@@ -52,7 +51,8 @@ func (v version) isSurely(other version) bool {
 // opaque is an ETag without its weakness: enough to see a contradiction.
 func opaque(tag string) string { return strings.TrimPrefix(tag, "W/") }
 
-// strong is an ETag that can be relied on and sent back: empty if it is weak, or unquoted as conan_server's.
+// strong is an ETag that can be relied on and sent back: empty if it is weak, or unquoted as
+// conan_server's.
 func strong(tag string) string {
 	if len(tag) < 2 || tag[0] != '"' || tag[len(tag)-1] != '"' {
 		return ""

@@ -1,4 +1,4 @@
-package main
+package faults
 
 import (
 	"strings"
@@ -7,8 +7,8 @@ import (
 
 // The page keeps what a person wrote and the tables of other commands, and replaces the one of the same command.
 func TestReportPage(t *testing.T) {
-	one := &report{Command: "go run ./bench/faults -only fill", Figures: []figure{{"fill", "bytes | all", "≤ 1", "2", false, false}}}
-	two := &report{Command: "go run ./bench/faults -only kill", Figures: []figure{{"kill", "rounds", "0", "0", true, false}}}
+	one := &report{Command: "go test ./bench/faults -run=Fill", Figures: []figure{{"fill", "bytes | all", "≤ 1", "2", false}}}
+	two := &report{Command: "go test ./bench/faults -run=Kill", Figures: []figure{{"kill", "rounds", "0", "0", true}}}
 	page := "# Title\n\nBefore.\n\n" + tableBegin + "\n" + tableEnd + "\n\nAfter.\n"
 	page = one.page(page)
 	page = two.page(page)
@@ -16,8 +16,8 @@ func TestReportPage(t *testing.T) {
 	page = one.page(page)
 	for text, times := range map[string]int{
 		"# Title": 1, "Before.": 1, "After.": 1, tableBegin: 1, tableEnd: 1,
-		"    go run ./bench/faults -only fill\n":   1,
-		"    go run ./bench/faults -only kill\n":   1,
+		"    go test ./bench/faults -run=Fill\n":   1,
+		"    go test ./bench/faults -run=Kill\n":   1,
 		"| fill | bytes \\| all | ≤ 1 | 1 | yes |": 1,
 		"| kill | rounds | 0 | 0 | yes |":          1,
 		"| NO |":                                   0,
@@ -28,19 +28,5 @@ func TestReportPage(t *testing.T) {
 	}
 	if again := one.page(page); again != page {
 		t.Errorf("the same report again changes the page:\n%s\n---\n%s", page, again)
-	}
-}
-
-func TestReportReached(t *testing.T) {
-	if (&report{}).reached(true) {
-		t.Error("a run without figures counts as good")
-	}
-	r := &report{Figures: []figure{{Reached: true}, {Reached: false, Timed: true}}}
-	if r.reached(true) || !r.reached(false) {
-		t.Error("a figure that was not reached is passed over, or one of time is not in a quick run")
-	}
-	r.add(figure{Reached: false})
-	if r.reached(false) {
-		t.Error("a figure that was not reached is passed over in a quick run")
 	}
 }

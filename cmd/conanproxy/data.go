@@ -12,17 +12,12 @@ import (
 
 	"conanproxy/cache"
 	"conanproxy/internal/blob"
-	"conanproxy/internal/conan"
 	"conanproxy/internal/config"
 	"conanproxy/internal/index"
 	"conanproxy/internal/memory"
 	"conanproxy/internal/space"
-	"conanproxy/localstore"
 	"conanproxy/upstream"
 )
-
-// storeName is the name of the store of published packages: in URLs, in the index, in answers and logs.
-const storeName = "local"
 
 // data is an opened data directory, and what is shared by everything that works on it. It stays while settings change.
 type data struct {
@@ -31,7 +26,6 @@ type data struct {
 	index   *index.DB
 	memory  *memory.Answers // decoded answers of all members
 	budget  *space.Budget
-	store   *localstore.Store
 	closers []func() error
 
 	upstreamMetrics *upstream.Metrics
@@ -43,8 +37,7 @@ type dataOptions struct {
 	config    *config.Config
 	log       *zap.Logger
 	registry  prometheus.Registerer
-	adoptFrom conan.Source // has the recipes that packages are published for; nil: none
-	mustExist bool         // a new directory is an error
+	mustExist bool // a new directory is an error
 }
 
 // openData takes the lock of the data directory and opens what lies in it. The caller calls close on the result.
@@ -76,7 +69,7 @@ func openData(ctx context.Context, o dataOptions) (d *data, err error) {
 		Index: d.index, Blobs: d.blobs, MaxSize: int64(o.config.Cache.MaxSize), MinFree: int64(o.config.Cache.MinFree),
 		Block: d.blobs.BlockSize(), TempBytes: d.blobs.TempBytes, Log: o.log.Named("space"), Metrics: space.NewMetrics(o.registry),
 	})
-	return d, d.openStore(ctx, o.adoptFrom)
+	return d, nil
 }
 
 // openIndex opens the index and its journal. It is made only where there are no blobs: beside a new index stored blobs
@@ -103,32 +96,6 @@ func (d *data) openIndex(ctx context.Context, dir string, mustExist bool) error 
 		return unsoundError{err}
 	}
 	return err
-}
-
-// openStore opens the store of published packages.
-func (d *data) openStore(ctx context.Context, adoptFrom conan.Source) error {
-	id, err := d.index.Member(ctx, storeName, index.KindStore)
-	if err != nil {
-		return err
-	}
-	d.store, err = localstore.New(localstore.Options{
-		Name: storeName, Member: id, Index: d.index, Blobs: d.blobs, Memory: d.memory, Upstream: adoptFrom,
-		CheckSpace: d.budget.Check, Lease: d.leaseUpload, Log: d.log.Named("store"),
-	})
-	if err != nil {
-		return err
-	}
-	d.closers = append(d.closers, func() error { d.store.Close(); return nil })
-	return nil
-}
-
-// leaseUpload is space for an upload.
-func (d *data) leaseUpload(ctx context.Context, bytes int64) (localstore.Lease, error) {
-	lease, err := d.budget.LeaseUpload(ctx, bytes)
-	if err != nil {
-		return nil, err // and not a lease that is nil
-	}
-	return lease, nil
 }
 
 // close closes what was opened, in reverse order.

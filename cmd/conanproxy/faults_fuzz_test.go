@@ -84,21 +84,23 @@ func fuzzedServer(f *testing.F, sets ...conantest.Set) (http.Handler, string, *o
 	up := cfg.Upstreams[0]
 	up.Name, up.URL, up.Clients = "origin", origin.URL, "any"
 	cfg.Upstreams = []config.Upstream{up}
-	core, logs := observer.New(zap.ErrorLevel)
-	p, err := assemble(context.Background(), cfg, zap.New(core), zap.NewNop())
+	core, observed := observer.New(zap.ErrorLevel)
+	logs := quiet()
+	logs.app = zap.New(core)
+	s, err := newServer(context.Background(), cfg, logs)
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Cleanup(p.close)
+	s.start()
+	f.Cleanup(s.close)
 	req := httptest.NewRequest(http.MethodGet, "/v2/users/authenticate", nil)
 	req.SetBasicAuth("demo", "demo")
 	rec := httptest.NewRecorder()
-	handler := p.server.Load().Handler()
-	handler.ServeHTTP(rec, req)
+	s.http.ServeHTTP(rec, req)
 	if rec.Code != http.StatusOK {
 		f.Fatalf("login: %d %s", rec.Code, rec.Body)
 	}
-	return handler, rec.Body.String(), logs
+	return s.http, rec.Body.String(), observed
 }
 
 func demoHash(f *testing.F) string {

@@ -30,7 +30,7 @@ func TestFaultsGC(t *testing.T) {
 	}
 	for _, set := range []conantest.Set{big, small} {
 		for _, name := range set.Names() {
-			if _, err := read(l.p.members[0].cache, set.Revision, name); err != nil {
+			if _, err := read(l.cache(), set.Revision, name); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -43,10 +43,10 @@ func TestFaultsGC(t *testing.T) {
 	if err := os.MkdirAll(filepath.Dir(orphan), 0o750); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(orphan, []byte("nobody names these"), 0o600); err != nil {
+	if err := os.WriteFile(orphan, []byte("no index entry refers to these"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l.p.close()
+	l.s.close()
 
 	cfg := config.Default()
 	cfg.DataDir, cfg.Upstreams = l.dir, nil
@@ -57,43 +57,46 @@ func TestFaultsGC(t *testing.T) {
 		dry bool
 		out *bytes.Buffer
 	}{{true, &plan}, {true, &check}, {false, &done}, {false, &again}} {
-		if err := gc(ctx, cfg, step.dry, step.out); err != nil {
+		if err := withOffline(ctx, cfg, func(o *offline) error { return gc(ctx, o, step.dry, step.out) }); err != nil {
 			t.Fatalf("gc, dry run %v: %v", step.dry, err)
 		}
 	}
 	if plan.String() != check.String() {
 		t.Errorf("a dry run changed something: %q, then %q", plan.String(), check.String())
 	}
-	var revisions, uploads, packages, files int
+	var revisions, uploads, packages, files, orphans int
 	var bytes int64
-	if _, err := fmt.Sscanf(done.String(), "removed: %d cached revisions, %d abandoned uploads, %d packages without a recipe, %d files that nothing names; %d bytes",
-		&revisions, &uploads, &packages, &files, &bytes); err != nil {
+	if _, err := fmt.Sscanf(done.String(), "removed: %d cached revisions, %d abandoned uploads, %d packages without a recipe, %d files of %d bytes; %d orphaned files moved",
+		&revisions, &uploads, &packages, &files, &bytes, &orphans); err != nil {
 		t.Fatalf("gc said %q: %v", done.String(), err)
 	}
 	var planned int
 	if _, err := fmt.Sscanf(plan.String(), "would remove: %d cached revisions", &planned); err != nil || planned != revisions {
 		t.Errorf("planned %q, done %q", plan.String(), done.String())
 	}
-	if revisions != 1 || files < 2 || bytes < 4*modelPackage {
+	if revisions != 1 || files < 1 || bytes < 4*modelPackage || orphans != 1 {
 		t.Errorf("gc said %q, want the one revision that is coldest, and the orphan", done.String())
 	}
-	if want := "removed: 0 cached revisions, 0 abandoned uploads, 0 packages without a recipe, 0 files that nothing names; 0 bytes\n"; again.String() != want {
+	if got := contentOf(t, filepath.Join(l.dir, "blobs", "orphaned", "*")); got != "no index entry refers to these" {
+		t.Errorf("the orphaned file has become %q", got)
+	}
+	if want := "removed: 0 cached revisions, 0 abandoned uploads, 0 packages without a recipe, 0 files of 0 bytes; 0 orphaned files moved to blobs/orphaned\n"; again.String() != want {
 		t.Errorf("gc again said %q, want %q", again.String(), want)
 	}
 
 	l.open()
 	for _, set := range []conantest.Set{own, ownPkg} {
 		for _, name := range set.Names() {
-			if got, err := read(l.p.local, set.Revision, name); err != nil || string(got) != string(set.Files[name]) {
+			if got, err := read(l.store(), set.Revision, name); err != nil || string(got) != string(set.Files[name]) {
 				t.Errorf("%s of %s after gc: %v", name, set.Revision, err)
 			}
 		}
 	}
 	l.origin.ResetLog()
-	if _, err := read(l.p.members[0].cache, small.Revision, "conan_package.tgz"); err != nil || l.origin.Count("*") != 0 {
+	if _, err := read(l.cache(), small.Revision, "conan_package.tgz"); err != nil || l.origin.Count("*") != 0 {
 		t.Errorf("what fits is not held any more: %v, %d questions", err, l.origin.Count("*"))
 	}
-	if _, err := l.p.db.Find(ctx, "origin", big.Revision); err == nil {
+	if _, err := l.s.index.Find(ctx, "origin", big.Revision); err == nil {
 		t.Errorf("%s is held still", big.Revision)
 	}
 }

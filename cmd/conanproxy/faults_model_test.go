@@ -14,14 +14,14 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/zap"
 	"pgregory.net/rapid"
 
+	"conanproxy/cache"
 	"conanproxy/internal/conan"
 	"conanproxy/internal/conantest"
 	"conanproxy/internal/config"
 	"conanproxy/internal/scrub"
+	"conanproxy/localstore"
 )
 
 // The cache of the model test holds a few packages of a few kilobytes.
@@ -33,8 +33,7 @@ const (
 // place is the rooms put together over a data directory, without a server and without workers, beside an upstream.
 type place struct {
 	t      *testing.T
-	p      *parts
-	counts *prometheus.Registry
+	s      *server
 	origin *conantest.Server
 	dirs   string
 	dir    string
@@ -45,7 +44,7 @@ func newPlace(t *testing.T) *place {
 	l := &place{t: t, dirs: t.TempDir(), origin: conantest.NewServer(t, conantest.V2)}
 	l.dir = filepath.Join(l.dirs, "0")
 	l.open()
-	t.Cleanup(func() { l.p.close() })
+	t.Cleanup(func() { l.s.close() })
 	return l
 }
 
@@ -56,22 +55,23 @@ func (l *place) open() {
 	up := cfg.Upstreams[0]
 	up.Name, up.URL, up.Clients, up.Protocol = "origin", l.origin.URL, "any", "v2"
 	cfg.Upstreams = []config.Upstream{up}
-	l.counts = prometheus.NewRegistry()
-	p, err := openStore(l.t.Context(), cfg, zap.NewNop(), l.counts)
-	if err == nil {
-		_, err = p.views(cfg, p.members)
-	}
+	s, err := newServer(l.t.Context(), cfg, quiet())
 	if err != nil {
-		p.close()
 		l.t.Fatal(err)
 	}
-	l.p = p
+	l.s = s
 }
+
+// store is the first store.
+func (l *place) store() *localstore.Store { return l.s.current.Load().stores[0].Store }
+
+// cache is the cache over the upstream.
+func (l *place) cache() *cache.Cache { return l.s.current.Load().upstreams[0].cache }
 
 // settle waits until what was fetched is stored: its readers do not.
 func (l *place) settle() error {
 	for {
-		families, err := l.counts.Gather()
+		families, err := l.s.registry.Gather()
 		if err != nil {
 			return err
 		}
@@ -97,7 +97,7 @@ func (l *place) crash() error {
 	if err := os.CopyFS(next, os.DirFS(l.dir)); err != nil {
 		return err
 	}
-	l.p.close()
+	l.s.close()
 	if err := os.RemoveAll(l.dir); err != nil {
 		return err
 	}
@@ -107,7 +107,7 @@ func (l *place) crash() error {
 }
 
 func (l *place) put(rev conan.Revision, name string, content []byte) error {
-	return l.p.local.Put(context.Background(), conan.Upload{Revision: rev, Name: name, User: "ann", Size: int64(len(content)), Body: bytes.NewReader(content)})
+	return l.store().Put(context.Background(), conan.Upload{Revision: rev, Name: name, User: "ann", Size: int64(len(content)), Body: bytes.NewReader(content)})
 }
 
 func (l *place) publish(set conantest.Set) error {
@@ -128,8 +128,8 @@ func read(source conan.Source, rev conan.Revision, name string) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	return io.ReadAll(f)
+	defer f.Value.Close()
+	return io.ReadAll(f.Value)
 }
 
 // world is what the rooms should hold.
@@ -202,7 +202,7 @@ func (w *world) startUpload(t *rapid.T) {
 func (w *world) fetch(t *rapid.T) {
 	set := w.outside[rapid.IntRange(0, len(w.outside)-1).Draw(t, "set")]
 	name := rapid.SampledFrom(set.Names()).Draw(t, "file")
-	got, err := read(w.p.members[0].cache, set.Revision, name)
+	got, err := read(w.cache(), set.Revision, name)
 	if err != nil || !bytes.Equal(got, set.Files[name]) {
 		t.Fatalf("%s of %s: %d bytes, %v", name, set.Revision, len(got), err)
 	}
@@ -236,7 +236,7 @@ func (w *world) remove(t *rapid.T) {
 		found = slices.Contains(list, r.PRev)
 		w.held[set.RRev] = slices.DeleteFunc(list, func(s string) bool { return s == r.PRev })
 	}
-	err := w.p.local.Remove(context.Background(), r)
+	err := w.store().Remove(context.Background(), r)
 	if found && err != nil || !found && !errors.Is(err, conan.ErrNotFound) {
 		t.Fatalf("remove %+v: there: %v, answer: %v", r, found, err)
 	}
@@ -245,18 +245,18 @@ func (w *world) remove(t *rapid.T) {
 // collect removes what need not be kept; after that the store is as it should be to the byte.
 func (w *world) collect(t *rapid.T) {
 	ctx := context.Background()
-	plan, err := w.p.quota.Collect(ctx, true)
+	plan, err := w.s.budget.Collect(ctx, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	done, err := w.p.quota.Collect(ctx, false)
+	done, err := w.s.budget.Collect(ctx, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if plan.Revisions != done.Revisions || plan.Bytes != done.Bytes || done.Over != 0 {
 		t.Fatalf("the dry run said %+v, the run %+v", plan, done)
 	}
-	if err := scrub.Orphans(ctx, scrub.Options{Index: w.p.db, Blobs: w.p.blobs, Repair: true}); err != nil {
+	if err := scrub.Orphans(ctx, scrub.Options{Index: w.s.index, Blobs: w.s.blobs, Repair: true}); err != nil {
 		t.Fatal(err)
 	}
 	w.check(t)
@@ -264,7 +264,7 @@ func (w *world) collect(t *rapid.T) {
 
 // check re-reads every blob.
 func (w *world) check(t *rapid.T) {
-	sum, err := scrub.Check(context.Background(), scrub.Options{Index: w.p.db, Blobs: w.p.blobs, Found: func(f scrub.Finding) { t.Errorf("found %+v", f) }})
+	sum, err := scrub.Check(context.Background(), scrub.Options{Index: w.s.index, Blobs: w.s.blobs, Found: func(f scrub.Finding) { t.Errorf("found %+v", f) }})
 	if err != nil || sum.Unhealed != 0 {
 		t.Fatalf("check: %+v, %v", sum, err)
 	}
@@ -290,7 +290,7 @@ func (w *world) compare(t *rapid.T) {
 		if slices.Contains(w.order, recipe.RRev) {
 			want = w.held[recipe.RRev]
 			w.readBack(t, recipe)
-		} else if _, err := w.p.local.Snapshot(ctx, recipe.Revision); !errors.Is(err, conan.ErrNotFound) {
+		} else if _, err := w.store().Snapshot(ctx, recipe.Revision); !errors.Is(err, conan.ErrNotFound) {
 			t.Fatalf("%s is visible: %v", recipe.Revision, err)
 		}
 		if diff := cmp.Diff(append([]string{}, want...), w.ids(t, node)); diff != "" {
@@ -300,19 +300,19 @@ func (w *world) compare(t *rapid.T) {
 			w.readBack(t, w.pkgs[i][slices.IndexFunc(w.pkgs[i], func(s conantest.Set) bool { return s.PRev == prev })])
 		}
 	}
-	cached, err := w.p.db.CachedBytes(ctx)
+	cached, err := w.s.index.CachedBytes(ctx)
 	if err != nil || cached > modelMaxSize {
 		t.Fatalf("%d bytes are cached, %d may be: %v", cached, modelMaxSize, err)
 	}
 }
 
 func (w *world) ids(t *rapid.T, rev conan.Revision) []string {
-	list, err := w.p.local.Revisions(context.Background(), rev)
+	list, err := w.store().Revisions(context.Background(), rev)
 	if err != nil && !errors.Is(err, conan.ErrNotFound) {
 		t.Fatal(err)
 	}
 	ids := []string{}
-	for _, r := range list {
+	for _, r := range list.Value {
 		ids = append(ids, r.ID)
 	}
 	return ids
@@ -320,7 +320,7 @@ func (w *world) ids(t *rapid.T, rev conan.Revision) []string {
 
 func (w *world) readBack(t *rapid.T, set conantest.Set) {
 	for _, name := range set.Names() {
-		got, err := read(w.p.local, set.Revision, name)
+		got, err := read(w.store(), set.Revision, name)
 		if err != nil || !bytes.Equal(got, set.Files[name]) {
 			t.Fatalf("%s of %s: %d bytes, %v", name, set.Revision, len(got), err)
 		}
@@ -355,7 +355,7 @@ func TestFaultsModel(t *testing.T) {
 		})
 		w.check(t)
 		// The next sequence begins with nothing published.
-		if err := w.p.local.Remove(context.Background(), conan.Removal{Revision: conan.Revision{Ref: w.ware[0].Ref}}); err != nil && !errors.Is(err, conan.ErrNotFound) {
+		if err := w.store().Remove(context.Background(), conan.Removal{Revision: conan.Revision{Ref: w.ware[0].Ref}}); err != nil && !errors.Is(err, conan.ErrNotFound) {
 			t.Fatal(err)
 		}
 		w.collect(t)

@@ -29,12 +29,12 @@ func gcCommand() *cobra.Command {
 
 // gc writes a line about what was removed, or would be.
 func gc(ctx context.Context, o *offline, dry bool, out io.Writer) error {
-	uploads, packages, err := o.store.Abandoned(ctx)
+	uploads, packages, err := o.stores.abandoned(ctx)
 	if err != nil {
 		return err
 	}
 	if !dry {
-		if err := o.store.Sweep(ctx); err != nil {
+		if err := o.stores.sweep(ctx); err != nil {
 			return err
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"conanproxy/internal/config"
 )
 
-// file is a log file whose medium is so slow that nobody may wait for it.
+// file is a log file on a disk that is too slow to be waited for.
 type file struct {
 	bytes.Buffer
 	synced bool
@@ -24,16 +24,16 @@ func (f *file) Sync() error {
 
 func TestLoggers(t *testing.T) {
 	var out file
-	log, access, flush, err := newLoggers(config.Log{Level: "info", Format: "json", Access: true}, &out)
+	logs, err := newLoggers(config.Log{Level: "info", Format: "json", Access: true}, &out)
 	if err != nil {
 		t.Fatal(err)
 	}
-	log.Debug("hidden")
-	access.Info("request", zap.Int("status", 200))
-	log.Info("seen")
-	flush()
+	logs.app.Debug("hidden")
+	logs.access.Info("request", zap.Int("status", 200))
+	logs.app.Info("seen")
+	logs.flush()
 	if out.synced {
-		t.Error("the loggers waited for the medium")
+		t.Error("the loggers waited for the disk")
 	}
 	var names []string
 	for line := range bytes.Lines(out.Bytes()) {
@@ -53,7 +53,7 @@ func TestLoggers(t *testing.T) {
 }
 
 func TestLogLevelIsChecked(t *testing.T) {
-	if _, _, _, err := newLoggers(config.Log{Level: "loud"}, &file{}); err == nil {
+	if _, err := newLoggers(config.Log{Level: "loud"}, &file{}); err == nil {
 		t.Error("level loud was taken")
 	}
 }

@@ -13,19 +13,18 @@ import (
 
 	"conanproxy/internal/config"
 	"conanproxy/internal/index"
-	"conanproxy/internal/policy"
 )
 
 // offline is a data directory that a command has for itself while the server is stopped.
 type offline struct {
 	*data
+	stores    stores
 	upstreams upstreams
-	owned     policy.Globs // what stores own
 }
 
 // fetch downloads a stored file again.
 func (o *offline) fetch(ctx context.Context, f index.FileRow) error {
-	return o.upstreams.fetch(ctx, o.owned, f)
+	return o.upstreams.fetch(ctx, o.stores.owned(), f)
 }
 
 // offlineCommand makes work a command on the data directory, which must exist. Signals end its context.
@@ -60,9 +59,10 @@ func withOffline(ctx context.Context, cfg *config.Config, work func(*offline) er
 		return err
 	}
 	defer func() { err = errors.Join(err, o.data.close()) }()
-	if o.owned, err = ownedNames(cfg); err != nil {
+	if o.stores, err = o.openStores(ctx, cfg, nil, nil); err != nil {
 		return err
 	}
+	defer o.stores.closeExcept(nil)
 	if o.upstreams, err = o.openUpstreams(ctx, cfg, nil); err != nil {
 		return err
 	}

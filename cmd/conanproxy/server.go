@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"conanproxy/internal/config"
@@ -20,6 +21,7 @@ import (
 type server struct {
 	*data
 	logs            *loggers
+	registry        *prometheus.Registry
 	secret          []byte
 	identityMetrics *identity.Metrics
 	metrics         *serverMetrics
@@ -35,9 +37,9 @@ type server struct {
 // newServer puts the rooms together; start begins the work in the background. The caller calls close on the result.
 func newServer(ctx context.Context, cfg *config.Config, logs *loggers) (_ *server, err error) {
 	registry := newRegistry()
-	s := &server{logs: logs, started: cfg, identityMetrics: identity.NewMetrics(registry)}
+	s := &server{logs: logs, registry: registry, started: cfg, identityMetrics: identity.NewMetrics(registry)}
 	s.ctx, s.stop = context.WithCancel(ctx)
-	s.data, err = openData(ctx, dataOptions{config: cfg, log: logs.app, registry: registry, adoptFrom: adoption{&s.current}})
+	s.data, err = openData(ctx, dataOptions{config: cfg, log: logs.app, registry: registry})
 	if err != nil {
 		s.stop()
 		return nil, err
@@ -50,7 +52,7 @@ func newServer(ctx context.Context, cfg *config.Config, logs *loggers) (_ *serve
 	if s.secret, err = loadSecret(cfg.DataDir); err != nil {
 		return nil, err
 	}
-	first, err := s.newSettings(ctx, cfg, nil)
+	first, err := s.newSettings(ctx, cfg, &settings{})
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +86,7 @@ func (s *server) start() {
 // fetch downloads a stored file again, from the upstreams in force.
 func (s *server) fetch(ctx context.Context, f index.FileRow) error {
 	now := s.current.Load()
-	return now.upstreams.fetch(ctx, now.owned, f)
+	return now.upstreams.fetch(ctx, now.stores.owned(), f)
 }
 
 // sweep removes abandoned uploads and old answers every hour. The first time is a minute after the start: with a million
@@ -96,7 +98,8 @@ func (s *server) sweep() {
 			return
 		case <-time.After(wait):
 		}
-		err := errors.Join(s.store.Sweep(s.ctx), s.current.Load().upstreams.sweep(s.ctx))
+		now := s.current.Load()
+		err := errors.Join(now.stores.sweep(s.ctx), now.upstreams.sweep(s.ctx))
 		if err != nil && s.ctx.Err() == nil {
 			s.log.Error("the hourly sweep failed", zap.Error(err))
 		}
@@ -122,7 +125,7 @@ func (s *server) reload(load func() (*config.Config, error)) {
 	s.http.SetSettings(next.http)
 	s.index.Changes().ChangedSettings()
 	s.logs.setLevel(next.config.Log.Level)
-	s.workers.Go(func() { s.retire(old.upstreams, next.upstreams) })
+	s.workers.Go(func() { s.retire(old, next) })
 
 	fields := []zap.Field{zap.String("digest", next.config.Digest())}
 	if keys := needRestart(s.started, next.config); len(keys) > 0 {
@@ -132,8 +135,8 @@ func (s *server) reload(load func() (*config.Config, error)) {
 	s.log.Info("the new configuration is in force", fields...)
 }
 
-// retire closes the upstreams that are no longer configured, once the requests that use them had time to end.
-func (s *server) retire(old, next upstreams) {
+// retire closes the stores and upstreams that are no longer configured, once the requests that use them had time to end.
+func (s *server) retire(old, next *settings) {
 	select {
 	case <-time.After(drainTimeout):
 	case <-s.ctx.Done():
@@ -155,7 +158,7 @@ func (s *server) close() {
 		s.http.Close()
 	}
 	if current := s.current.Load(); current != nil {
-		current.upstreams.closeExcept(nil)
+		current.closeExcept(&settings{})
 	}
 	if err := s.data.close(); err != nil {
 		s.log.Error("close", zap.Error(err))

@@ -20,26 +20,27 @@ import (
 // predecessor in one step: whoever began with one goes on with it.
 type settings struct {
 	config      *config.Config
+	stores      stores
 	upstreams   upstreams
-	owned       policy.Globs // what stores own
 	adoptFrom   conan.Source // all upstreams
 	directory   *identity.Directory
 	certificate *tls.Certificate // nil: plain HTTP
 	http        *proxy.Settings
 }
 
-// newSettings builds the settings of a configuration, or fails and leaves nothing behind. Upstreams of old that are
-// configured as before are shared with it; old may be nil.
+// newSettings builds the settings of a configuration, or fails and leaves nothing behind. Stores, and upstreams that are
+// configured as before, are shared with old, which has no members at the start.
 func (s *server) newSettings(ctx context.Context, cfg *config.Config, old *settings) (_ *settings, err error) {
-	var before upstreams
-	if old != nil {
-		before = old.upstreams
-	}
 	next := &settings{config: cfg}
+	defer func() {
+		if err != nil {
+			next.closeExcept(old)
+		}
+	}()
 	if next.certificate, err = loadCertificate(cfg.TLS); err != nil {
 		return nil, usageError{err}
 	}
-	if next.certificate == nil && old != nil {
+	if next.certificate == nil {
 		next.certificate = old.certificate // the listener speaks TLS until a restart
 	}
 	guard, err := s.newGuard(cfg.Auth)
@@ -47,26 +48,21 @@ func (s *server) newSettings(ctx context.Context, cfg *config.Config, old *setti
 		return nil, usageError{err}
 	}
 	next.directory = guard.Directory
-	if next.owned, err = ownedNames(cfg); err != nil {
+	if next.stores, err = s.openStores(ctx, cfg, old.stores, adoption{&s.current}); err != nil {
 		return nil, err
 	}
-	if next.upstreams, err = s.openUpstreams(ctx, cfg, before); err != nil {
+	if next.upstreams, err = s.openUpstreams(ctx, cfg, old.upstreams); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			next.upstreams.closeExcept(before)
-		}
-	}()
-	views, err := s.views(next)
-	if err != nil {
-		return nil, usageError{err}
-	}
-	adoption, err := s.resolver("adoption", next.owned, next.upstreams.resolverMembers()...)
+	adoption, err := s.resolver("adoption", next.stores.owned(), next.upstreams.resolverMembers())
 	if err != nil {
 		return nil, usageError{err}
 	}
 	next.adoptFrom = adoption.For(conan.AnyGeneration)
+	views, err := s.views(next)
+	if err != nil {
+		return nil, usageError{err}
+	}
 	next.http, err = proxy.NewSettings(proxy.SettingsOptions{
 		Views: views, Guard: guard, PublicURL: cfg.PublicURL, BasePath: cfg.BasePath, TrustedProxies: cfg.TrustedProxies,
 		LogProbes: cfg.Log.Probes,
@@ -74,7 +70,13 @@ func (s *server) newSettings(ctx context.Context, cfg *config.Config, old *setti
 	if err != nil {
 		return nil, usageError{err}
 	}
-	return next, nil
+	return next, s.logUnconfigured(ctx, next.stores)
+}
+
+// closeExcept closes the members that others do not share.
+func (of *settings) closeExcept(others *settings) {
+	of.stores.closeExcept(others.stores)
+	of.upstreams.closeExcept(others.upstreams)
 }
 
 // newGuard has the users and rules of a configuration.
@@ -102,28 +104,28 @@ func rules(in []config.Rule) []auth.Rule {
 	return out
 }
 
-// resolver answers from members in order. Nothing that is owned is asked of upstreams. The scope keeps what it remembers
+// resolver answers from members in order. Upstreams are not asked about what is owned. The scope keeps what it remembers
 // apart from other resolvers.
-func (s *server) resolver(scope string, owned policy.Globs, members ...resolver.Member) (*resolver.Resolver, error) {
+func (s *server) resolver(scope string, owned policy.Globs, members []resolver.Member) (*resolver.Resolver, error) {
 	return resolver.New(resolver.Options{
 		Members: members, Owns: owned, Memory: s.memory, Scope: scope, Log: s.log.Named("resolver"),
 	})
 }
 
-// views mounts the members: all of them at the root, the store alone, and each upstream alone.
+// views mounts the members: all of them at the root, each store alone, and each upstream alone.
 func (s *server) views(of *settings) (views []proxy.View, err error) {
-	mount := func(v proxy.View, members ...resolver.Member) {
-		r, failed := s.resolver("view "+v.Name, of.owned, members...)
+	mount := func(v proxy.View, owned policy.Globs, members ...resolver.Member) {
+		r, failed := s.resolver("view "+v.Name, owned, members)
 		v.Resolver = r
 		views = append(views, v)
 		err = errors.Join(err, failed)
 	}
-	store := resolver.Member{Name: storeName, Store: s.store, Owns: of.owned}
-	ups := of.upstreams.resolverMembers()
-	mount(proxy.View{Name: "all", Publisher: s.store, Store: storeName, Upstreams: of.upstreams.names()}, append([]resolver.Member{store}, ups...)...)
-	mount(proxy.View{Name: storeName, Path: "/" + storeName, Publisher: s.store, Store: storeName}, store)
-	for _, up := range ups {
-		mount(proxy.View{Name: up.Name, Path: "/upstream/" + up.Name, Upstreams: []string{up.Name}}, up)
+	first := of.stores[0]
+	members := append(of.stores.resolverMembers(), of.upstreams.resolverMembers()...)
+	mount(proxy.View{Name: config.AllName, Upstreams: of.upstreams.names(), Publisher: first, Store: first.config.Name}, nil, members...)
+	mount(proxy.View{Name: first.config.Name, Path: "/local", Publisher: first, Store: first.config.Name}, nil, of.stores.resolverMembers()[0])
+	for _, up := range of.upstreams.resolverMembers() {
+		mount(proxy.View{Name: up.Name, Path: "/upstream/" + up.Name, Upstreams: []string{up.Name}}, of.stores.owned(), up)
 	}
 	return views, err
 }

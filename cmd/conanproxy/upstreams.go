@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"reflect"
 	"slices"
 
@@ -65,16 +64,13 @@ func (us upstreams) same(c config.Upstream) (member, bool) {
 }
 
 func (d *data) openMember(ctx context.Context, c config.Upstream) (member, error) {
-	id, err := d.index.Member(ctx, c.Name, index.KindUpstream)
-	if errors.Is(err, conan.ErrConflict) {
-		return member{}, usageError{fmt.Errorf("upstream %q: %w", c.Name, err)}
-	}
+	id, err := d.member(ctx, c.Name, index.KindUpstream)
 	if err != nil {
 		return member{}, err
 	}
 	remote, err := upstream.New(upstream.Options{
-		Name: c.Name, URL: c.URL, Protocol: c.Protocol, Username: c.Username, Password: c.Password, CAFile: c.CAFile,
-		Timeout: c.Timeout, MaxConnections: c.MaxConnections, Log: d.log.Named("upstream"), Metrics: d.upstreamMetrics,
+		Name: c.Name, URL: c.URL, AlsoAt: c.AlsoAt, Protocol: c.Protocol, Username: c.Username, Password: c.Password,
+		CAFile: c.CAFile, Timeout: c.Timeout, MaxConnections: c.MaxConnections, AllowNetworks: c.AllowNetworks, Log: d.log.Named("upstream"), Metrics: d.upstreamMetrics,
 	})
 	if err != nil {
 		return member{}, usageError{err}
@@ -110,19 +106,6 @@ func (us upstreams) resolverMembers() []resolver.Member {
 		}
 	}
 	return list
-}
-
-// ownedNames are the patterns of what stores own: no upstream is asked about it.
-func ownedNames(cfg *config.Config) (policy.Globs, error) {
-	var owned policy.Globs
-	for _, s := range cfg.AllStores() {
-		globs, err := policy.ParseGlobs("owns of store "+s.Name, s.Owns)
-		if err != nil {
-			return nil, usageError{err}
-		}
-		owned = append(owned, globs...)
-	}
-	return owned, nil
 }
 
 // fetch downloads a stored file again: from the upstream that it came from, or a published one from any that has it,

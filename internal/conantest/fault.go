@@ -11,9 +11,9 @@ import (
 // Fault breaks the answers of a route. Its parts can be combined: a Status with a Body and a
 // Delay, a Cut of an answer that is otherwise good.
 type Fault struct {
-	// Route is matched against the whole path, or path?query, with its prefix, after an
-	// optional method: "GET /v2/conans/zlib/*/latest", "*/conan_package.tgz", "*". A * is any
-	// run of characters. The first fault whose Route matches and whose Count is not used up decides.
+	// Route is matched against the whole path, or path?query, with its prefix, after an optional
+	// method: "GET /v2/conans/zlib/*/latest", "*/conan_package.tgz", "*". A * is any run of
+	// characters. The first fault whose Route matches and whose Count is not used up decides.
 	Route string
 	Skip  int // so many matching requests are answered well first
 	Count int // so many are broken then; 0 means all
@@ -113,7 +113,7 @@ type answer struct {
 	body   []byte
 }
 
-// change applies what a fault says about the content.
+// change applies the content of a fault.
 func (f *Fault) change(a *answer, r *http.Request) {
 	if f.Status != 0 {
 		a.status, a.body = f.Status, nil

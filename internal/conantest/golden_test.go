@@ -54,7 +54,8 @@ func goldenPaths() []string {
 }
 
 // To record again: go test -run Conan_server -store DIR; start conan_server with that
-// disk_storage_path, where everybody may read; go test -run Conan_server -record http://127.0.0.1:9300.
+// disk_storage_path, where everybody may read; go test -run Conan_server -record
+// http://127.0.0.1:9300.
 var (
 	storeDir  = flag.String("store", "", "lay the golden sets down in this `folder` for conan_server")
 	recordURL = flag.String("record", "", "record the answers of the conan_server at this `URL`")

@@ -37,7 +37,7 @@ type Profile struct {
 	NoHead         bool        // HEAD of a file is 404
 }
 
-// LockedPing is what a private server answers to a ping without a login.
+// LockedPing is the answer of a private server to a ping without a login.
 type LockedPing int
 
 // The answers. PingOpen is that of conan_server: as if a login came with it.

@@ -14,7 +14,7 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// Store is what TestPublisher tests: a Publisher whose readers see what it published.
+// Store is a Publisher whose readers see the published sets.
 type Store interface {
 	conan.Source
 	conan.Publisher
@@ -162,7 +162,8 @@ func (p publisherTest) wholeSets() {
 	p.holds(recipe, pkg)
 }
 
-// declaredSets: a declared set publishes with its last file, whichever that is, under the ids that its manifest makes.
+// declaredSets: a declared set publishes with its last file, whichever that is, under the ids that
+// its manifest makes.
 func (p publisherTest) declaredSets() {
 	recipe := Recipe("zlib", "1.3", Conan1(), File("a", "a"))
 	pkg := Package(recipe, Conan1())

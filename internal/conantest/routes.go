@@ -155,7 +155,8 @@ func (s *Server) userOf(r *http.Request) string {
 	return user
 }
 
-// search lists every match once; without a pattern, as conan_server does, once for each of its revisions.
+// search lists every match once; without a pattern, as conan_server does, once for each of its
+// revisions.
 func (s *Server) search(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	if s.options.Profile.PrefixSearch {

@@ -15,7 +15,8 @@ import (
 // API is what a Server speaks.
 type API int
 
-// The APIs. A v1-only server announces no revisions; a v2-only one answers 404 on v1 routes but ping.
+// The APIs. A v1-only server announces no revisions; a v2-only one answers 404 on v1 routes but
+// ping.
 const (
 	V1 API = 1 << iota
 	V2

@@ -356,7 +356,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestFaultsOfSilence: a black hole and a stalled body end with the client's patience or the server.
+// TestFaultsOfSilence: a black hole and a stalled body end with the client's patience or the
+// server.
 func TestFaultsOfSilence(t *testing.T) {
 	recipe := Recipe("zlib", "1.3")
 	srv := NewServer(t, V2, recipe)

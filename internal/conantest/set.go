@@ -60,7 +60,8 @@ func (s Set) Without(names ...string) Set {
 	return s
 }
 
-// As is a copy under another revision id (RREV of a recipe, PREV of a package): "0", or a commit id.
+// As is a copy under another revision id (RREV of a recipe, PREV of a package): "0", or a commit
+// id.
 func (s Set) As(id string) Set {
 	s.Revision = s.Revision.With(id)
 	return s
@@ -111,7 +112,8 @@ func Source(path, content string) Option {
 	return func(s *spec) { s.sources = append(s.sources, entry{path: path, content: []byte(content)}) }
 }
 
-// Random is a File of that size whose content does not shrink when packed and depends on the path only.
+// Random is a File of that size whose content does not shrink when packed and depends on the path
+// only.
 func Random(path string, size int) Option {
 	return func(s *spec) { s.files = append(s.files, entry{path: path, content: noise(path, size)}) }
 }
@@ -146,10 +148,12 @@ func Requires(text string) Option {
 	return func(s *spec) { s.requires = append(s.requires, text) }
 }
 
-// HeaderOnly makes recipe and package independent of settings: conaninfo.txt of Conan 2 is empty then.
+// HeaderOnly makes recipe and package independent of settings: conaninfo.txt of Conan 2 is empty
+// then.
 func HeaderOnly() Option { return func(s *spec) { s.headerOnly = true } }
 
-// Conan1 makes the set as Conan 1 does: its form of conaninfo.txt, its package id, its md5 of symlinks.
+// Conan1 makes the set as Conan 1 does: its form of conaninfo.txt, its package id, its md5 of
+// symlinks.
 func Conan1() Option { return func(s *spec) { s.conan1 = true } }
 
 // Compression packs the archives as tgz, txz or tzst.
@@ -186,7 +190,8 @@ func Recipe(name, version string, opts ...Option) Set {
 	return set
 }
 
-// Package builds a binary of a recipe. Without File, Random or Symlink it holds a header and a library.
+// Package builds a binary of a recipe. Without File, Random or Symlink it holds a header and a
+// library.
 func Package(recipe Set, opts ...Option) Set {
 	s := newSpec(opts)
 	if len(s.files) == 0 {
@@ -276,7 +281,7 @@ func (s *spec) info1(recipeHash string) string {
 }
 
 // packageID1 is the package id of Conan 1 for a package without dependencies: the sha1 of the
-// sha1 sums of settings, options (its own and of nobody else) and requirements.
+// sha1 sums of settings, options (its own only) and requirements.
 func (s *spec) packageID1() string {
 	text := func(s string) string { return sha1Of([]byte(s)) }
 	settings := text(strings.Join(assignments(s.settings), "\n"))

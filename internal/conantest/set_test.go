@@ -10,7 +10,8 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// check lists the archives of a set and compares everything with the manifest, as a publication does.
+// check lists the archives of a set and compares everything with the manifest, as a publication
+// does.
 func check(t *testing.T, what string, s Set) {
 	t.Helper()
 	check := conan.NewChecks().Begin(t.Context())

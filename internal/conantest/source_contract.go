@@ -134,7 +134,7 @@ type sourceTest struct {
 	conan.Source
 }
 
-// checkAnswer compares an answer with what is right: want, or ErrNotFound if found is false.
+// checkAnswer compares an answer with want, or with ErrNotFound if found is false.
 func checkAnswer[T any](t interface {
 	Helper()
 	Errorf(string, ...any)
@@ -389,7 +389,8 @@ func (s sourceTest) origins() {
 	}
 }
 
-// immutable: what was said about a pinned revision stays true, and calling Prefetch changes nothing.
+// immutable: what was said about a pinned revision stays true, and calling Prefetch changes
+// nothing.
 func (s sourceTest) immutable() {
 	for _, set := range s.library {
 		var before conan.Snapshot
@@ -451,7 +452,7 @@ func (s sourceTest) empty() {
 	checkAnswer(s, "search", found, err, []conan.Ref{}, true)
 }
 
-// anyQuestion asks at random, in any order, what a model answers too.
+// anyQuestion asks at random and compares with the answers of a model.
 func (s sourceTest) anyQuestion() {
 	known := make([]conan.Revision, 0, len(s.library))
 	for _, set := range s.library {

@@ -58,7 +58,8 @@ type Guard struct {
 	settled bool          // the home was reached: no kind is added any more
 }
 
-// New makes a Guard. The egress proxies are those of the environment: HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
+// New makes a Guard. The egress proxies are those of the environment: HTTP_PROXY, HTTPS_PROXY and
+// NO_PROXY.
 func New(o Options) *Guard {
 	env := httpproxy.FromEnvironment()
 	g := &Guard{allow: o.Allow, proxy: env.ProxyFunc(), proxies: make(map[string]bool), homeAt: make(map[kind]bool)}

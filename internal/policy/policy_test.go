@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"conanproxy/internal/conan"
+	"conanproxy/internal/conantest"
 )
 
 // everything is a Source that has whatever it is asked about, and counts the questions.
@@ -134,4 +135,16 @@ func TestBadPatternsNameTheirUpstream(t *testing.T) {
 			t.Errorf("%v: %v", tc, err)
 		}
 	}
+}
+
+// A Filter keeps the contract of a Source about what its rules admit.
+func TestSource(t *testing.T) {
+	conantest.TestSource(t, func(t *testing.T, sets ...conantest.Set) conan.Source {
+		rules, err := ParseRules("up", nil, []string{"secret/*"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		secret := conantest.Recipe("secret", "1.0")
+		return NewFilter(conantest.NewSource("up", conan.StateHit, append(sets, secret)...), rules)
+	})
 }

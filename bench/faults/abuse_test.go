@@ -1,0 +1,244 @@
+//go:build unix
+
+package faults
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"conanproxy/internal/conantest"
+)
+
+// TestAbuse attacks the server in the ways that cost an attacker little. An honest client installs all the time.
+func TestAbuse(t *testing.T) {
+	r := newRun(t)
+	recipe := conantest.Recipe("lib", "1.0")
+	sets := []conantest.Set{recipe, conantest.Package(recipe, conantest.Random("lib/lib.a", 1<<20))}
+	s := r.serve(settings{})
+	s.login()
+	for _, set := range sets {
+		r.must(publish(r.Context(), s.url(""), s.token, set))
+	}
+	attacks := []struct {
+		what     string
+		demanded string
+		attack   func(*run, *server) (measured string, reached bool)
+	}{
+		{"headers that arrive one byte a second, 200 connections", "closed within 30 s, RSS < 150 MB", slowHeaders},
+		{"bodies of uploads that stop, 200 connections", "nobody waits for them, RSS < 150 MB", slowBodies},
+		{"headers of 1 MB", "431 or closed", giantHeaders},
+		{"uploads of 20 MB at the same time", "all answered, RSS < 150 MB", uploadFlood},
+		{"wrong logins from one address, and right ones beside them", "every right one passes, within 2 s", loginFlood},
+		{"idle connections", "all are held, RSS < 400 MB", idleConnections},
+	}
+	for _, a := range attacks {
+		ctx, cancel := context.WithCancel(r.Context())
+		var wg sync.WaitGroup
+		var honest troubles
+		installs := 0
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				if err := installV2(ctx, s, sets); err != nil && ctx.Err() == nil {
+					honest.add("%v", err)
+				}
+				installs++
+				time.Sleep(10 * time.Millisecond)
+			}
+		})
+		s.Process.ResetPeak()
+		measured, reached := a.attack(r, s)
+		_, peak := s.Process.Memory()
+		cancel()
+		wg.Wait()
+		failed := honest.all()
+		if len(failed) > 0 {
+			measured += "; an honest client failed: " + failed[0]
+		}
+		limit := 150e6
+		if strings.Contains(a.demanded, "400 MB") {
+			limit = 400e6
+		}
+		r.figure(a.what, a.demanded+", honest installs go on", reached && len(failed) == 0 && installs > 0 && float64(peak) < limit,
+			"%s; peak RSS %.0f MB; %d honest installs", measured, float64(peak)/1e6, installs)
+	}
+}
+
+func (s *server) address() string { return strings.TrimPrefix(s.URL(), "http://") }
+
+// dialAll opens connections and returns those that could be opened.
+func (s *server) dialAll(n int) (conns []net.Conn, closeAll func()) {
+	for range n {
+		conn, err := net.DialTimeout("tcp", s.Process.Address(), 10*time.Second)
+		if err != nil {
+			break
+		}
+		conns = append(conns, conn)
+	}
+	return conns, func() {
+		for _, c := range conns {
+			c.Close()
+		}
+	}
+}
+
+// closedWithin tells how many connections the server ended within d while bytes are dripped into them.
+func closedWithin(conns []net.Conn, d time.Duration, drip func(net.Conn) error) int {
+	var closed atomic.Int64
+	var wg sync.WaitGroup
+	for _, conn := range conns {
+		wg.Go(func() {
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				io.Copy(io.Discard, conn)
+			}()
+			for end := time.After(d); ; {
+				select {
+				case <-done:
+					closed.Add(1)
+					return
+				case <-end:
+					return
+				case <-time.After(time.Second):
+					if drip(conn) != nil {
+						closed.Add(1)
+						return
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return int(closed.Load())
+}
+
+func slowHeaders(_ *run, s *server) (string, bool) {
+	conns, closeAll := s.dialAll(200)
+	defer closeAll()
+	for _, c := range conns {
+		io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+	}
+	n := closedWithin(conns, 30*time.Second, func(c net.Conn) error {
+		_, err := io.WriteString(c, "x")
+		return err
+	})
+	return fmt.Sprintf("%d of %d closed", n, len(conns)), n == len(conns) && n == 200
+}
+
+func slowBodies(r *run, s *server) (string, bool) {
+	conns, closeAll := s.dialAll(200)
+	defer closeAll()
+	rev := conantest.Recipe("stalled", "1.0").Revision
+	for _, c := range conns {
+		fmt.Fprintf(c, "PUT /local%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: 1000000\r\n\r\nfirst bytes", filePath(rev, "conan_export.tgz"), s.token)
+	}
+	wait := small(3*time.Second, 150*time.Second)
+	n := closedWithin(conns, wait, func(net.Conn) error { return nil })
+	if !*full {
+		return fmt.Sprintf("%d held for %s", len(conns)-n, wait), len(conns) == 200
+	}
+	return fmt.Sprintf("%d of %d closed within %s", n, len(conns), wait), n == 200
+}
+
+func giantHeaders(_ *run, s *server) (string, bool) {
+	refused := 0
+	const attempts = 20
+	for range attempts {
+		conn, err := net.Dial("tcp", s.Process.Address())
+		if err != nil {
+			return err.Error(), false
+		}
+		conn.SetDeadline(time.Now().Add(clientTimeout))
+		go io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\nX-Giant: "+strings.Repeat("x", 1<<20)+"\r\n\r\n")
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || resp.StatusCode == http.StatusRequestHeaderFieldsTooLarge {
+			refused++
+		}
+		conn.Close()
+	}
+	return fmt.Sprintf("%d of %d refused", refused, attempts), refused == attempts
+}
+
+func idleConnections(r *run, s *server) (string, bool) {
+	want := small(1000, 10000)
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) == nil && uint64(limit.Cur) < uint64(want)+500 {
+		want = int(limit.Cur) - 500
+	}
+	conns, closeAll := s.dialAll(want)
+	defer closeAll()
+	for _, c := range conns {
+		io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+	}
+	answered := 0
+	for _, c := range conns {
+		c.SetReadDeadline(time.Now().Add(clientTimeout))
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err == nil && resp.StatusCode == http.StatusOK {
+			answered++
+		}
+	}
+	a := get(r.Context(), s.url("/healthz"))
+	return fmt.Sprintf("%d held after an answer each", answered), answered == want && a.status == http.StatusOK
+}
+
+func uploadFlood(r *run, s *server) (string, bool) {
+	n := small(20, 100)
+	body := make([]byte, 20<<20)
+	for i := range body {
+		body[i] = byte(i * i >> 7)
+	}
+	var answered atomic.Int64
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			rev := conantest.Recipe(fmt.Sprintf("flood%d", i), "1.0").Revision
+			a := ask(r.Context(), http.MethodPut, s.url("/local"+filePath(rev, "conanfile.py")), body, s.token)
+			if a.err == nil && a.status < 500 {
+				answered.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	return fmt.Sprintf("%d of %d answered", answered.Load(), n), int(answered.Load()) == n
+}
+
+func loginFlood(r *run, s *server) (string, bool) {
+	ctx, cancel := context.WithCancel(r.Context())
+	var wg sync.WaitGroup
+	var wrong atomic.Int64
+	for range 16 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				if _, err := login(ctx, s.URL(), user, "guess"); err != nil {
+					wrong.Add(1)
+				}
+			}
+		})
+	}
+	var longest time.Duration
+	right, tries := 0, small(20, 100)
+	for range tries {
+		begin := time.Now()
+		if _, err := login(ctx, s.URL(), user, password); err == nil {
+			right++
+		}
+		longest = max(longest, time.Since(begin))
+		time.Sleep(50 * time.Millisecond)
+	}
+	cancel()
+	wg.Wait()
+	return fmt.Sprintf("%d of %d right ones passed, the slowest in %d ms, beside %d wrong ones", right, tries, longest.Milliseconds(), wrong.Load()),
+		right == tries && longest < 2*time.Second
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"go.uber.org/zap"
+
+	"conanproxy/internal/conan"
+	"conanproxy/internal/config"
+	"conanproxy/internal/index"
+	"conanproxy/internal/policy"
+	"conanproxy/localstore"
+	"conanproxy/proxy/resolver"
+)
+
+// stores are the configured stores, in order. The list never changes.
+type stores []store
+
+// store is one store and the names that are never asked upstream where it is a member.
+type store struct {
+	*localstore.Store
+	config config.Store
+	owns   policy.Globs
+}
+
+// openStores opens each configured store. Those of old are shared, by name. After an error nothing stays open that was
+// not open before. The caller calls closeExcept on the result. adoptFrom has the recipes that packages are published
+// for; nil: none.
+func (d *data) openStores(ctx context.Context, cfg *config.Config, old stores, adoptFrom conan.Source) (list stores, err error) {
+	defer func() {
+		if err != nil {
+			list.closeExcept(old)
+		}
+	}()
+	for _, c := range cfg.AllStores() {
+		owns, err := policy.ParseGlobs("owns of store "+c.Name, c.Owns)
+		if err != nil {
+			return list, usageError{err}
+		}
+		s := store{config: c, owns: owns}
+		if before, ok := old.named(c.Name); ok {
+			s.Store = before.Store
+		} else if s.Store, err = d.openStore(ctx, c, adoptFrom); err != nil {
+			return list, err
+		}
+		list = append(list, s)
+	}
+	return list, nil
+}
+
+func (d *data) openStore(ctx context.Context, c config.Store, adoptFrom conan.Source) (*localstore.Store, error) {
+	id, err := d.member(ctx, c.Name, index.KindStore)
+	if err != nil {
+		return nil, err
+	}
+	return localstore.New(localstore.Options{
+		Name: c.Name, Member: id, Index: d.index, Blobs: d.blobs, Memory: d.memory, Upstream: adoptFrom,
+		CheckSpace: d.budget.Check, Lease: d.leaseUpload, Log: d.log.Named("store"),
+	})
+}
+
+// member finds or makes the row of a member. A name that the data knows with another kind is an error of the
+// configuration.
+func (d *data) member(ctx context.Context, name string, kind index.Kind) (index.MemberID, error) {
+	id, err := d.index.Member(ctx, name, kind)
+	if errors.Is(err, conan.ErrConflict) {
+		return 0, usageError{fmt.Errorf("%s %q: %w", kind, name, err)}
+	}
+	return id, err
+}
+
+// leaseUpload is space for an upload.
+func (d *data) leaseUpload(ctx context.Context, bytes int64) (localstore.Lease, error) {
+	lease, err := d.budget.LeaseUpload(ctx, bytes)
+	if err != nil {
+		return nil, err // and not a lease that is nil
+	}
+	return lease, nil
+}
+
+// named finds a store.
+func (list stores) named(name string) (store, bool) {
+	i := slices.IndexFunc(list, func(s store) bool { return s.config.Name == name })
+	if i < 0 {
+		return store{}, false
+	}
+	return list[i], true
+}
+
+// closeExcept closes the stores that others do not share.
+func (list stores) closeExcept(others stores) {
+	for _, s := range list {
+		if _, shared := others.named(s.config.Name); !shared {
+			s.Close()
+		}
+	}
+}
+
+// owned are the patterns of what any store owns.
+func (list stores) owned() policy.Globs {
+	var globs policy.Globs
+	for _, s := range list {
+		globs = append(globs, s.owns...)
+	}
+	return globs
+}
+
+// resolverMembers are the stores as a resolver asks them.
+func (list stores) resolverMembers() []resolver.Member {
+	members := make([]resolver.Member, len(list))
+	for i, s := range list {
+		members[i] = resolver.Member{Name: s.config.Name, Store: s.Store, Owns: s.owns}
+	}
+	return members
+}
+
+// abandoned counts what sweep would remove: uploads, and packages without a recipe.
+func (list stores) abandoned(ctx context.Context) (uploads, packages int, err error) {
+	for _, s := range list {
+		u, p, err := s.Abandoned(ctx)
+		if err != nil {
+			return 0, 0, err
+		}
+		uploads, packages = uploads+u, packages+p
+	}
+	return uploads, packages, nil
+}
+
+// sweep removes abandoned uploads.
+func (list stores) sweep(ctx context.Context) error {
+	var errs []error
+	for _, s := range list {
+		errs = append(errs, s.Sweep(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// logUnconfigured logs the stores that the data knows and the configuration does not: their packages are not served.
+func (d *data) logUnconfigured(ctx context.Context, configured stores) error {
+	known, err := d.index.Members(ctx)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, m := range known {
+		if _, ok := configured.named(m.Name); m.Kind == index.KindStore && !ok {
+			names = append(names, m.Name)
+		}
+	}
+	if len(names) > 0 {
+		d.log.Warn("stores with packages are not configured; their packages stay on the disk and are not served", zap.Strings("stores", names))
+	}
+	return nil
+}

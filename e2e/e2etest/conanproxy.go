@@ -1,0 +1,74 @@
+package e2etest
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"conanproxy/internal/harness"
+)
+
+// Conanproxy is the program under test. Users: demo, ann and bob with their names as passwords.
+type Conanproxy struct {
+	*process
+	Dir string
+}
+
+// Htpasswd is the users file that every conanproxy of these tests has.
+var Htpasswd = sync.OnceValues(func() (string, error) {
+	var out strings.Builder
+	for _, user := range []string{"demo", "ann", "bob"} {
+		hash, err := bcrypt.GenerateFromPassword([]byte(user), bcrypt.MinCost)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(&out, "%s:%s\n", user, hash)
+	}
+	return out.String(), nil
+})
+
+// StartConanproxy starts the built program with a data directory of its own; env is added to its environment.
+func StartConanproxy(t testing.TB, s harness.Settings, env ...string) *Conanproxy {
+	t.Helper()
+	program, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	users, err := Htpasswd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := harness.NewConanproxy(program, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := harness.Settings{"log": harness.Settings{"level": "debug"}}
+	maps.Copy(all, s)
+	if err := os.WriteFile(c.UsersFile(), []byte(users), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Configure(all); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(t.Context(), env...); err != nil {
+		t.Fatal(err)
+	}
+	return &Conanproxy{process: watch(t, c.Process), Dir: c.Dir}
+}
+
+// URL is the address of a view of the program, for example url("local"); without a name the root view.
+func (p *Conanproxy) URL(view ...string) string {
+	return strings.Join(append([]string{p.process.Process.URL()}, view...), "/")
+}
+
+// Get fetches a path of the program, anonymously, and returns status, header and body.
+func Get(t testing.TB, url string, header ...string) (int, http.Header, string) {
+	t.Helper()
+	return do(t, http.MethodGet, url, "", header...)
+}

@@ -1,0 +1,26 @@
+package e2etest
+
+import (
+	"testing"
+
+	"conanproxy/internal/harness"
+)
+
+// conanServer is a real conan_server, stopped when the test ends. Users: demo, ann and bob with their names as
+// passwords, who may all write; everybody reads, unless the options say otherwise.
+type conanServer struct {
+	*process
+	home string
+}
+
+// StartConanServer starts one.
+func StartConanServer(t testing.TB, o harness.ConanServerOptions) *conanServer {
+	t.Helper()
+	programs(t, harness.Conan1)
+	home := t.TempDir()
+	p, err := harness.StartConanServer(t.Context(), Root(t), home, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &conanServer{process: watch(t, p), home: home}
+}
