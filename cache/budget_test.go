@@ -156,7 +156,8 @@ func TestPassThrough(t *testing.T) {
 	}
 }
 
-// The sweeper writes uses, evicts to its low mark what was unused longest, and ends with its context.
+// The sweeper writes uses, evicts to its low mark what was unused longest, and ends with its
+// context.
 func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		up := newFake()

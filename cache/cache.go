@@ -52,7 +52,8 @@ type Options struct {
 	Now     func() time.Time // nil: time.Now
 }
 
-// Cache is a conan.Source for one upstream. Its answers are remembered in the index, its files in the blob store.
+// Cache is a conan.Source for one upstream. Its answers are remembered in the index, its files in
+// the blob store.
 type Cache struct {
 	o        Options
 	refusals *lru.Cache[string, refusal]
@@ -139,8 +140,8 @@ func (o *Options) setDefaults() {
 	}
 }
 
-// Close ends all fills and questions under way and waits for them; readers of unfinished files get an error.
-// No method may be called afterwards.
+// Close ends all fills and questions under way and waits for them; readers of unfinished files get
+// an error. No method may be called afterwards.
 func (c *Cache) Close() {
 	c.mu.Lock()
 	c.closed = true

@@ -73,7 +73,7 @@ func (c *Cache) openFailure(rev conan.Revision, name string, err error) error {
 		err = c.classify(err)
 	}
 	if isLasting(err) {
-		c.refusals.Add(fileID(rev, name), refusal{said: c.o.Now(), err: err})
+		c.refusals.Add(fileID(rev, name), c.refused(err))
 	}
 	return err
 }
@@ -88,13 +88,14 @@ func (in *incoming) refuse(err error) {
 	}
 	c := in.c
 	c.contradicted(in.rev)
-	c.refusals.Add(fileID(in.rev, in.listed.Name),
-		refusal{said: c.o.Now(), err: c.readable(err), listed: in.listed, validator: in.body.Validator})
+	r := c.refused(c.readable(err))
+	r.listed, r.validator = in.listed, in.body.Validator
+	c.refusals.Add(fileID(in.rev, in.listed.Name), r)
 }
 
 // contradicted has the list of a revision asked again at the next occasion.
 func (c *Cache) contradicted(rev conan.Revision) {
-	c.refusals.Add(contradictedID(c.filesQuestion(rev).id()), refusal{said: c.o.Now()})
+	c.refusals.Add(contradictedID(c.filesQuestion(rev).id()), refusal{})
 }
 
 // refusedFile returns why upstream is known not to give a file; ok is false if it has to be asked.
@@ -104,7 +105,8 @@ func (c *Cache) refusedFile(rev conan.Revision, listed conan.FileInfo) (r refusa
 	return r, ok && (!isWrong || r.listed == listed && r.validator == "")
 }
 
-// outline sums up the manifest that the files of a revision are checked with: nil if upstream lists none.
+// outline sums up the manifest that the files of a revision are checked with: nil if upstream lists
+// none.
 func (c *Cache) outline(ctx context.Context, rev conan.Revision) (*conan.Outline, error) {
 	list, _, err := c.listed(ctx, rev)
 	if err != nil {
@@ -123,7 +125,8 @@ func (c *Cache) outline(ctx context.Context, rev conan.Revision) (*conan.Outline
 	return &o, nil
 }
 
-// manifest reads the manifest of a revision. All of it has arrived before it takes memory, for which others may wait.
+// manifest reads the manifest of a revision. All of it has arrived before it takes memory, for
+// which others may wait.
 func (c *Cache) manifest(ctx context.Context, k *conan.Check, rev conan.Revision) (*conan.Manifest, error) {
 	f, _, err := c.open(ctx, rev, conan.ManifestFile)
 	if err != nil {

@@ -315,7 +315,8 @@ func (s *fakeSource) addRecipe(t testing.TB, name, source string, when int64) co
 	return rev
 }
 
-// addPackage publishes a package with one file of that content, as the newest of the package id of info.
+// addPackage publishes a package with one file of that content, as the newest of the package id of
+// info.
 func (s *fakeSource) addPackage(t testing.TB, recipe conan.Revision, info, content string, when int64) conan.Revision {
 	t.Helper()
 	text, prev := manifest(map[string]string{"conaninfo.txt": info, "lib/liba.a": content})
@@ -361,7 +362,8 @@ func (s *fakeSource) remove(rev conan.Revision) {
 
 // The cache under test.
 
-// bench is a cache with all that it stands on. Its questions give bare values, like a client that installs.
+// bench is a cache with all that it stands on. Its questions give bare values, like a client that
+// installs.
 type bench struct {
 	*Cache
 	up     *fakeSource

@@ -61,8 +61,8 @@ func (c *Cache) filesQuestion(rev conan.Revision) question[conan.Snapshot] {
 	}
 }
 
-// fetchFiles asks for the list of an immutable revision. One that upstream does not have any more is
-// what is stored, if an install finds all that it needs there.
+// fetchFiles asks for the list of an immutable revision. One that upstream does not have any more
+// is what is stored, if an install finds all that it needs there.
 func (c *Cache) fetchFiles(ctx context.Context, rev conan.Revision) (conan.Snapshot, error) {
 	list, err := c.o.Remote.Snapshot(ctx, rev)
 	if err == nil {
@@ -80,8 +80,8 @@ func (c *Cache) fetchFiles(ctx context.Context, rev conan.Revision) (conan.Snaps
 	return nil, err
 }
 
-// fetchMutableFiles asks for the list of a revision that may be overwritten in place. If it was, what the cache holds
-// of it is dropped, so that list and bytes change together.
+// fetchMutableFiles asks for the list of a revision that may be overwritten in place. If it was,
+// what is stored of it is removed, so that list and bytes change together.
 func (c *Cache) fetchMutableFiles(ctx context.Context, rev conan.Revision) (conan.Snapshot, error) {
 	got, err := c.o.Remote.Snapshot(ctx, rev)
 	if err != nil && !errors.Is(err, conan.ErrNotFound) {
@@ -107,8 +107,8 @@ func (c *Cache) fetchMutableFiles(ctx context.Context, rev conan.Revision) (cona
 	return got, err
 }
 
-// isOverwritten compares what is stored of a mutable revision with what upstream has now: by the digests that it lists,
-// else by the manifest, which names the content of every file.
+// isOverwritten compares what is stored of a mutable revision with what upstream has now: by the
+// digests that it lists, else by the manifest, which names the content of every file.
 func (c *Cache) isOverwritten(ctx context.Context, rev conan.Revision, now conan.Snapshot, stored *storedRevision) (bool, error) {
 	allKnown := true
 	for _, h := range stored.Files {
@@ -185,7 +185,8 @@ func unpackedName(name string) string {
 	return name
 }
 
-// agree tells whether two descriptions of a file can be of the same bytes: nothing known of both differs.
+// agree tells whether two descriptions of a file can be of the same bytes: nothing known of both
+// differs.
 func agree(a, b conan.FileInfo) bool {
 	differ := func(x, y string) bool { return x != "" && y != "" && x != y }
 	return !(a.Size >= 0 && b.Size >= 0 && a.Size != b.Size ||

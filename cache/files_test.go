@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"conanproxy/internal/conan"
+	"conanproxy/internal/space"
 )
 
 func names(list conan.Snapshot) []string {
@@ -112,13 +113,23 @@ func TestListedButGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		up := newFake()
 		recipe := up.addRecipe(t, "zlib/1.3", "one", 100)
-		b := newBench(t, up, nil)
+		b := newBench(t, up, func(o *Options, _ *space.Options) { o.Mode = Frozen }) // it may come back in any mode
 		defer b.end(t)
 		for _, gone := range []string{"conan_sources.tgz", conan.ManifestFile} {
-			up.set(func() { up.gone = map[string]bool{gone: true} })
+			snapshotNames(t, b, recipe)
+			up.set(func() {
+				up.gone = map[string]bool{gone: true}
+				up.asked = make(map[string]int)
+			})
 			for _, name := range []string{gone, "conan_export.tgz"} {
 				for range 3 {
-					_, err := readAll(context.Background(), b.Cache, recipe, name)
+					origin, err := traced(t, func(ctx context.Context) error {
+						_, err := readAll(ctx, b.Cache, recipe, name)
+						return err
+					})
+					if errors.Is(err, conan.ErrNotFound) && origin.Expires.Sub(time.Now()) != time.Minute {
+						t.Errorf("%s while %s is gone: the answer is kept until %v", name, gone, origin.Expires)
+					}
 					if want := name == gone || gone == conan.ManifestFile; errors.Is(err, conan.ErrNotFound) != want {
 						t.Errorf("%s while %s is gone: %v", name, gone, err)
 					}
@@ -127,14 +138,11 @@ func TestListedButGone(t *testing.T) {
 			if n := up.times("open " + recipe.String() + " " + gone); n != 1 {
 				t.Errorf("upstream was asked %d times for %s", n, gone)
 			}
-			if n := up.times("files"); n != 2 {
-				t.Errorf("upstream listed the files %d times after %s was gone, want 2", n, gone)
+			if n := up.times("files"); n != 1 {
+				t.Errorf("upstream listed the files %d times after %s was gone, want once", n, gone)
 			}
 			time.Sleep(time.Minute)
-			up.set(func() {
-				up.gone = nil
-				up.asked = make(map[string]int)
-			})
+			up.set(func() { up.gone = nil })
 			b.read(t, recipe, gone)
 			b.removeAll(t)
 			time.Sleep(5 * time.Minute)
@@ -142,8 +150,8 @@ func TestListedButGone(t *testing.T) {
 	})
 }
 
-// An upstream may repair an archive under the same revision, with the same contents: packed anew, or
-// with another compression. Archives that are not stored are then fetched as they are now.
+// An upstream may repair an archive under the same revision, with the same contents: packed anew,
+// or with another compression. Archives that are not stored are then fetched as they are now.
 func TestRepairedArchive(t *testing.T) {
 	for _, listed := range []bool{false, true} { // whether digests are, as by servers of v1
 		for _, kind := range []string{"conan_export", "conan_package"} {
@@ -271,6 +279,11 @@ func TestMetadataFile(t *testing.T) {
 		time.Sleep(2 * time.Hour)
 		if _, err := b.Open(context.Background(), recipe, name); !errors.Is(err, conan.ErrUnavailable) {
 			t.Errorf("after stale_for: %v", err)
+		}
+		up.set(func() { up.fail, up.gone = nil, map[string]bool{name: true} })
+		origin, err := traced(t, func(ctx context.Context) error { _, err := b.Open(ctx, recipe, name); return err })
+		if !errors.Is(err, conan.ErrNotFound) || origin.Expires.Sub(time.Now()) != time.Minute {
+			t.Errorf("when upstream lost it: %v until %v", err, origin.Expires)
 		}
 		b.read(t, recipe, conan.ManifestFile) // never ages
 	})

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// followFrom is the size in bytes from which a file is handed out while it arrives; smaller ones
-	// are verified first, and handed out from memory while they are being stored.
+	// followFrom is the size in bytes from which a file is handed out while it arrives; smaller
+	// ones are verified first, and handed out from memory while they are being stored.
 	followFrom = 1 << 20
 	// tail is how much of a followed file is held back until all of it is verified.
 	tail = 64 << 10

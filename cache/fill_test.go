@@ -182,7 +182,8 @@ func TestTailIsHeldBack(t *testing.T) {
 	})
 }
 
-// Whatever upstream does to a body, no reader gets a complete wrong one, nothing bad stays, and the next try works.
+// Whatever upstream does to a body, no reader gets a complete wrong one, nothing bad stays, and the
+// next try works.
 func TestBadBodies(t *testing.T) {
 	flip := func(content []byte, at int) []byte {
 		bad := bytes.Clone(content)
@@ -316,7 +317,8 @@ func TestVerification(t *testing.T) {
 	}
 }
 
-// Clients leave: the download goes on for those who stay, and stops only if nobody comes back in time.
+// Clients leave: the download goes on for those who stay, and stops only if nobody comes back in
+// time.
 func TestLeavingClients(t *testing.T) {
 	const size = 32 << 20
 	cases := map[string]struct {
@@ -593,8 +595,8 @@ func TestQueue(t *testing.T) {
 	})
 }
 
-// What somebody reads, from the disk or while it arrives, is not evicted, and is so when they have closed it. If its rows go for
-// another reason it stays readable.
+// What somebody reads, from the disk or while it arrives, is not evicted, and is so when they have
+// closed it. If its rows go for another reason it stays readable.
 func TestReadersKeepRevisions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := context.Background()
@@ -688,7 +690,8 @@ func TestCloseEndsFills(t *testing.T) {
 	})
 }
 
-// Whatever upstream sends and however clients come and go: each reader gets the right bytes or an error short of Size.
+// Whatever upstream sends and however clients come and go: each reader gets the right bytes or an
+// error short of Size.
 func TestReadersProperty(t *testing.T) {
 	up := newFake()
 	pkg, content := large(t, up, 5<<18)

@@ -42,7 +42,8 @@ type memoryFile struct{ *bytes.Reader }
 // Close implements io.Closer.
 func (memoryFile) Close() error { return nil }
 
-// wait is File.Wait: it blocks until the fill ended. The follower that it belongs to keeps the fill alive.
+// wait is File.Wait: it blocks until the fill ended. The follower that it belongs to keeps the fill
+// alive.
 func (f *fill) wait(ctx context.Context) (*conan.File, error) {
 	if err := f.done(ctx); err != nil {
 		return nil, err
@@ -100,8 +101,8 @@ func (f *fill) await(ctx context.Context, closed <-chan struct{}) error {
 	}
 }
 
-// follower reads a file while it arrives, up to the tail that is held back until everything is verified.
-// One goroutine reads; Close may be called by another.
+// follower reads a file while it arrives, up to the tail that is held back until everything is
+// verified. One goroutine reads; Close may be called by another.
 type follower struct {
 	f      *fill
 	ctx    context.Context // of the client

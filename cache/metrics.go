@@ -6,7 +6,8 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// Metrics are the counters of all caches. Label values are member names and words of this file, never references.
+// Metrics are the counters of all caches. Label values are member names and words of this file,
+// never references.
 type Metrics struct {
 	answers       *prometheus.CounterVec
 	fills         *prometheus.CounterVec

@@ -32,14 +32,20 @@ func (c *Cache) open(ctx context.Context, rev conan.Revision, name string) (*con
 	if !ok {
 		return nil, origin, fmt.Errorf("%s of %s in %s: %w", name, rev, c.o.Name, conan.ErrNotFound)
 	}
+	var f *conan.File
 	if mayChange(rev, name) {
-		return c.openMutable(ctx, rev, listed, origin)
+		f, origin, err = c.openMutable(ctx, rev, listed, origin)
+	} else {
+		f, err = c.fetch(ctx, rev, listed)
+		origin = c.immutable(conan.StateMiss)
 	}
-	f, err := c.fetch(ctx, rev, listed)
-	if errors.Is(err, conan.ErrNotFound) {
-		return nil, c.absence(c.o.Now(), true), err
+	if !errors.Is(err, conan.ErrNotFound) {
+		return f, origin, err
 	}
-	return f, c.immutable(conan.StateMiss), err
+	if r, ok := c.refusals.Get(fileID(rev, name)); ok {
+		return nil, c.absence(r.said, false), err
+	}
+	return nil, c.absence(c.o.Now(), true), err
 }
 
 // mayChange tells whether a file's bytes may become others under the same name.
@@ -71,8 +77,8 @@ func (c *Cache) openStored(ctx context.Context, rev conan.Revision, name string)
 	return f, nil
 }
 
-// openMutable opens a file whose bytes may have changed. Those of a mutable revision are current as long as its list
-// is; a file below metadata/ has a time of its own.
+// openMutable opens a file whose bytes may have changed. Those of a mutable revision are current as
+// long as its list is; a file below metadata/ has a time of its own.
 func (c *Cache) openMutable(ctx context.Context, rev conan.Revision, want conan.FileInfo, listed conan.Origin) (*conan.File, conan.Origin, error) {
 	origin, current := listed, true
 	fetched := c.o.Now().Add(-listed.Age)
@@ -100,7 +106,8 @@ func (c *Cache) openMutable(ctx context.Context, rev conan.Revision, want conan.
 	return nil, conan.Origin{}, err
 }
 
-// bytesFetched tells when a stored file that may change was last fetched, and whether that is still fresh.
+// bytesFetched tells when a stored file that may change was last fetched, and whether that is still
+// fresh.
 func (c *Cache) bytesFetched(ctx context.Context, rev conan.Revision, name string) (fetched time.Time, fresh bool) {
 	doc, err := load(ctx, c, bytesQuestion(rev, name))
 	if err != nil || doc == nil {
@@ -109,7 +116,8 @@ func (c *Cache) bytesFetched(ctx context.Context, rev conan.Revision, name strin
 	return doc.Fetched, c.isFresh(doc.Fetched)
 }
 
-// bytesQuestion names the document that remembers which bytes a file below metadata/ had, by sha256.
+// bytesQuestion names the document that remembers which bytes a file below metadata/ had, by
+// sha256.
 func bytesQuestion(rev conan.Revision, name string) question[string] {
 	return question[string]{kind: kindBytes, key: rev.String() + "/" + name, about: rev}
 }

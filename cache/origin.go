@@ -44,8 +44,8 @@ func (c *Cache) isUsable(fetched time.Time) bool {
 	return c.o.Mode == Offline || c.o.Now().Before(c.freshUntil(fetched).Add(c.o.StaleFor))
 }
 
-// fresh is the origin of an answer that was fetched at that time; asked if upstream was asked for it
-// just now.
+// fresh is the origin of an answer that was fetched at that time; asked if upstream was asked for
+// it just now.
 func (c *Cache) fresh(fetched time.Time, asked bool) conan.Origin {
 	o := conan.Origin{Member: c.o.Name, State: conan.StateHit, Age: c.age(fetched), Expires: c.freshUntil(fetched)}
 	if asked {

@@ -7,8 +7,8 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// Packages implements conan.Source. One document answers with and without texts. If upstream fails and said nothing
-// before, the binaries that the cache holds are listed.
+// Packages implements conan.Source. One document answers with and without texts. If upstream fails
+// and said nothing before, the binaries that are stored are listed.
 func (c *Cache) Packages(ctx context.Context, recipe conan.Revision, idsOnly bool) (conan.Answer[[]conan.Package], error) {
 	if recipe.RRev == "" || recipe.IsPackage() {
 		return conan.Answer[[]conan.Package]{}, fmt.Errorf("%w: %s is not a pinned recipe revision", conan.ErrInvalid, recipe)

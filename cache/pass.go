@@ -11,8 +11,8 @@ import (
 	"conanproxy/internal/index"
 )
 
-// pass hands a file from upstream to one client without storing it, for lack of room. It is verified all the same:
-// a small one before the first byte, a large one before its tail.
+// pass hands a file from upstream to one client without storing it, for lack of space. It is
+// verified all the same: a small one before the first byte, a large one before its tail.
 func (c *Cache) pass(ctx context.Context, rev conan.Revision, want conan.FileInfo) (*conan.File, error) {
 	in, err := c.download(ctx, rev, want)
 	if err != nil {
@@ -25,21 +25,21 @@ func (c *Cache) pass(ctx context.Context, rev conan.Revision, want conan.FileInf
 	}
 	if in.want.Size > limit {
 		return &conan.File{FileInfo: in.want, ReadCloser: p, Wait: func(context.Context) (*conan.File, error) {
-			return nil, c.unavailable("there is no room to store this file, so it can only be sent as a whole")
+			return nil, c.unavailable("there is no space to store this file, so it can only be sent as a whole")
 		}}, nil
 	}
 	defer p.Close()
-	for !p.done && p.err == nil && int64(len(p.held)) <= limit {
+	for !p.done && p.err == nil && int64(len(p.ready)) <= limit {
 		p.next()
 	}
 	if p.err != nil {
 		return nil, p.err
 	}
 	if !p.done {
-		return nil, c.unavailable("there is no room to store this file, and its size is not known")
+		return nil, c.unavailable("there is no space to store this file, and its size is not known")
 	}
 	info := index.FileInfo(want.Name, p.sums.Sums())
-	return &conan.File{FileInfo: info, ReadCloser: memoryFile{bytes.NewReader(p.held)}}, nil
+	return &conan.File{FileInfo: info, ReadCloser: memoryFile{bytes.NewReader(p.ready)}}, nil
 }
 
 // passage reads a file from upstream and holds its tail back until everything is verified.
@@ -48,7 +48,7 @@ type passage struct {
 	in    *incoming
 	sums  *blob.Hasher
 	chunk []byte
-	held  []byte // read and not handed out yet
+	ready []byte // read from upstream and not handed out yet
 	done  bool   // all of it is verified
 	err   error
 	once  sync.Once
@@ -56,21 +56,21 @@ type passage struct {
 
 // Read implements io.Reader. It fails short of the file's Size if the bytes are wrong.
 func (p *passage) Read(b []byte) (int, error) {
-	for !p.done && p.err == nil && len(p.held) <= tail {
+	for !p.done && p.err == nil && len(p.ready) <= tail {
 		p.next()
 	}
 	if p.err != nil {
 		return 0, p.err
 	}
-	ready := len(p.held)
+	end := len(p.ready)
 	if !p.done {
-		ready -= tail
+		end -= tail
 	}
-	if ready == 0 && len(b) > 0 {
+	if end == 0 && len(b) > 0 {
 		return 0, io.EOF
 	}
-	n := copy(b, p.held[:ready])
-	p.held = p.held[n:]
+	n := copy(b, p.ready[:end])
+	p.ready = p.ready[n:]
 	return n, nil
 }
 
@@ -80,7 +80,7 @@ func (p *passage) next() {
 	n, err := p.in.Read(p.chunk)
 	p.sums.Write(p.chunk[:n])
 	p.in.check.Write(p.chunk[:n])
-	p.held = append(p.held, p.chunk[:n]...)
+	p.ready = append(p.ready, p.chunk[:n]...)
 	c.o.Metrics.fillBytes.WithLabelValues(c.o.Name).Add(float64(n))
 	if err == nil {
 		return
@@ -101,7 +101,7 @@ func (p *passage) content() io.Reader {
 	if conan.IsArchive(p.in.want.Name) {
 		return nil
 	}
-	return bytes.NewReader(p.held)
+	return bytes.NewReader(p.ready)
 }
 
 // Close ends the download.

@@ -6,8 +6,8 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// listAhead asks for the files of a revision that a client was just told of and is about to ask about, unless something is
-// known of them.
+// listAhead asks for the files of a revision that a client was just told of and is about to ask
+// about, unless something is known of them.
 func (c *Cache) listAhead(rev conan.Revision) {
 	if !c.begin() {
 		return
@@ -21,9 +21,9 @@ func (c *Cache) listAhead(rev conan.Revision) {
 	}()
 }
 
-// prefetch begins with the files that a client asks for one after the other once it has the list, so
-// that the round trips to upstream overlap: all but sources, which only builds need, and metadata. It
-// takes no slot that another download may need: there have to be enough of them.
+// prefetch begins with the files that a client asks for one after the other once it has the list,
+// so that the round trips to upstream overlap: all but sources, which only builds need, and
+// metadata. It takes no slot that another download may need: there have to be enough of them.
 func (c *Cache) prefetch(rev conan.Revision, list conan.Snapshot) {
 	stored, err := c.stored(c.ctx, rev)
 	if err != nil {
@@ -58,7 +58,8 @@ func (c *Cache) prefetch(rev conan.Revision, list conan.Snapshot) {
 	}
 }
 
-// start begins a fill for a client that is about to ask: a large file waits for it as long as for one that left.
+// start begins a fill for a client that is about to ask: a large file waits for it as long as for
+// one that left.
 func (c *Cache) start(rev conan.Revision, want conan.FileInfo) {
 	f, err := c.join(rev, want)
 	if err != nil {

@@ -48,7 +48,8 @@ func TestPrefetch(t *testing.T) {
 	}
 }
 
-// Who is told which revision is the newest asks for its files next: they are asked for meanwhile, once.
+// Who is told which revision is the newest asks for its files next: they are asked for meanwhile,
+// once.
 func TestListAhead(t *testing.T) {
 	up := newFake()
 	recipe := up.addRecipe(t, "zlib/1.3", "one", 100)

@@ -87,8 +87,8 @@ func fallBack[T any](ctx context.Context, c *Cache, q question[T], doc *document
 }
 
 // askUpstream joins or starts the question to upstream. It returns with the answer, when the
-// caller's context ends, or after the timeout; the question goes on by itself. Its first caller need
-// not wait for the index.
+// caller's context ends, or after the timeout; the question goes on by itself. Its first caller
+// need not wait for the index.
 func askUpstream[T any](ctx context.Context, c *Cache, q question[T], timeout time.Duration) (document[T], error) {
 	answered := make(chan document[T], 1)
 	done := c.asking.DoChan(q.id(), func() (any, error) {
@@ -135,7 +135,8 @@ func refresh[T any](c *Cache, q question[T], answered chan<- document[T]) (_ doc
 		return *doc, nil
 	}
 
-	// What was asked under settings that are replaced meanwhile is not remembered under the new ones.
+	// What was asked under settings that are replaced meanwhile is not remembered under the new
+	// ones.
 	settings := c.o.Index.Changes().Settings()
 	begun := c.o.Now()
 	value, err := q.fetch(ctx)
@@ -155,7 +156,11 @@ func refresh[T any](c *Cache, q question[T], answered chan<- document[T]) (_ doc
 		c.refusals.Remove(contradictedID(q.id()))
 		store(context.WithoutCancel(ctx), c, q, got, func() { answered <- got })
 	case lasting:
-		c.refusals.Add(q.id(), refusal{said: now, err: err})
+		r := c.refused(err)
+		if c.o.Mode == Frozen && errors.Is(err, conan.ErrNotFound) {
+			r.until = conan.Forever
+		}
+		c.refusals.Add(q.id(), r)
 		if doc != nil && errors.Is(err, conan.ErrNotFound) {
 			c.dropOne(context.WithoutCancel(ctx), q.kind, q.key)
 		}

@@ -14,8 +14,9 @@ const maxRefusals = 1 << 16
 // refusal is one thing that upstream did not give. It says nothing about any other thing. Refusals
 // are only in memory: a lost one is asked again.
 type refusal struct {
-	said time.Time
-	err  error // conan.ErrNotFound, or an UnavailableError
+	said  time.Time
+	until time.Time // when upstream is asked again
+	err   error     // conan.ErrNotFound, or an UnavailableError
 
 	// Of a file with wrong bytes: what the list said of it, and the version of the bytes in
 	// upstream's words. The refusal ends when one of them changes.
@@ -30,11 +31,16 @@ func isLasting(err error) bool {
 	return errors.Is(err, conan.ErrNotFound) || errors.As(err, &u) && u.Refused
 }
 
+// refused makes the refusal of this moment, of a question or a file.
+func (c *Cache) refused(err error) refusal {
+	now := c.o.Now()
+	return refusal{said: now, until: now.Add(c.o.NotFoundFor), err: err}
+}
+
 // refusedLately returns what upstream refused so short a time ago that it is not asked again.
 func (c *Cache) refusedLately(id string) (refusal, bool) {
 	r, ok := c.refusals.Get(id)
-	lately := c.o.Now().Before(r.said.Add(c.o.NotFoundFor)) || c.o.Mode == Frozen && errors.Is(r.err, conan.ErrNotFound)
-	return r, ok && lately
+	return r, ok && c.o.Now().Before(r.until)
 }
 
 // isUsableAbsence tells whether a refusal is a "not found" that may be used if upstream cannot be
@@ -43,7 +49,7 @@ func (c *Cache) isUsableAbsence(r refusal) bool {
 	if !errors.Is(r.err, conan.ErrNotFound) {
 		return false
 	}
-	return c.o.Mode != Normal || c.o.Now().Before(r.said.Add(c.o.NotFoundFor+c.o.StaleFor))
+	return c.o.Mode != Normal || c.o.Now().Before(r.until.Add(c.o.StaleFor))
 }
 
 // contradictedID names the mark that upstream contradicted what it said before: a file that it

@@ -15,8 +15,8 @@ import (
 	"conanproxy/internal/space"
 )
 
-// What upstream refuses is told as upstream told it, and not asked again for a time; it says nothing
-// about other things.
+// What upstream refuses is told as upstream told it, and not asked again for a time; it says
+// nothing about other things.
 func TestRefusedThing(t *testing.T) {
 	refused := &conan.UnavailableError{Member: "center", Reason: "blocked by policy", Permanent: true, Refused: true}
 	ctx := context.Background()

@@ -25,8 +25,8 @@ func (c *Cache) Latest(ctx context.Context, rev conan.Revision) (conan.Answer[co
 }
 
 // Revisions implements conan.Source: what upstream lists, and what it has dropped but the cache can
-// still serve. A dropped one stands where its time puts it, but never first: that one is what Latest
-// says.
+// still serve. A dropped one stands where its time puts it, but never first: that one is what
+// Latest says.
 func (c *Cache) Revisions(ctx context.Context, rev conan.Revision) (conan.Answer[[]conan.RevisionTime], error) {
 	list, origin, err := c.list(ctx, rev)
 	if err != nil {
@@ -40,9 +40,9 @@ func (c *Cache) Revisions(ctx context.Context, rev conan.Revision) (conan.Answer
 }
 
 // list is what upstream says of the revisions of a reference or package id, newest first, never
-// empty. It is one document for Latest and Revisions, so that they cannot contradict each other. For
-// a package of a recipe revision that upstream has dropped it is what the cache can serve: a client
-// that pinned that recipe gets its packages.
+// empty. It is one document for Latest and Revisions, so that they cannot contradict each other.
+// For a package of a recipe revision that upstream has dropped it is what the cache can serve: a
+// client that pinned that recipe gets its packages.
 func (c *Cache) list(ctx context.Context, rev conan.Revision) ([]conan.RevisionTime, conan.Origin, error) {
 	if rev.IsPackage() && rev.RRev == "" {
 		return nil, conan.Origin{}, fmt.Errorf("%w: the recipe revision of %s is not named", conan.ErrInvalid, rev)
@@ -126,7 +126,8 @@ func newestFirst(list []conan.RevisionTime) []conan.RevisionTime {
 	return out
 }
 
-// listParent is the node whose revisions are listed: the reference, or the package id in a recipe revision.
+// listParent is the node whose revisions are listed: the reference, or the package id in a recipe
+// revision.
 func listParent(rev conan.Revision) conan.Revision {
 	if rev.IsPackage() {
 		rev.PRev = ""
@@ -135,7 +136,8 @@ func listParent(rev conan.Revision) conan.Revision {
 	return conan.Revision{Ref: rev.Ref}
 }
 
-// knownWithout tells whether upstream listed the binaries of the recipe revision and this package id was not among them.
+// knownWithout tells whether upstream listed the binaries of the recipe revision and this package
+// id was not among them.
 func (c *Cache) knownWithout(ctx context.Context, pkg conan.Revision) bool {
 	if !pkg.IsPackage() {
 		return false
@@ -147,7 +149,8 @@ func (c *Cache) knownWithout(ctx context.Context, pkg conan.Revision) bool {
 	return !slices.ContainsFunc(doc.Value, func(p conan.Package) bool { return p.ID == pkg.PackageID })
 }
 
-// dropped lists the revisions that are not in upstream's list but that the cache can serve, newest first.
+// dropped lists the revisions that are not in upstream's list but that the cache can serve, newest
+// first.
 func (c *Cache) dropped(ctx context.Context, rev conan.Revision, list []conan.RevisionTime) ([]conan.RevisionTime, error) {
 	parent := listParent(rev)
 	k := memory.Key{Member: c.o.Name, Kind: "dropped", Rev: parent}
@@ -174,7 +177,8 @@ func (c *Cache) dropped(ctx context.Context, rev conan.Revision, list []conan.Re
 	return out, nil
 }
 
-// recipeDropped tells whether upstream answers about the reference of a package, but not with its recipe revision.
+// recipeDropped tells whether upstream answers about the reference of a package, but not with its
+// recipe revision.
 func (c *Cache) recipeDropped(ctx context.Context, pkg conan.Revision) bool {
 	list, _, err := c.list(ctx, conan.Revision{Ref: pkg.Ref})
 	if err != nil {
@@ -188,7 +192,8 @@ type droppedList struct {
 	list, dropped []conan.RevisionTime
 }
 
-// sameList tells whether two remembered lists are one; a list never changes after it was remembered.
+// sameList tells whether two remembered lists are one; a list never changes after it was
+// remembered.
 func sameList(a, b []conan.RevisionTime) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }

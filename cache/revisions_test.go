@@ -185,7 +185,8 @@ func TestOneFlightForAll(t *testing.T) {
 	})
 }
 
-// An index that is slow to write keeps nobody waiting who asked, and nobody asks upstream again meanwhile.
+// An index that is slow to write keeps nobody waiting who asked, and nobody asks upstream again
+// meanwhile.
 func TestAnswersBeforeTheyAreWritten(t *testing.T) {
 	ctx := context.Background()
 	up := newFake()
@@ -226,9 +227,9 @@ func TestAnswersBeforeTheyAreWritten(t *testing.T) {
 	}
 }
 
-// An upstream that is slower than usual does not keep a client waiting that can have a stale answer,
-// and the next ones do not wait at all; the question goes on and is answered once. Once upstream
-// answers again, in its own time, clients get its answer.
+// An upstream that is slower than usual does not keep a client waiting that can have a stale
+// answer, and the next ones do not wait at all; the question goes on and is answered once. Once
+// upstream answers again, in its own time, clients get its answer.
 func TestSlowUpstream(t *testing.T) {
 	for usual, timeout := range map[time.Duration]time.Duration{
 		0:               minTimeout,
@@ -321,7 +322,8 @@ func TestNewestOfTwoAnswers(t *testing.T) {
 	}
 }
 
-// The list is upstream's; what it dropped is listed on while the cache can serve it, but is never the latest.
+// The list is upstream's; what it dropped is listed on while the cache can serve it, but is never
+// the latest.
 func TestDroppedRevisions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		up := newFake()
@@ -395,8 +397,8 @@ func TestDroppedRevisions(t *testing.T) {
 	})
 }
 
-// A package of a recipe revision that upstream dropped stays the latest of its id, for those who pinned the recipe; one
-// that upstream dropped from a recipe revision it still has does not.
+// A package of a recipe revision that upstream dropped stays the latest of its id, for those who
+// pinned the recipe; one that upstream dropped from a recipe revision it still has does not.
 func TestLatestPackageOfDroppedRecipe(t *testing.T) {
 	for name, dropRecipe := range map[string]bool{"recipe and package dropped": true, "package dropped": false} {
 		t.Run(name, func(t *testing.T) {

@@ -36,8 +36,8 @@ func (c *Cache) Search(ctx context.Context, p conan.Pattern) (conan.Answer[[]con
 	return answer(c, refs, origin, err)
 }
 
-// normalize gives patterns of one meaning one text: of adjacent wildcards the ? come first, then one
-// *. Sets of characters are left alone, since a wildcard in them is none.
+// normalize gives patterns of one meaning one text: of adjacent wildcards the ? come first, then
+// one *. Sets of characters are left alone, since a wildcard in them is none.
 func normalize(p conan.Pattern) (conan.Pattern, error) {
 	if strings.Contains(p.String(), "[") {
 		return p, nil

@@ -42,7 +42,7 @@ func (c *Cache) storedKey(rev conan.Revision) memory.Key {
 	return memory.Key{Member: c.o.Name, Kind: "stored", Rev: rev}
 }
 
-// find looks for a file among what is stored; a nil h holds nothing.
+// find looks for a file among what is stored; in a nil h there is none.
 func (h *storedRevision) find(name string) (conan.FileInfo, bool) {
 	if h == nil {
 		return conan.FileInfo{}, false
@@ -60,8 +60,8 @@ func (c *Cache) touch(stored *storedRevision) {
 	c.o.Budget.Touch(stored.RowID, now)
 }
 
-// suffices tells whether an install finds all it needs among the stored files. Sources may be missing: they are
-// needed to build only.
+// suffices tells whether an install finds all it needs among the stored files. Sources may be
+// missing: they are needed to build only.
 func (c *Cache) suffices(ctx context.Context, stored *storedRevision) bool {
 	o, err := c.storedOutline(ctx, stored)
 	if err != nil || o == nil {
@@ -75,7 +75,7 @@ func (c *Cache) suffices(ctx context.Context, stored *storedRevision) bool {
 	return true
 }
 
-// storedOutline sums up the manifest of a revision if the cache holds it, else it is nil.
+// storedOutline sums up the manifest of a revision if that is stored, else it is nil.
 func (c *Cache) storedOutline(ctx context.Context, stored *storedRevision) (*conan.Outline, error) {
 	if stored == nil {
 		return nil, nil
@@ -99,7 +99,8 @@ func (c *Cache) storedOutline(ctx context.Context, stored *storedRevision) (*con
 	return &o, nil
 }
 
-// openBlob opens stored bytes. It returns nil if they are not there or cut short; then they are to be fetched again.
+// openBlob opens stored bytes. It returns nil if they are not there or cut short; then they are to
+// be fetched again.
 func (c *Cache) openBlob(ctx context.Context, info conan.FileInfo) (blob.Reader, error) {
 	r, err := blob.OpenSized(ctx, c.o.Blobs, blob.Digest(info.SHA256), info.Size)
 	switch {
@@ -111,8 +112,8 @@ func (c *Cache) openBlob(ctx context.Context, info conan.FileInfo) (blob.Reader,
 	return r, nil
 }
 
-// openBytes opens the bytes of a revision that the caller has in use, or returns nil if they are not there. That use
-// goes over to the file, and ends with the call if there is none.
+// openBytes opens the bytes of a revision that the caller has in use, or returns nil if they are
+// not there. That use goes over to the file, and ends with the call if there is none.
 func (c *Cache) openBytes(ctx context.Context, info conan.FileInfo, endUse func()) (*conan.File, error) {
 	r, err := c.openBlob(ctx, info)
 	if err != nil || r == nil {

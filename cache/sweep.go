@@ -17,8 +17,8 @@ const (
 	batch = 500
 )
 
-// Sweep drops what upstream said so long ago that it is not used even if upstream fails. The list of
-// files of a revision stays while something of it is stored.
+// Sweep drops what upstream said so long ago that it is not used even if upstream fails. The list
+// of files of a revision stays while something of it is stored.
 func (c *Cache) Sweep(ctx context.Context) error {
 	if c.o.Mode != Normal {
 		return nil

@@ -15,13 +15,14 @@ import (
 	"conanproxy/internal/index"
 )
 
-// wrongError says what is wrong with bytes that upstream sent. They are never stored nor served to their end.
+// wrongError says what is wrong with bytes that upstream sent. They are never stored nor served to
+// their end.
 type wrongError struct{ what string }
 
 func (e *wrongError) Error() string { return e.what }
 
-// check verifies one file: its length and digests, and its content against the manifest of its revision. Bytes are
-// written to it as they arrive, so that an archive is listed meanwhile.
+// check verifies one file: its length and digests, and its content against the manifest of its
+// revision. Bytes are written to it as they arrive, so that an archive is listed meanwhile.
 type check struct {
 	c        *Cache
 	rev      conan.Revision
@@ -83,8 +84,8 @@ func (k *check) facts() facts {
 	return facts{built: k.manifest.Time}
 }
 
-// finishManifest checks that the revision id is what it should be the sum of. Ids of other lengths are made otherwise,
-// from a commit for example.
+// finishManifest checks that the revision id is what it should be the sum of. Ids of other lengths
+// are made otherwise, from a commit for example.
 func (k *check) finishManifest(ctx context.Context, sums blob.Sums, content io.Reader) (facts, error) {
 	memory := k.c.o.Checks.Begin(ctx)
 	defer memory.End()
@@ -99,8 +100,8 @@ func (k *check) finishManifest(ctx context.Context, sums blob.Sums, content io.R
 	return facts{built: m.Time}, nil
 }
 
-// finishArchive lists the archive, if it was not listed while it arrived, and compares it with the manifest. content is
-// nil if the archive is not stored.
+// finishArchive lists the archive, if it was not listed while it arrived, and compares it with the
+// manifest. content is nil if the archive is not stored.
 func (k *check) finishArchive(ctx context.Context, content io.Reader) error {
 	k.archive.Close()
 	list, err := k.archive.List()
@@ -116,7 +117,7 @@ func (k *check) finishArchive(ctx context.Context, content io.Reader) error {
 		}
 	}
 	if list == nil && content == nil {
-		return k.c.unavailable("there is no room to store and check this archive")
+		return k.c.unavailable("there is no space to store and check this archive")
 	}
 	if list == nil {
 		if list, err = memory.List(k.want.Name, content); err != nil {
@@ -137,7 +138,8 @@ func wrongIfInvalid(err error) error {
 	return err
 }
 
-// finishInfo checks conaninfo.txt against its line and against the package id, which is its sha1 in Conan 2.
+// finishInfo checks conaninfo.txt against its line and against the package id, which is its sha1 in
+// Conan 2.
 func (k *check) finishInfo(sums blob.Sums, content io.Reader) (facts, error) {
 	const most = 16 << 20
 	text, err := io.ReadAll(io.LimitReader(content, most+1))
@@ -155,7 +157,8 @@ func (k *check) finishInfo(sums blob.Sums, content io.Reader) (facts, error) {
 	return facts{built: k.facts().built, info: &info}, k.lineOf(sums)
 }
 
-// isConan1Info tells whether Conan 1 wrote a conaninfo.txt. It holds more there than the package id is made of.
+// isConan1Info tells whether Conan 1 wrote a conaninfo.txt. It has more in it then than the package
+// id is made of.
 func isConan1Info(text string) bool {
 	for line := range strings.Lines(text) {
 		switch strings.TrimSpace(line) {

@@ -77,6 +77,7 @@ func (s *Store) adoptOnce(ctx context.Context, recipe conan.Revision) error {
 	if err := s.index.Adopt(ctx, s.member, st.ID, recipe, published, sums(got)); err != nil {
 		return fmt.Errorf("adopt %s: %w", recipe, err)
 	}
+	s.metrics.adopted.WithLabelValues(s.name).Inc()
 	s.log.Info("adopted a recipe of upstream", zap.Stringer("reference", recipe))
 	return nil
 }

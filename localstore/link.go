@@ -90,6 +90,8 @@ func (s *Store) linkable(ctx context.Context, st index.Stage, info conan.FileInf
 	return nil
 }
 
+var errNotStored = fmt.Errorf("%w: no such bytes are stored", conan.ErrNotFound)
+
 func notStored(up conan.Upload) error {
-	return fmt.Errorf("%w: no bytes for %s of %s; send them", conan.ErrNotFound, up.Name, up.Revision)
+	return fmt.Errorf("%w; send %s of %s", errNotStored, up.Name, up.Revision)
 }

@@ -3,10 +3,12 @@ package localstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"go.uber.org/zap"
 
+	"conanproxy/internal/blob"
 	"conanproxy/internal/conan"
 	"conanproxy/internal/index"
 )
@@ -26,12 +28,19 @@ func (s *Store) publish(ctx context.Context, c *candidate) error {
 		}
 		p.RecipeStage = staged
 	}
+	if err := s.blobs.Sync(ctx, digests(p.Files)...); err != nil {
+		return fmt.Errorf("store %s: %w", c.rev, err)
+	}
 	changed, err := s.index.Publish(ctx, p)
 	if errors.Is(err, conan.ErrNotFound) {
 		return recipeNotFound(c.rev.Recipe())
 	}
 	if err != nil {
 		return err
+	}
+	if changed {
+		s.metrics.published.WithLabelValues(s.name).Inc()
+		s.metrics.overwritten.WithLabelValues(s.name).Add(float64(len(c.replaced)))
 	}
 	s.log.Info("published", zap.Stringer("reference", c.rev), zap.String("user", c.stage.Uploader), zap.Bool("changed", changed))
 	return nil
@@ -58,6 +67,14 @@ func (c *candidate) added() []conan.FileInfo {
 		if _, there := c.existing.Find(name); !there {
 			out = append(out, f)
 		}
+	}
+	return out
+}
+
+func digests(files []conan.FileInfo) []blob.Digest {
+	var out []blob.Digest
+	for _, f := range files {
+		out = append(out, blob.Digest(f.SHA256))
 	}
 	return out
 }

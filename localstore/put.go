@@ -56,7 +56,11 @@ func (s *Store) put(ctx context.Context, up conan.Upload) error {
 		return err
 	}
 	var names []string
-	err = w.Commit(ctx, func(sums blob.Sums) (err error) {
+	store := w.Stage // what is published is made durable together, before it is published
+	if conan.IsMetadata(up.Name) {
+		store = w.Commit // may go to a published revision at once
+	}
+	err = store(ctx, func(sums blob.Sums) (err error) {
 		f := index.StagedFile{FileInfo: index.FileInfo(up.Name, sums), Members: members}
 		st.Touched = s.now()
 		names, err = s.index.PutStaged(ctx, st, f)
@@ -263,7 +267,8 @@ func (s *Store) CheckSpace(ctx context.Context, size int64) error {
 	return s.checkSpace(ctx, max(size, 0))
 }
 
-// refusal keeps the failures that the vocabulary names. Everything else is a failure of storing, which the client
+// refusal keeps the failures that the vocabulary names, and logs them but for those that sending again mends by itself.
+// Everything else is a failure of storing, which the client
 // cannot mend and must not take for a passing fault of the network: it is told to send again.
 func (s *Store) refusal(ctx context.Context, up conan.Upload, err error) error {
 	if err == nil || ctx.Err() != nil {
@@ -281,6 +286,7 @@ func (s *Store) refusal(ctx context.Context, up conan.Upload, err error) error {
 		conan.ErrInvalid, conan.ErrIncomplete, conan.ErrConflict, conan.ErrNoSpace,
 	} {
 		if errors.Is(err, known) {
+			s.logRefusal(up, err)
 			return err
 		}
 	}
@@ -289,4 +295,12 @@ func (s *Store) refusal(ctx context.Context, up conan.Upload, err error) error {
 	}
 	s.log.Error("upload could not be stored", zap.Stringer("reference", up.Revision), zap.String("file", up.Name), zap.Error(err))
 	return fmt.Errorf("%w: %s of %s could not be stored; send it again", conan.ErrConflict, up.Name, up.Revision)
+}
+
+// logRefusal leaves out what belongs to every upload: a checksum deploy of bytes that are not here, and checks that take long.
+func (s *Store) logRefusal(up conan.Upload, err error) {
+	if errors.Is(err, errNotStored) || errors.Is(err, errBusy) {
+		return
+	}
+	s.log.Warn("an upload was refused", zap.Stringer("reference", up.Revision), zap.String("file", up.Name), zap.String("user", up.User), zap.Error(err))
 }

@@ -24,6 +24,7 @@ func (s *Store) Remove(ctx context.Context, r conan.Removal) error {
 	if err := s.index.Remove(ctx, s.member, r, audit, s.now()); err != nil {
 		return err
 	}
+	s.metrics.removed.WithLabelValues(s.name).Inc()
 	s.log.Info("removed", zap.String("reference", audit.Target), zap.String("user", r.User))
 	return nil
 }

@@ -220,7 +220,7 @@ func (s *Store) knowsRecipe(ctx context.Context, target conan.Revision, user str
 }
 
 func recipeNotFound(recipe conan.Revision) error {
-	return fmt.Errorf("%w: Recipe not found: %s; upload it first", conan.ErrNotFound, recipe)
+	return fmt.Errorf("%w: Recipe not found: '%s'; upload it first", conan.ErrNotFound, recipe)
 }
 
 // recipeError makes upstream's "not found" ours, and so the case that no upstream may be asked.

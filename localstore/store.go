@@ -45,6 +45,7 @@ type Options struct {
 	Checks *conan.Checks // shared with the caches and other stores; nil: bounds of its own
 
 	Log          *zap.Logger      // nil logs nothing
+	Metrics      *Metrics         // nil counts nothing
 	Now          func() time.Time // nil is time.Now
 	CheckTimeout time.Duration    // how long one request waits for a check; 0 is 45 s
 }
@@ -63,6 +64,7 @@ type Store struct {
 	checks       *conan.Checks
 	names        names
 	log          *zap.Logger
+	metrics      *Metrics
 	now          func() time.Time
 	checkTimeout time.Duration
 
@@ -97,9 +99,10 @@ func New(o Options) (*Store, error) {
 	s := &Store{
 		name: o.Name, member: o.Member, index: o.Index, blobs: o.Blobs, memory: o.Memory, upstream: o.Upstream,
 		checkSpace: o.CheckSpace, lease: o.Lease, overwrite: o.Overwrite, checks: o.Checks, names: names{index: o.Index, member: o.Member},
-		log: o.Log.With(zap.String("member", o.Name)), now: o.Now, checkTimeout: o.CheckTimeout,
+		log: o.Log.With(zap.String("member", o.Name)), metrics: o.Metrics, now: o.Now, checkTimeout: o.CheckTimeout,
 		verdicts: verdicts, works: make(map[string]*work),
 	}
+	s.metrics.prime(s.name)
 	s.index.Changes().Subscribe(s.names.note)
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	return s, nil
@@ -120,6 +123,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Log == nil {
 		o.Log = zap.NewNop()
+	}
+	if o.Metrics == nil {
+		o.Metrics = NewMetrics(nil)
 	}
 	if o.Now == nil {
 		o.Now = time.Now

@@ -91,7 +91,7 @@ func (a *Answers) put(k Key, e entry) {
 	}
 }
 
-// Remove forgets an answer.
+// Remove removes an answer.
 func (a *Answers) Remove(k Key) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

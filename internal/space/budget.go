@@ -148,8 +148,8 @@ func overBounds(u usage) int64 {
 // overFree is by how many bytes MinFree is exceeded; 0 or less: it is not.
 func overFree(u usage) int64 { return u.minFree - u.free }
 
-// makeSpace evicts until over is 0 or less: nil or conan.ErrNoSpace. It evicts nothing if that would
-// not help.
+// makeSpace evicts until over is 0 or less: nil or conan.ErrNoSpace. It evicts nothing if that
+// would not help.
 func (b *Budget) makeSpace(ctx context.Context, over func(usage) int64) error {
 	for {
 		u, err := b.usage(ctx)

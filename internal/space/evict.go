@@ -69,8 +69,8 @@ func (b *Budget) exclusively(ctx context.Context, f func(context.Context) error)
 	}
 }
 
-// removeRows deletes rows and the blobs that nothing refers to then. It goes on when ctx ends: bytes
-// without rows count for nothing.
+// removeRows deletes rows and the blobs that nothing refers to then. It goes on when ctx ends:
+// bytes without rows count for nothing.
 func (b *Budget) removeRows(ctx context.Context, ids []int64) error {
 	ctx = context.WithoutCancel(ctx)
 	bytes, err := b.o.Index.Frees(ctx, ids)

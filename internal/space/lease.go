@@ -24,8 +24,8 @@ type leased struct {
 // unused is what the disk has to give yet: the bytes, and the rest of the last block of each file.
 func (l leased) unused(block int64) int64 { return max(0, l.bytes-l.used) + l.files*block }
 
-// LeaseUpload leases n bytes for published content, which keeps MinFree; cached content makes way for it.
-// It fails with conan.ErrNoSpace if there is no space.
+// LeaseUpload leases n bytes for published content, which keeps MinFree; cached content makes way
+// for it. It fails with conan.ErrNoSpace if there is no space.
 func (b *Budget) LeaseUpload(ctx context.Context, n int64) (*Lease, error) {
 	return b.lease(ctx, n, overFree)
 }

@@ -31,7 +31,8 @@ func (l *limited) Free(ctx context.Context) (int64, error) {
 	return l.size - used, err
 }
 
-// newLimited makes a budget over a disk of 1000 bytes, of which 200 have to stay free, that gives files blocks of that size.
+// newLimited makes a budget over a disk of 1000 bytes, of which 200 have to stay free, that gives
+// files blocks of that size.
 func newLimited(t testing.TB, block int64) *bench {
 	t.Helper()
 	return newBench(t, func(o *Options) {
@@ -382,7 +383,8 @@ func TestLeaseCacheProperty(t *testing.T) {
 	})
 }
 
-// A dry run counts bytes that several revisions share as the run does: once, and only if all of them go.
+// A dry run counts bytes that several revisions share as the run does: once, and only if all of
+// them go.
 func TestCollectCountsSharedBytes(t *testing.T) {
 	ctx := context.Background()
 	b := newBench(t, func(q *Options) { q.MaxSize = 1000 })
@@ -404,7 +406,8 @@ func TestCollectCountsSharedBytes(t *testing.T) {
 	}
 }
 
-// Uploads at the same time are never leased the same room, and what they wrote is not counted twice.
+// Uploads at the same time are never leased the same room, and what they wrote is not counted
+// twice.
 func TestLeaseUpload(t *testing.T) {
 	ctx := context.Background()
 	b := newLimited(t, 0)
