@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -28,7 +29,7 @@ func generatedName(i int) string {
 
 const wideName = "wide"
 
-// generate writes rows of the local store straight into a new index at dataDir. The blobs' bytes do not exist.
+// generate writes rows of a store straight into a new index at dataDir. The blobs' bytes do not exist.
 func generate(ctx context.Context, dataDir string, s shape) error {
 	if err := os.MkdirAll(dataDir, 0o750); err != nil {
 		return err
@@ -38,7 +39,8 @@ func generate(ctx context.Context, dataDir string, s shape) error {
 	if err != nil {
 		return err
 	}
-	if err := db.Close(); err != nil {
+	store, err := db.Member(ctx, "local", index.KindStore)
+	if err := errors.Join(err, db.Close()); err != nil {
 		return err
 	}
 	raw, err := sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(WAL)&_pragma=synchronous(OFF)&_pragma=cache_size(-400000)")
@@ -52,7 +54,7 @@ func generate(ctx context.Context, dataDir string, s shape) error {
 	if err != nil {
 		return err
 	}
-	if err := insertAll(ctx, raw, s); err != nil {
+	if err := insertAll(ctx, raw, store, s); err != nil {
 		return err
 	}
 	for _, t := range triggers {
@@ -95,23 +97,24 @@ func dropTriggers(ctx context.Context, db *sql.DB) ([]string, error) {
 // generator inserts in one transaction.
 type generator struct {
 	ctx                    context.Context
+	store                  index.MemberID
 	ref, rev, blob, file   *sql.Stmt
 	nextRef, nextRev, seed int64
 	time                   int64
 }
 
-func insertAll(ctx context.Context, db *sql.DB, s shape) error {
+func insertAll(ctx context.Context, db *sql.DB, store index.MemberID, s shape) error {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback()
-	g := &generator{ctx: ctx, time: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()}
+	g := &generator{ctx: ctx, store: store, time: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()}
 	for _, p := range []struct {
 		stmt **sql.Stmt
 		text string
 	}{
-		{&g.ref, `INSERT INTO refs (id, member, name, version, usr, channel) VALUES ($1, 'local', $2, '1.0', '', '')`},
+		{&g.ref, `INSERT INTO refs (id, member_id, name, version, usr, channel) VALUES ($1, $2, $3, '1.0', '', '')`},
 		{&g.rev, `INSERT INTO revisions (id, ref_id, rrev, package_id, prev, time, used, info) VALUES ($1, $2, $3, $4, $5, $6, 9223372036854775807, $7)`},
 		{&g.blob, `INSERT INTO blobs (sha256, size, sha1, md5, kept) VALUES ($1, 1000, $2, $3, 1)`},
 		{&g.file, `INSERT INTO files (revision_id, name, sha256) VALUES ($1, $2, $3)`},
@@ -135,7 +138,7 @@ func insertAll(ctx context.Context, db *sql.DB, s shape) error {
 
 func (g *generator) recipe(name string, packages int) error {
 	g.nextRef++
-	if _, err := g.ref.ExecContext(g.ctx, g.nextRef, name); err != nil {
+	if _, err := g.ref.ExecContext(g.ctx, g.nextRef, g.store, name); err != nil {
 		return err
 	}
 	rrev := g.hex(32)

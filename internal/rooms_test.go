@@ -39,7 +39,7 @@ var rooms = map[string]room{
 	"internal/selection": {code: []string{"internal/conan"}, tests: []string{"internal/conantest"}},
 	"internal/scrub":     {code: []string{"internal/blob", "internal/index"}, tests: []string{"internal/conan", "internal/conantest"}},
 	"internal/conantest": {code: []string{"internal/conan"}},
-	"internal/harness":   {code: []string{"internal/conan"}, tests: []string{"internal/conantest"}},
+	"internal/harness":   {},
 	"upstream":           {code: []string{"internal/conan", "internal/netguard"}, tests: []string{"internal/conantest"}},
 	"cache":              {code: []string{"internal/conan", "internal/blob", "internal/index", "internal/memory", "internal/space"}, tests: []string{"internal/conantest"}},
 	"localstore":         {code: []string{"internal/conan", "internal/blob", "internal/index", "internal/memory"}, tests: []string{"internal/conantest"}},
@@ -49,7 +49,7 @@ var rooms = map[string]room{
 		code:  []string{"internal/conan", "internal/memory", "internal/identity", "proxy/auth", "proxy/resolver"},
 		tests: []string{"internal/conantest", "internal/policy"},
 	},
-	"e2e":          {code: []string{"internal/harness", "internal/conan"}, tests: []string{"internal/conantest"}},
+	"e2e":          {code: []string{"internal/harness"}, tests: []string{"internal/conan", "internal/conantest"}},
 	"bench":        {code: []string{"internal/conan", "internal/index", "internal/harness"}},
 	"bench/faults": {tests: []string{"internal/conan", "internal/conantest", "internal/harness"}},
 	"cmd/conanproxy": {
@@ -66,11 +66,12 @@ var rooms = map[string]room{
 var libraryRooms = map[string][]string{
 	"github.com/labstack/":       {"proxy", "bench"}, // the benchmark measures the framework alone too
 	"github.com/dgraph-io/":      {"proxy"},
+	"gonum.org/":                 {"bench"},
 	"modernc.org/sqlite":         {"internal/index"},
 	"github.com/pressly/goose/":  {"internal/index"},
 	"github.com/golang-jwt/":     {"proxy/auth", "internal/identity"},
 	"github.com/spf13/":          {"cmd/conanproxy"},
-	"go.yaml.in/yaml/":           {"internal/config", "internal/harness", "e2e"},
+	"go.yaml.in/yaml/":           {"internal/config", "internal/harness"},
 	"github.com/stretchr/":       {},
 	"github.com/onsi/":           {},
 	"github.com/mattn/go-sqlite": {},

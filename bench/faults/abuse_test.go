@@ -173,7 +173,7 @@ func giantHeaders(_ *run, s *server) (string, bool) {
 func idleConnections(r *run, s *server) (string, bool) {
 	want := small(1000, 10000)
 	var limit unix.Rlimit
-	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) == nil && limit.Cur < uint64(want)+500 {
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) == nil && uint64(limit.Cur) < uint64(want)+500 {
 		want = int(limit.Cur) - 500
 	}
 	conns, closeAll := s.dialAll(want)

@@ -255,7 +255,7 @@ func uploadUntilFull(ctx context.Context, s *server, sets []conantest.Set, uncle
 						count.Add(1)
 						continue
 					}
-					if !errors.Is(err, errRefused) || !strings.Contains(err.Error(), "free") {
+					if !errors.Is(err, errRefused) || !strings.Contains(err.Error(), "no space") {
 						unclean.add("%v", err)
 					}
 					if state, text := look(ctx, s.url("/local"), set); state != absent {
