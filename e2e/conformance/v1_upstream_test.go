@@ -31,7 +31,7 @@ var v1Upstreams = []scripted{
 	{name: "bare", options: conantest.Options{API: conantest.V1, FileURLs: conantest.Relative}},
 	{name: "rooted", options: conantest.Options{API: conantest.V1, FileURLs: conantest.RootRelative, Prefix: "/some/path"}},
 	{name: "absolute", options: conantest.Options{API: conantest.V1, FileURLs: conantest.Absolute}},
-	{name: "foreign", options: conantest.Options{API: conantest.V1, FileURLs: conantest.Foreign}},
+	{name: "foreign", options: conantest.Options{API: conantest.V1, FileURLs: conantest.Foreign}, settings: secondHost},
 	{name: "unsigned", options: conantest.Options{API: conantest.V1, Unsigned: true}},
 	{name: "json", options: conantest.Options{API: conantest.V1}},
 	{name: "fails401", options: conantest.Options{API: conantest.V1}, settings: shortly},
@@ -49,7 +49,7 @@ var v1Upstreams = []scripted{
 	{name: "discreet", options: privately(conantest.V1), settings: privateLogin},
 	{name: "discreet2", options: privately(conantest.V2), settings: privateLogin},
 	{name: "readonly", options: conantest.Options{API: conantest.V1}},
-	{name: "storage", options: privately(conantest.V1), settings: privateLogin},
+	{name: "storage", options: privately(conantest.V1), settings: loginSecondHost},
 }
 
 func privately(api conantest.API) conantest.Options {

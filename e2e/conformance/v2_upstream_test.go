@@ -20,7 +20,7 @@ import (
 
 var v2Upstreams = []scripted{
 	{name: "direct", options: conantest.Options{API: conantest.V2}},
-	{name: "redirects", options: privately(conantest.V2), settings: privateLogin},
+	{name: "redirects", options: privately(conantest.V2), settings: loginSecondHost},
 	{name: "warm", options: conantest.Options{API: conantest.V2}, settings: shortly},
 	{name: "fails401", options: conantest.Options{API: conantest.V2}, settings: shortly},
 	{name: "fails403", options: conantest.Options{API: conantest.V2}, settings: shortly},
