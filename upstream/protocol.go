@@ -119,6 +119,12 @@ func (d *detector) isConfirmed(asked dialect) bool {
 	return d.confirmed && d.current == asked
 }
 
+func (d *detector) isAnnounced() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.announced
+}
+
 // speaksV1 tells whether the server is known to speak v1.
 func (d *detector) speaksV1() bool {
 	d.mu.Lock()
@@ -187,8 +193,8 @@ func words(list string) []string {
 	return strings.FieldsFunc(list, func(c rune) bool { return c == ',' || c == ' ' })
 }
 
-// check asks the server something that every Conan server answers, in the dialect that ping told
-// or else in v1, and returns the dialect that is answered.
+// check finds the dialect by questions that every Conan server answers, once for all callers at a
+// time.
 func (r *Remote) check(ctx context.Context) (dialect, error) {
 	d := &r.detector
 	return d.checks.do(ctx, "", r.sharedTimeout(), func(ctx context.Context) (dialect, error) {
@@ -196,25 +202,45 @@ func (r *Remote) check(ctx context.Context) (dialect, error) {
 		if err != nil || told == nil || d.isConfirmed(told) {
 			return told, err
 		}
-		for _, candidate := range []dialect{told, d.v1} {
-			speaks, err := r.speaks(ctx, candidate)
-			if err != nil {
-				return nil, tooSlow(context.WithoutCancel(ctx), err)
-			}
-			if speaks {
-				d.confirm(candidate, r.now())
-				return candidate, nil
-			}
-			if candidate == d.v1 {
-				break
-			}
+		found := d.v1
+		if told == d.v1 {
+			err = r.checkV1(ctx)
+		} else {
+			found, err = r.checkV2(ctx)
 		}
-		found, err := d.giveUp(told, r.now())
-		if err != nil {
-			r.log.Warn("upstream cannot be used", zap.Stringer("url", r.base), zap.String("reason", err.Error()))
+		if err == nil {
+			d.confirm(found, r.now())
 		}
-		return found, err
+		return found, tooSlow(context.WithoutCancel(ctx), err)
 	})
+}
+
+// checkV1 tells whether a server that announced no revisions is a Conan server at all. One that
+// named other capabilities is, even if it has no search.
+func (r *Remote) checkV1(ctx context.Context) error {
+	speaks, err := r.speaks(ctx, r.detector.v1)
+	if err != nil || speaks || r.detector.isAnnounced() {
+		return err
+	}
+	r.detector.giveUp(r.now())
+	r.log.Warn("upstream cannot be used", zap.Stringer("url", r.base), zap.String("reason", errNoConanServer.reason))
+	return errNoConanServer
+}
+
+// checkV2 finds the dialect of a server that announced revisions. It lacks v2 only if it answers
+// in v1 and not in v2; v1 is asked first, since a server without it says so at once, and a search
+// may take long.
+func (r *Remote) checkV2(ctx context.Context) (dialect, error) {
+	d := &r.detector
+	speaks, err := r.speaks(ctx, d.v1)
+	if err != nil || !speaks {
+		return d.v2, err
+	}
+	speaks, err = r.speaks(ctx, d.v2)
+	if err != nil || speaks {
+		return d.v2, err
+	}
+	return d.v1, nil
 }
 
 // speaks tells whether the server answers a search in a dialect. Errors say that it could not be
@@ -231,22 +257,23 @@ func (r *Remote) speaks(ctx context.Context, d dialect) (bool, error) {
 	return err == nil && answer.Results != nil, err
 }
 
-// giveUp decides when a search was answered in no dialect: a server that named capabilities is a
-// Conan server without search.
-func (d *detector) giveUp(told dialect, now time.Time) (dialect, error) {
+// giveUp remembers for a while that there is no Conan server.
+func (d *detector) giveUp(now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.announced {
-		d.confirmed = true
-		return told, nil
-	}
 	d.current, d.foreign, d.until = nil, errNoConanServer, now.Add(foreignMemory)
-	return nil, d.foreign
 }
 
 var errNoConanServer = &failure{
 	kind: kindForeign, permanent: true,
 	reason: "its URL is not a Conan remote; for Artifactory the URL ends in /api/conan/REPOSITORY",
+}
+
+// errWebPage is not remembered like errNoConanServer: a portal before the server may have answered.
+// Users have to see it at once all the same, since the usual cause is a wrong URL.
+var errWebPage = &failure{
+	kind: kindForeign, permanent: true,
+	reason: "answered ping with a web page, so its URL is not a Conan remote; for Artifactory the URL ends in /api/conan/REPOSITORY",
 }
 
 // ping asks for the capabilities of the server: without a login first, since a ping is open on most
@@ -298,7 +325,7 @@ func (r *Remote) pingOnce(ctx context.Context, req request) (capabilities string
 		return "", false, r.classifyBody(ctx, err)
 	}
 	if looksLikeHTML(head) {
-		return "", false, foreign("answered ping with a web page; for Artifactory the URL ends in /api/conan/REPOSITORY")
+		return "", false, errWebPage
 	}
 	return "", false, nil
 }

@@ -28,7 +28,7 @@ func TestDetect(t *testing.T) {
 		"empty header":         {capabilities(200, ""), "/v1/conans/search"},
 		"no header":            {status(200), "/v1/conans/search"},
 		"no content":           {status(204), "/v1/conans/search"},
-		"web page":             {whole("<html>hello", "Content-Type", "text/html"), "unavailable: answered ping with a web page; for Artifactory the URL ends in /api/conan/REPOSITORY"},
+		"web page":             {whole("<html>hello", "Content-Type", "text/html"), "unavailable: answered ping with a web page, so its URL is not a Conan remote; for Artifactory the URL ends in /api/conan/REPOSITORY"},
 		"404 without a header": {status(404), "unavailable: its URL is not a Conan remote; for Artifactory the URL ends in /api/conan/REPOSITORY"},
 		"401 without a header": {status(401), "unavailable: asks for a login, or refuses the configured one (401)"},
 		"403 without a header": {status(403), "unavailable: forbids access (403)"},
@@ -151,4 +151,59 @@ func TestDetectLater(t *testing.T) {
 			t.Errorf("asked %q", asked)
 		}
 	})
+}
+
+// The first "not found" is checked before it is believed, as briefly as that can be done.
+func TestCheckDialect(t *testing.T) {
+	search := jsonBody(`{"results": []}`)
+	tests := map[string]struct {
+		capabilities string
+		routes       map[string]http.HandlerFunc // of search; others are not found
+		want         string
+		checks       string // searches for nothing
+	}{
+		"v2 alone":           {"revisions", map[string]http.HandlerFunc{"/v2/conans/search": search}, "not found", "v1"},
+		"v2, v1 is refused":  {"revisions", map[string]http.HandlerFunc{"/v1/conans/search": status(400)}, "not found", "v1"},
+		"both":               {"revisions", map[string]http.HandlerFunc{"/v1/conans/search": search, "/v2/conans/search": search}, "not found", "v1 v2"},
+		"announced, v1 only": {"revisions", map[string]http.HandlerFunc{"/v1/conans/search": search}, "not found", "v1 v2"},
+		"v1":                 {"", map[string]http.HandlerFunc{"/v1/conans/search": search}, "not found", "v1"},
+		"v1 without search":  {"complex_search", nil, "not found", "v1"},
+		"nothing":            {"", nil, "unavailable: " + errNoConanServer.reason, "v1"},
+		"search of another":  {"", map[string]http.HandlerFunc{"/v1/conans/search": jsonBody(`{"hits": 0}`)}, "unavailable: " + errNoConanServer.reason, "v1"},
+		"broken":             {"", map[string]http.HandlerFunc{"/v1/conans/search": status(501)}, "unavailable: failed with status 501", "v1"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r, f := newFake(t, Options{Protocol: "auto"}, func(w http.ResponseWriter, req *http.Request) {
+					if req.URL.Path == pingPath {
+						w.Header().Set(capabilityHeader, test.capabilities)
+						return
+					}
+					if route := test.routes[req.URL.Path]; route != nil {
+						route(w, req)
+						return
+					}
+					notFoundPage(w)
+				})
+				for range 2 {
+					if _, err := r.Latest(t.Context(), conan.Revision{Ref: mustRef(t, "zlib/1.3")}); word(err) != test.want {
+						t.Errorf("got %q, want %q", word(err), test.want)
+					}
+					if name == "broken" {
+						break // asked again each time
+					}
+				}
+				var checks []string
+				for _, asked := range f.asked() {
+					if strings.Contains(asked, "/search?") {
+						checks = append(checks, asked[len("GET /"):][:2])
+					}
+				}
+				if got := strings.Join(checks, " "); got != test.checks {
+					t.Errorf("checked %q, want %q", got, test.checks)
+				}
+			})
+		})
+	}
 }

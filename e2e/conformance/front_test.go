@@ -67,3 +67,9 @@ var private = conantest.Options{Private: true, Users: map[string]string{"proxy":
 
 // privateLogin are the program's credentials there.
 var privateLogin = harness.Settings{"username": "proxy", "password": "secret"}
+
+// The second host of an upstream is another port of this machine, which must be allowed.
+var (
+	secondHost      = harness.Settings{"allow_networks": []string{"127.0.0.0/8", "::1/128"}}
+	loginSecondHost = harness.Settings{"username": "proxy", "password": "secret", "allow_networks": secondHost["allow_networks"]}
+)
