@@ -164,22 +164,10 @@ func (k *check) finishInfo(sums blob.Sums, content io.Reader) (facts, error) {
 	}
 	info := string(text)
 	id := strings.ToLower(k.rev.PackageID)
-	if _, err := hex.DecodeString(id); err == nil && len(id) == hex.EncodedLen(sha1.Size) && !isConan1Info(info) && sums.SHA1 != id {
+	if _, err := hex.DecodeString(id); err == nil && len(id) == hex.EncodedLen(sha1.Size) && !conan.IsConan1Info(info) && sums.SHA1 != id {
 		return facts{}, &wrongError{what: fmt.Sprintf("%s is of package %s", conan.InfoFile, sums.SHA1)}
 	}
 	return facts{built: k.facts().built, info: &info}, k.lineOf(sums)
-}
-
-// isConan1Info tells whether Conan 1 wrote a conaninfo.txt. It has more in it then than the package
-// id is made of.
-func isConan1Info(text string) bool {
-	for line := range strings.Lines(text) {
-		switch strings.TrimSpace(line) {
-		case "[recipe_hash]", "[full_settings]":
-			return true
-		}
-	}
-	return false
 }
 
 // lineOf compares a file that the manifest lists as it is.

@@ -14,8 +14,9 @@ import (
 	"conanproxy/internal/index"
 )
 
-// adopt makes a copy of an upstream's recipe revision, so that a package published here has its recipe here. Bytes that a
-// cache holds are shared. It does not make the store the owner of the reference: upstream's time is kept.
+// adopt makes a copy of an upstream's recipe revision, so that a package published here has its
+// recipe here. Bytes that a cache holds are shared. It does not make the store the owner of the
+// reference: upstream's time is kept.
 func (s *Store) adopt(ctx context.Context, recipe conan.Revision) error {
 	if s.upstream == nil || recipe.Mutable() {
 		return recipeNotFound(recipe)
@@ -26,7 +27,8 @@ func (s *Store) adopt(ctx context.Context, recipe conan.Revision) error {
 	return err
 }
 
-// adoptWatched adopts for a request, which does not wait longer than for a check. The adoption goes on without it.
+// adoptWatched adopts for a request, which does not wait longer than for a check. The adoption goes
+// on without it.
 func (s *Store) adoptWatched(ctx context.Context, recipe conan.Revision) error {
 	var err error
 	done := make(chan struct{})
@@ -82,7 +84,8 @@ func (s *Store) adoptOnce(ctx context.Context, recipe conan.Revision) error {
 	return nil
 }
 
-// upstreamTime is when upstream published the revision; a revision that upstream does not list gets the present time.
+// upstreamTime is when upstream published the revision; a revision that upstream does not list gets
+// the present time.
 func (s *Store) upstreamTime(ctx context.Context, recipe conan.Revision) (time.Time, error) {
 	list, err := s.upstream.Revisions(ctx, conan.Revision{Ref: recipe.Ref})
 	if err != nil && !errors.Is(err, conan.ErrNotFound) {
@@ -96,8 +99,8 @@ func (s *Store) upstreamTime(ctx context.Context, recipe conan.Revision) (time.T
 	return s.now(), nil
 }
 
-// fetch puts one file of upstream into a stage: by its digest if the blob store has the bytes already, as a cache over
-// the same store will have seen to, else by a copy.
+// fetch puts one file of upstream into a stage: by its digest if the blob store has the bytes
+// already, as a cache over the same store will have seen to, else by a copy.
 func (s *Store) fetch(ctx context.Context, st index.Stage, name string) (conan.FileInfo, error) {
 	f, err := s.openVerified(ctx, st.Revision, name)
 	if err != nil {
@@ -147,7 +150,8 @@ func (s *Store) openVerified(ctx context.Context, rev conan.Revision, name strin
 	return a.Value.Wait(ctx)
 }
 
-// checkAdopted refuses a recipe that upstream itself does not have whole, or whose manifest is that of another revision.
+// checkAdopted refuses a recipe that upstream itself does not have whole, or whose manifest is that
+// of another revision.
 func (s *Store) checkAdopted(ctx context.Context, recipe conan.Revision, files conan.Snapshot) error {
 	o, err := s.outlineOf(ctx, files)
 	if errors.Is(err, conan.ErrInvalid) {

@@ -14,12 +14,13 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// maxKeptList bounds the text of a list of members that waits in the index for its manifest; a longer one is made again
-// from the bytes.
+// maxKeptList bounds the text of a list of members that waits in the index for its manifest; a
+// longer one is made again from the bytes.
 const maxKeptList = 4 << 20
 
-// keptList closes the list of an archive that has arrived and returns it as text. A list that was given up, is not ready
-// after the timeout, or is too long to be kept, is empty: it is made again from the bytes when it is needed.
+// keptList closes the list of an archive that has arrived and returns it as text. A list that was
+// given up, is not ready after the timeout, or is too long to be kept, is empty: it is made again
+// from the bytes when it is needed.
 func keptList(lister *conan.ArchiveLister, timeout time.Duration) (string, error) {
 	if err := lister.Close(); err != nil {
 		return "", err
@@ -42,8 +43,8 @@ func keptList(lister *conan.ArchiveLister, timeout time.Duration) (string, error
 	return string(text), nil
 }
 
-// check compares the contents of a complete candidate with its manifest, and its archives with those that they would
-// replace.
+// check compares the contents of a complete candidate with its manifest, and its archives with
+// those that they would replace.
 func (s *Store) check(ctx context.Context, c *candidate) error {
 	if c.rev.IsPackage() {
 		if err := c.checkPackageID(); err != nil {
@@ -105,7 +106,8 @@ func (s *Store) listArchives(ctx context.Context, k *conan.Check, c *candidate) 
 	return archives, nil
 }
 
-// unchanged tells whether the revision is published and no archive was sent: its archives were checked when they came.
+// unchanged tells whether the revision is published and no archive was sent: its archives were
+// checked when they came.
 func (c *candidate) unchanged() bool {
 	if len(c.existing) == 0 {
 		return false
@@ -127,7 +129,8 @@ func (c *candidate) checkSmall(small map[string]string) error {
 	return nil
 }
 
-// stagedList is the list of an archive: the one that was kept, else a new one from the stored bytes.
+// stagedList is the list of an archive: the one that was kept, else a new one from the stored
+// bytes.
 func (s *Store) stagedList(ctx context.Context, k *conan.Check, stage string, f conan.FileInfo) (*conan.Listing, error) {
 	kept, err := s.index.StagedMembers(ctx, stage, f.Name, f.SHA256)
 	if err != nil {

@@ -15,7 +15,8 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// Uploaders of different content at the same time leave complete revisions, never a mix, and readers see nothing else.
+// Uploaders of different content at the same time leave complete revisions, never a mix, and
+// readers see nothing else.
 func TestConcurrentUploaders(t *testing.T) {
 	t.Parallel()
 	const uploads = 12

@@ -59,7 +59,8 @@ func (c fusedContext) Err() error {
 	return nil
 }
 
-// Whatever step fails, readers see the old state or the whole new one, and the same upload sent again repairs it.
+// Whatever step fails, readers see the old state or the whole new one, and the same upload sent
+// again repairs it.
 func TestCrashAtEveryStep(t *testing.T) {
 	t.Parallel()
 	old := recipe("class A", files{"x.txt": "x"}, files{"a.c": "int a;"})
@@ -141,7 +142,8 @@ func TestCrashAtEveryStep(t *testing.T) {
 	}
 }
 
-// Failures of storing are the server's, but a PUT must not look like a passing fault of the network.
+// Failures of storing are the server's, but a PUT must not look like a passing fault of the
+// network.
 func TestStorageFailure(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)

@@ -339,7 +339,8 @@ var (
 
 const pid1 = "5ab84d6acfe1f23c4fae0ab88f26e3a396351ac9"
 
-// order is that of Conan: by name, so that the manifest comes after the archives and metadata after the manifest.
+// order is that of Conan: by name, so that the manifest comes after the archives and metadata after
+// the manifest.
 func (f files) order() []string { return f.names() }
 
 // put sends one file without a stage.

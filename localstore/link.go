@@ -11,8 +11,8 @@ import (
 	"conanproxy/internal/index"
 )
 
-// Link implements conan.Publisher. A sha1 that several contents share is not linked: a collision must not put one
-// content in the place of another.
+// Link implements conan.Publisher. A sha1 that several contents share is not linked: a collision
+// must not put one content in the place of another.
 func (s *Store) Link(ctx context.Context, up conan.Upload, mayRead func(conan.Ref) bool) error {
 	return s.refusal(ctx, up, s.link(ctx, up, mayRead))
 }

@@ -7,7 +7,8 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// A list that was asked for before is told without the index, which a request that has ended may not ask.
+// A list that was asked for before is told without the index, which a request that has ended may
+// not ask.
 func TestWarmListReadsNoRows(t *testing.T) {
 	e := newEnv(t)
 	warm, cold := e.publishRecipe(hi, plainRecipe("warm")), e.publishRecipe(mustRef(t, "cold/1.0"), plainRecipe("cold"))

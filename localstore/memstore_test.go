@@ -13,7 +13,8 @@ import (
 	"conanproxy/internal/blob"
 )
 
-// memStore keeps blobs in memory, for the many tests that are not about the disk. Every step may be made to fail.
+// memStore keeps blobs in memory, for the many tests that are not about the disk. Every step may be
+// made to fail.
 type memStore struct {
 	step   func() error // called before every step that may fail; nil never fails
 	opened func()       // called at every Open; may be nil

@@ -9,9 +9,10 @@ import (
 	"conanproxy/internal/index"
 )
 
-// prepareMetadata looks where a metadata file of a pinned revision can go that is neither published here nor being
-// uploaded. A client that sees the revision through this server sends nothing but the metadata: a recipe of upstream
-// is adopted first; that of a package would stay in a stage that nothing ever publishes, and is refused.
+// prepareMetadata looks where a metadata file of a pinned revision can go that is neither published
+// here nor being uploaded. A client that sees the revision through this server sends nothing but
+// the metadata: a recipe of upstream is adopted first; that of a package would stay in a stage that
+// nothing ever publishes, and is refused.
 func (s *Store) prepareMetadata(ctx context.Context, st index.Stage, name string) error {
 	if !conan.IsMetadata(name) || !st.Pinned() || len(st.Files) > 0 || s.upstream == nil {
 		return nil
@@ -22,7 +23,7 @@ func (s *Store) prepareMetadata(ctx context.Context, st index.Stage, name string
 	}
 	_, err = s.upstream.Snapshot(ctx, st.Revision)
 	if errors.Is(err, conan.ErrNotFound) || errors.Is(err, conan.ErrNotFetched) {
-		return nil // what nobody may be asked for is nobody else's
+		return nil // no upstream may be asked, so it is no upstream's
 	}
 	if err != nil {
 		return err

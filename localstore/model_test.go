@@ -79,7 +79,8 @@ func newWares() *wares {
 
 func (w *wares) recipe(t *rapid.T) files { return rapid.SampledFrom(w.recipes).Draw(t, "recipe") }
 
-// Publishing in every way, again and half, removing, sweeping and collecting: the store is what the model says.
+// Publishing in every way, again and half, removing, sweeping and collecting: the store is what the
+// model says.
 func TestStoreFollowsModel(t *testing.T) {
 	t.Parallel()
 	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue { // a check writes durably some fifty times
@@ -110,8 +111,8 @@ func TestStoreFollowsModel(t *testing.T) {
 	})
 }
 
-// becomesNewest tells whether a revision that is not the newest becomes it when it is published now: not by a client of
-// Conan 2 within a minute of its time.
+// becomesNewest tells whether a revision that is not the newest becomes it when it is published
+// now: not by a client of Conan 2 within a minute of its time.
 func (m *model) becomesNewest(list []string, id, key string, v1 bool) bool {
 	now := m.clock.Now()
 	if len(list) > 0 && list[0] == id || !v1 && slices.Contains(list, id) && now.Sub(m.times[key]) < time.Minute {

@@ -10,9 +10,9 @@ import (
 	"conanproxy/internal/index"
 )
 
-// names is the list of published references in memory, so that a search reads no rows. It is read from the index at the
-// first search. The index tells which references may have appeared or disappeared since; those are looked at again
-// before the next search.
+// names is the list of published references in memory, so that a search reads no rows. It is read
+// from the index at the first search. The index tells which references may have appeared or
+// disappeared since; those are looked at again before the next search.
 type names struct {
 	index  *index.DB
 	member index.MemberID
@@ -113,7 +113,8 @@ func (n *names) refresh(ctx context.Context) error {
 	return nil
 }
 
-// load reads the whole list. It is called with n.mu held, so that what changes meanwhile is noted after it.
+// load reads the whole list. It is called with n.mu held, so that what changes meanwhile is noted
+// after it.
 func (n *names) load(ctx context.Context) error {
 	refs, err := n.index.RecipeRefs(ctx, n.member)
 	if err != nil {

@@ -107,7 +107,8 @@ func TestNamesFollowTheRows(t *testing.T) {
 	}
 }
 
-// BenchmarkSearch is a search among a hundred thousand references, with a fixed beginning and without.
+// BenchmarkSearch is a search among a hundred thousand references, with a fixed beginning and
+// without.
 func BenchmarkSearch(b *testing.B) {
 	n := names{loaded: true}
 	for i := range 100_000 {

@@ -13,7 +13,8 @@ import (
 	"conanproxy/internal/index"
 )
 
-// publish makes a checked candidate a revision. The recipe of a package is adopted from upstream first if need be.
+// publish makes a checked candidate a revision. The recipe of a package is adopted from upstream
+// first if need be.
 func (s *Store) publish(ctx context.Context, c *candidate) error {
 	p := index.Publication{
 		Member:  s.member,
@@ -46,8 +47,9 @@ func (s *Store) publish(ctx context.Context, c *candidate) error {
 	return nil
 }
 
-// keepTime is how long a known revision keeps its time: jobs that publish at the same time do not reorder each other's work.
-// Conan 1 does not know revisions: the client sends what shall be the newest.
+// keepTime is how long a known revision keeps its time: jobs that publish at the same time do not
+// reorder each other's work. Conan 1 does not know revisions: the client sends what shall be the
+// newest.
 func (c *candidate) keepTime() time.Duration {
 	if c.stage.Pinned() {
 		return time.Minute
@@ -55,8 +57,8 @@ func (c *candidate) keepTime() time.Duration {
 	return 0
 }
 
-// added are the files that the revision gets: all of a new one. One that is published keeps its bytes, since archives of
-// the same content may be packed differently.
+// added are the files that the revision gets: all of a new one. One that is published keeps its
+// bytes, since archives of the same content may be packed differently.
 func (c *candidate) added() []conan.FileInfo {
 	var out []conan.FileInfo
 	complete := len(c.outline.Missing(c.existing, c.rev.IsPackage())) == 0
@@ -87,8 +89,9 @@ func sums(files conan.Snapshot) map[string]string {
 	return out
 }
 
-// requireRecipe sees to it that the recipe revision of a package is here. While its uploader is still uploading it, the
-// id of that stage is returned: the package is published and stays hidden until the recipe is.
+// requireRecipe sees to it that the recipe revision of a package is here. While its uploader is
+// still uploading it, the id of that stage is returned: the package is published and stays hidden
+// until the recipe is.
 func (s *Store) requireRecipe(ctx context.Context, c *candidate) (stage string, err error) {
 	recipe := c.rev.Recipe()
 	_, err = s.index.Find(ctx, s.member, recipe)
@@ -106,8 +109,8 @@ func (s *Store) requireRecipe(ctx context.Context, c *candidate) (stage string, 
 	return "", s.adopt(ctx, recipe)
 }
 
-// recipeOf finds the recipe revision that a package without one belongs to: the one whose summary hash is recipeHash, here
-// or upstream, else the newest one here, else upstream's newest.
+// recipeOf finds the recipe revision that a package without one belongs to: the one whose summary
+// hash is recipeHash, here or upstream, else the newest one here, else upstream's newest.
 func (s *Store) recipeOf(ctx context.Context, pkg conan.Revision, recipeHash string) (rrev string, err error) {
 	recipe := conan.Revision{Ref: pkg.Ref}
 	stored, err := s.index.Revisions(ctx, s.member, recipe)
@@ -143,8 +146,8 @@ func (s *Store) recipeOf(ctx context.Context, pkg conan.Revision, recipeHash str
 	return newest.Value.ID, nil
 }
 
-// hasSummary tells whether the manifest of a recipe revision sums up to hash. The id is the answer, unless it comes from a
-// source control system.
+// hasSummary tells whether the manifest of a recipe revision sums up to hash. The id is the answer,
+// unless it comes from a source control system.
 func (s *Store) hasSummary(ctx context.Context, recipe conan.Revision, hash string) (bool, error) {
 	if hash == "" || conan.IsMD5(recipe.RRev) {
 		return recipe.RRev == hash, nil

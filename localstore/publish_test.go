@@ -307,7 +307,8 @@ func TestRepublish(t *testing.T) {
 	wantEqual(t, "another compression is no other content", content(t, e, ra), a)
 }
 
-// TestExtraMembers: files that the manifest lacks are taken, also in an archive that it does not imply, and are in the log.
+// TestExtraMembers: files that the manifest lacks are taken, also in an archive that it does not
+// imply, and are in the log.
 func TestExtraMembers(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zap.WarnLevel)

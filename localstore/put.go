@@ -51,7 +51,7 @@ func (s *Store) put(ctx context.Context, up conan.Upload) error {
 	}
 	defer w.Close()
 	defer w.Abort()
-	members, err := s.receive(ctx, w, lease, st, up, want)
+	members, err := s.readBody(ctx, w, lease, st, up, want)
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,8 @@ func (s *Store) put(ctx context.Context, up conan.Upload) error {
 	return s.finish(ctx, st, up.Name, names)
 }
 
-// announced is the number of bytes that the upload must have, -1 if that is not known before its end.
+// announced is the number of bytes that the upload must have, -1 if that is not known before its
+// end.
 func announced(st index.Stage, up conan.Upload) (int64, error) {
 	want := up.Size
 	if size, ok := st.Declared[up.Name]; ok {
@@ -101,8 +102,9 @@ func oneArchive(st index.Stage, name string) error {
 	return nil
 }
 
-// receive copies the body and validates what can be validated of one file alone. It returns the member list of an archive.
-func (s *Store) receive(ctx context.Context, w blob.Writer, lease Lease, st index.Stage, up conan.Upload, want int64) (members string, err error) {
+// readBody copies the body and validates what can be validated of one file alone. It returns the
+// member list of an archive.
+func (s *Store) readBody(ctx context.Context, w blob.Writer, lease Lease, st index.Stage, up conan.Upload, want int64) (members string, err error) {
 	var dst io.Writer = leased{w, lease}
 	var lister *conan.ArchiveLister
 	if conan.IsArchive(up.Name) {
@@ -151,8 +153,7 @@ func (s *Store) checkManifest(ctx context.Context, st index.Stage, text *io.Sect
 	return nil
 }
 
-// copyBody copies at most one byte more than is wanted, or than a file of that name may have. While the length is not
-// known, room is asked for as the bytes arrive.
+// copyBody copies at most one byte more than is wanted, or than a file of that name may have.
 func (s *Store) copyBody(ctx context.Context, dst io.Writer, lease Lease, up conan.Upload, want int64) (int64, error) {
 	body := up.Body
 	if body == nil {
@@ -188,7 +189,8 @@ func copyUnknown(ctx context.Context, dst io.Writer, lease Lease, up conan.Uploa
 	}
 }
 
-// bodyReader tells errors of reading the body from errors of storing it, and stops when the request is over.
+// bodyReader tells errors of reading the body from errors of storing it, and stops when the request
+// is over.
 type bodyReader struct {
 	ctx context.Context
 	r   io.Reader
@@ -219,8 +221,9 @@ func bodyError(up conan.Upload, err error) error {
 	return err
 }
 
-// finish publishes if the file that was just stored completes its set: the manifest of an undeclared one, the last
-// name of a declared one. names is what the stage has now; nil if the file went to a published revision.
+// finish publishes if the file that was just stored completes its set: the manifest of an
+// undeclared one, the last name of a declared one. names is what the stage has now; nil if the file
+// went to a published revision.
 func (s *Store) finish(ctx context.Context, st index.Stage, name string, names []string) error {
 	if names == nil {
 		return nil
@@ -229,7 +232,7 @@ func (s *Store) finish(ctx context.Context, st index.Stage, name string, names [
 		if name != conan.ManifestFile {
 			return nil
 		}
-		return s.settle(ctx, st.ID)
+		return s.publishStage(ctx, st.ID)
 	}
 	there := make(map[string]bool, len(names))
 	for _, n := range names {
@@ -240,11 +243,11 @@ func (s *Store) finish(ctx context.Context, st index.Stage, name string, names [
 			return nil
 		}
 	}
-	return s.settle(ctx, st.ID)
+	return s.publishStage(ctx, st.ID)
 }
 
-// putAgain answers a file of a declared set that is over. Bytes that were published with it are welcome again, since
-// the answer may have been lost on the way.
+// putAgain answers a file of a declared set that is over. Bytes that were published with it are
+// welcome again, since the answer may have been lost on the way.
 func (s *Store) putAgain(ctx context.Context, up conan.Upload) error {
 	v, ok := s.verdicts.Get(up.Stage)
 	if !ok || v.err != nil {
@@ -267,9 +270,8 @@ func (s *Store) CheckSpace(ctx context.Context, size int64) error {
 	return s.checkSpace(ctx, max(size, 0))
 }
 
-// refusal keeps the failures that the vocabulary names, and logs them but for those that sending again mends by itself.
-// Everything else is a failure of storing, which the client
-// cannot mend and must not take for a passing fault of the network: it is told to send again.
+// refusal logs and returns the failures that package conan names. Every other error is a failure of
+// storing: it is logged here, and the client is told to send the file again.
 func (s *Store) refusal(ctx context.Context, up conan.Upload, err error) error {
 	if err == nil || ctx.Err() != nil {
 		return err
@@ -297,7 +299,8 @@ func (s *Store) refusal(ctx context.Context, up conan.Upload, err error) error {
 	return fmt.Errorf("%w: %s of %s could not be stored; send it again", conan.ErrConflict, up.Name, up.Revision)
 }
 
-// logRefusal leaves out what belongs to every upload: a checksum deploy of bytes that are not here, and checks that take long.
+// logRefusal logs a refused upload. Two refusals are part of normal uploads and left out: a
+// checksum deploy of bytes that are not stored, and a check that takes long.
 func (s *Store) logRefusal(up conan.Upload, err error) {
 	if errors.Is(err, errNotStored) || errors.Is(err, errBusy) {
 		return

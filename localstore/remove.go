@@ -12,7 +12,8 @@ import (
 	"conanproxy/internal/index"
 )
 
-// Remove implements conan.Publisher. The bytes are freed later, when the index's garbage is deleted.
+// Remove implements conan.Publisher. The bytes are freed later, when the index's garbage is
+// deleted.
 func (s *Store) Remove(ctx context.Context, r conan.Removal) error {
 	if r.PackageIDs != nil && len(r.PackageIDs) == 0 && !r.AllPackages {
 		return fmt.Errorf("%w: no package id of %s was named to be removed", conan.ErrInvalid, r.Revision)
@@ -40,8 +41,9 @@ func target(r conan.Removal) string {
 	return r.Revision.String()
 }
 
-// RemoveFiles implements conan.Publisher. A revision never has what its manifest does not imply, but for an archive without
-// files: such a one is taken out of the newest revision, whose content stays the same by this.
+// RemoveFiles implements conan.Publisher. A revision never has what its manifest does not imply,
+// but for an archive without files: such a one is taken out of the newest revision, whose content
+// stays the same by this.
 func (s *Store) RemoveFiles(ctx context.Context, recipe conan.Revision, user string, names []string) error {
 	for _, name := range names {
 		if err := conan.CheckFileName(name, false); err != nil {
@@ -71,7 +73,8 @@ func (s *Store) RemoveFiles(ctx context.Context, recipe conan.Revision, user str
 	return nil
 }
 
-// needless are those of names that the revision has; one that its manifest implies is conan.ErrInvalid.
+// needless are those of names that the revision has; one that its manifest implies is
+// conan.ErrInvalid.
 func (s *Store) needless(ctx context.Context, rev conan.Revision, files conan.Snapshot, names []string) ([]string, error) {
 	asked := make(map[string]bool)
 	for _, name := range names {

@@ -9,12 +9,13 @@ import (
 	"conanproxy/internal/index"
 )
 
-// replacement is a file of a published revision whose bytes are replaced by an upload of the same revision.
+// replacement is a file of a published revision whose bytes are replaced by an upload of the same
+// revision.
 type replacement struct{ old, new conan.FileInfo }
 
-// findReplaced finds the files of the published revision that the candidate replaces. An archive is replaced if it differs in
-// more than order, times, owners or compression, which the revision id does not tell. It is conan.ErrDenied if the store
-// does not overwrite.
+// findReplaced finds the files of the published revision that the candidate replaces. An archive is
+// replaced if it differs in more than order, times, owners or compression, which the revision id
+// does not tell. It is conan.ErrDenied if the store does not overwrite.
 func (s *Store) findReplaced(ctx context.Context, k *conan.Check, c *candidate, archives map[string]*conan.Listing) error {
 	for _, old := range c.existing {
 		sent, ok := c.sentInPlaceOf(old)
@@ -29,7 +30,7 @@ func (s *Store) findReplaced(ctx context.Context, k *conan.Check, c *candidate, 
 			c.replaced = append(c.replaced, replacement{old, sent})
 		}
 	}
-	if len(c.replaced) == 0 || s.overwrite {
+	if len(c.replaced) == 0 || s.overwrite.Load() {
 		return nil
 	}
 	var names []string

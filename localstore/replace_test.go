@@ -45,8 +45,8 @@ func regular(name string, mode int64) tar.Header {
 	return tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: mode}
 }
 
-// TestOtherBytes publishes the same package revision again, with an archive whose members differ in what the manifest does
-// not tell.
+// TestOtherBytes publishes the same package revision again, with an archive whose members differ in
+// what the manifest does not tell.
 func TestOtherBytes(t *testing.T) {
 	t.Parallel()
 	contents := files{"bin/a": "a", "lib/b": "b"}
@@ -114,7 +114,8 @@ func TestOtherBytes(t *testing.T) {
 	}
 }
 
-// TestOtherCompression: an archive of other contents and another compression takes the place of the published one.
+// TestOtherCompression: an archive of other contents and another compression takes the place of the
+// published one.
 func TestOtherCompression(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)

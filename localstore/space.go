@@ -11,7 +11,8 @@ type Lease interface {
 	Grow(ctx context.Context, bytes int64) error
 	// Used tells that so many of the bytes are on the disk now.
 	Used(bytes int64)
-	// Release ends the lease, when the bytes are stored or thrown away. It may be called more than once.
+	// Release ends the lease, when the bytes are stored or thrown away. It may be called more than
+	// once.
 	Release()
 }
 

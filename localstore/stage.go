@@ -78,7 +78,8 @@ func checkDeclared(target conan.Revision, sizes map[string]int64) (total int64, 
 	return total, nil
 }
 
-// maxInfoSize bounds a conaninfo.txt, which is kept in the index and in memory; real ones have a few kB.
+// maxInfoSize bounds a conaninfo.txt, which is kept in the index and in memory; real ones have a
+// few kB.
 const maxInfoSize = 4 << 20
 
 // checkSize refuses sizes that a file of that name cannot have.
@@ -99,7 +100,8 @@ func checkSize(target conan.Revision, name string, size int64) error {
 	return nil
 }
 
-// archiveKind is the name of an archive without its extension, as in conan.PackagePrefix; empty for other files.
+// archiveKind is the name of an archive without its extension, as in conan.PackagePrefix; empty for
+// other files.
 func archiveKind(name string) string {
 	if !conan.IsArchive(name) {
 		return ""
@@ -122,8 +124,9 @@ func (s *Store) derivedID(prefix string, rev conan.Revision, user string) string
 	return prefix + "-" + hex.EncodeToString(sum[:16])
 }
 
-// stageOf finds the stage that an upload belongs to. That of an undeclared set need not exist yet: it is made when its
-// first file is stored. index.ErrNoStage means that a declared set is over or was never announced.
+// stageOf finds the stage that an upload belongs to. That of an undeclared set need not exist yet:
+// it is made when its first file is stored. index.ErrNoStage means that a declared set is over or
+// was never announced.
 func (s *Store) stageOf(ctx context.Context, up conan.Upload) (index.Stage, error) {
 	if err := conan.CheckFileName(up.Name, up.IsPackage()); err != nil {
 		return index.Stage{}, err
@@ -167,8 +170,9 @@ func (s *Store) declaredStage(ctx context.Context, up conan.Upload) (index.Stage
 	return st, nil
 }
 
-// newest is the pinned revision that a client of v1 sees as target: the newest recipe revision, or the newest package
-// revision in the newest recipe revision that has one. The zero value if there is none.
+// newest is the pinned revision that a client of v1 sees as target: the newest recipe revision, or
+// the newest package revision in the newest recipe revision that has one. The zero value if there
+// is none.
 func (s *Store) newest(ctx context.Context, target conan.Revision) (conan.Revision, error) {
 	recipes, err := s.index.Revisions(ctx, s.member, conan.Revision{Ref: target.Ref})
 	if err != nil {
@@ -189,8 +193,8 @@ func (s *Store) newest(ctx context.Context, target conan.Revision) (conan.Revisi
 	return conan.Revision{}, nil
 }
 
-// knowsRecipe tells whether the recipe of a package is published here, is being uploaded by the same user, or is
-// known upstream: nil, or conan.ErrNotFound, or why it could not be told.
+// knowsRecipe tells whether the recipe of a package is published here, is being uploaded by the
+// same user, or is known upstream: nil, or conan.ErrNotFound, or why it could not be told.
 func (s *Store) knowsRecipe(ctx context.Context, target conan.Revision, user string) error {
 	recipe := target.Recipe()
 	if recipe.RRev == "" {

@@ -1,5 +1,6 @@
-// Package localstore is an authoritative store: what was published in it. It takes uploads apart from what readers
-// see, publishes a complete set in one transaction as an immutable revision, and deletes only when asked to.
+// Package localstore is an authoritative store: what was published in it. It takes uploads apart
+// from what readers see, publishes a complete set in one transaction as an immutable revision, and
+// deletes only when asked to.
 package localstore
 
 import (
@@ -7,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -27,19 +29,20 @@ type Options struct {
 	Blobs  blob.Store      // required; shared with the caches and other stores
 	Memory *memory.Answers // shared with the caches and other stores; nil: 4 MiB of its own
 
-	// Upstream is asked for recipes that packages are published for and that are not here: the resolver over
-	// all upstreams. Nil means none.
+	// Upstream is asked for recipes that packages are published for and that are not here: the
+	// resolver over all upstreams. Nil means none.
 	Upstream conan.Source
 
-	// CheckSpace tells whether that many more bytes may be stored: nil or conan.ErrNoSpace. Nil means always.
+	// CheckSpace tells whether that many more bytes may be stored: nil or conan.ErrNoSpace. Nil
+	// means always.
 	CheckSpace func(ctx context.Context, bytes int64) error
 
-	// Lease is CheckSpace for bytes that are about to be written: no other upload gets them until the lease is
-	// released. Nil means that nothing bounds the space.
+	// Lease is CheckSpace for bytes that are about to be written: no other upload gets them until
+	// the lease is released. Nil means that nothing bounds the space.
 	Lease func(ctx context.Context, bytes int64) (Lease, error)
 
-	// Overwrite lets other bytes under a known revision replace the stored ones. Without it such an upload is
-	// conan.ErrDenied.
+	// Overwrite lets other bytes under a known revision replace the stored ones. Without it such an
+	// upload is conan.ErrDenied.
 	Overwrite bool
 
 	Checks *conan.Checks // shared with the caches and other stores; nil: bounds of its own
@@ -60,7 +63,7 @@ type Store struct {
 	upstream     conan.Source
 	checkSpace   func(context.Context, int64) error
 	lease        func(context.Context, int64) (Lease, error)
-	overwrite    bool
+	overwrite    atomic.Bool
 	checks       *conan.Checks
 	names        names
 	log          *zap.Logger
@@ -98,10 +101,11 @@ func New(o Options) (*Store, error) {
 	o.setDefaults()
 	s := &Store{
 		name: o.Name, member: o.Member, index: o.Index, blobs: o.Blobs, memory: o.Memory, upstream: o.Upstream,
-		checkSpace: o.CheckSpace, lease: o.Lease, overwrite: o.Overwrite, checks: o.Checks, names: names{index: o.Index, member: o.Member},
+		checkSpace: o.CheckSpace, lease: o.Lease, checks: o.Checks, names: names{index: o.Index, member: o.Member},
 		log: o.Log.With(zap.String("member", o.Name)), metrics: o.Metrics, now: o.Now, checkTimeout: o.CheckTimeout,
 		verdicts: verdicts, works: make(map[string]*work),
 	}
+	s.overwrite.Store(o.Overwrite)
 	s.metrics.prime(s.name)
 	s.index.Changes().Subscribe(s.names.note)
 	s.ctx, s.stop = context.WithCancel(context.Background())
@@ -135,6 +139,9 @@ func (o *Options) setDefaults() {
 	}
 }
 
+// SetOverwrite replaces Options.Overwrite.
+func (s *Store) SetOverwrite(allowed bool) { s.overwrite.Store(allowed) }
+
 // Close ends the checks that are still running and waits for them. What they checked stays staged.
 func (s *Store) Close() {
 	s.mu.Lock()
@@ -144,7 +151,7 @@ func (s *Store) Close() {
 	s.busy.Wait()
 }
 
-// answer makes an answer of what was found: it is this store's own and holds until something is published here.
+// answer makes an answer of what was found. It stays true until the reference changes.
 func answer[T any](s *Store, value T, err error) (conan.Answer[T], error) {
 	if err != nil && !errors.Is(err, conan.ErrNotFound) {
 		return conan.Answer[T]{}, err
@@ -191,7 +198,8 @@ func (s *Store) Snapshot(ctx context.Context, rev conan.Revision) (conan.Answer[
 	return answer(s, h.Files, err)
 }
 
-// held is a published revision with its files. It is remembered, so that a warm download reads no rows.
+// held is a published revision with its files. It is remembered, so that a warm download reads no
+// rows.
 func (s *Store) held(ctx context.Context, rev conan.Revision) (index.Held, error) {
 	key := memory.Key{Member: s.name, Kind: "files", Rev: rev}
 	if h, ok := memory.Get[index.Held](s.memory, key); ok {
@@ -210,8 +218,8 @@ func (s *Store) held(ctx context.Context, rev conan.Revision) (index.Held, error
 	return h, nil
 }
 
-// Open implements conan.Source. Files are always verified. Bytes that the index names and the blob store lost are
-// conan.ErrUnavailable.
+// Open implements conan.Source. Files are always verified. Bytes that the index names and the blob
+// store lost are conan.ErrUnavailable.
 func (s *Store) Open(ctx context.Context, rev conan.Revision, name string) (conan.Answer[*conan.File], error) {
 	f, err := s.open(ctx, rev, name)
 	return answer(s, f, err)
@@ -257,8 +265,8 @@ func (s *Store) Search(ctx context.Context, p conan.Pattern) (conan.Answer[[]con
 	return answer(s, refs, err)
 }
 
-// OwnRevisions lists the recipe revisions of ref that were published here, newest first. Adopted copies of an
-// upstream's recipe are left out. None is an empty list.
+// OwnRevisions lists the recipe revisions of ref that were published here, newest first. Adopted
+// copies of an upstream's recipe are left out. None is an empty list.
 func (s *Store) OwnRevisions(ctx context.Context, ref conan.Ref) ([]string, error) {
 	stored, err := s.index.Revisions(ctx, s.member, conan.Revision{Ref: ref})
 	if err != nil {

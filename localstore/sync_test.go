@@ -9,7 +9,8 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// syncing is a blob store that notes which sets are made durable. Those that it is told to have lost fail.
+// syncing is a blob store that notes which sets are made durable. Those that it is told to have
+// lost fail.
 type syncing struct {
 	blob.Store
 	lost   bool
@@ -25,8 +26,8 @@ func (s *syncing) Sync(ctx context.Context, digests ...blob.Digest) error {
 	return s.Store.Sync(ctx, digests...)
 }
 
-// TestSyncBeforePublication: the files of a set are made durable together before the answer that publishes. What a
-// failure of power took is sent again, and is never published.
+// TestSyncBeforePublication: the files of a set are made durable together before the answer that
+// publishes. What a failure of power took is sent again, and is never published.
 func TestSyncBeforePublication(t *testing.T) {
 	t.Parallel()
 	blobs := &syncing{Store: newMemStore(), lost: true}

@@ -65,7 +65,7 @@ func TestDeclaredFilesOnly(t *testing.T) {
 	wantError(t, e.putStage(stage, target, "conanfile.py", "class A"), nil)
 	wantEqual(t, "revisions", ids(t, e, target), []string{set.rev()})
 
-	wantError(t, e.settle(t.Context(), stage), nil) // as the last but one of two PUTs at once may do
+	wantError(t, e.publishStage(t.Context(), stage), nil) // as the last but one of two PUTs at once may do
 
 	// The answer may have been lost: the same bytes are welcome again, others are not.
 	wantError(t, e.putStage(stage, target, "conanfile.py", "class A"), nil)
@@ -237,7 +237,8 @@ func TestRemoveFiles(t *testing.T) {
 	wantEqual(t, "content", content(t, e, rev), set.without("conan_sources.tgz"))
 }
 
-// The manifest is refused while a file is missing; the stage of the whole set is repaired by sending it again.
+// The manifest is refused while a file is missing; the stage of the whole set is repaired by
+// sending it again.
 func TestFailedFileThenRetry(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)

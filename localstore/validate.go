@@ -30,8 +30,9 @@ type candidate struct {
 	checked      bool           // the contents are right
 }
 
-// load reads a stage. Of a declared one only the declared names count: other rows were taken over by an earlier attempt.
-func (s *Store) load(ctx context.Context, id string) (*candidate, error) {
+// readStage reads a stage. Of a declared one only the declared names count: other rows were taken
+// over by an earlier attempt.
+func (s *Store) readStage(ctx context.Context, id string) (*candidate, error) {
 	st, err := s.index.Stage(ctx, id)
 	if err != nil {
 		return nil, err
@@ -88,7 +89,8 @@ func (s *Store) validateCandidate(ctx context.Context, c *candidate) error {
 	return s.publish(ctx, c)
 }
 
-// baseFiles are those of the revision that the client saw when it declared its set; none if it is gone.
+// baseFiles are those of the revision that the client saw when it declared its set; none if it is
+// gone.
 func (s *Store) baseFiles(ctx context.Context, c *candidate) (conan.Snapshot, error) {
 	if c.stage.Base.RRev == "" {
 		return nil, nil
@@ -152,7 +154,8 @@ func (s *Store) identifyPackage(ctx context.Context, c *candidate, base conan.Sn
 	return err
 }
 
-// readInfo reads the conaninfo.txt that was sent, or that of the base revision if the manifest means the same one.
+// readInfo reads the conaninfo.txt that was sent, or that of the base revision if the manifest
+// means the same one.
 func (s *Store) readInfo(ctx context.Context, c *candidate, base conan.Snapshot) error {
 	info, ok := c.files[conan.InfoFile]
 	if !ok {
@@ -170,8 +173,9 @@ func (s *Store) readInfo(ctx context.Context, c *candidate, base conan.Snapshot)
 	return nil
 }
 
-// findExisting looks whether the revision is published. Its manifest must then mean the same files: that is so for
-// hashes, and must be looked at for revisions that come from a source control system.
+// findExisting looks whether the revision is published. Its manifest must then mean the same files:
+// that is so for hashes, and must be looked at for revisions that come from a source control
+// system.
 func (s *Store) findExisting(ctx context.Context, c *candidate) error {
 	files, err := s.index.Files(ctx, s.member, c.rev)
 	if err != nil {
@@ -219,8 +223,8 @@ func (s *Store) complete(ctx context.Context, c *candidate, base conan.Snapshot)
 	return nil
 }
 
-// dropLeftovers forgets archives that the manifest does not imply: a set that is not bound to a revision may hold what
-// an earlier upload of another content left behind.
+// dropLeftovers forgets archives that the manifest does not imply: a set that is not bound to a
+// revision may hold what an earlier upload of another content left behind.
 func (c *candidate) dropLeftovers() {
 	if c.rev.IsPackage() {
 		return
@@ -251,8 +255,8 @@ func (c *candidate) incomplete(missing []string) error {
 	return fmt.Errorf("%w: the upload of %s lacks %s", conan.ErrIncomplete, c.stage.Revision, strings.Join(missing, ", "))
 }
 
-// takeOver adds a file of the base revision to the stage, so that its bytes are held: an archive of any compression,
-// or another file if its md5 is the manifest's.
+// takeOver adds a file of the base revision to the stage, so that its bytes are held: an archive of
+// any compression, or another file if its md5 is the manifest's.
 func (s *Store) takeOver(ctx context.Context, c *candidate, base conan.Snapshot, name string) error {
 	info, ok := findFile(base, name)
 	if !ok {
@@ -306,10 +310,11 @@ func (s *Store) readSmall(ctx context.Context, info conan.FileInfo, limit int64)
 	return text, nil
 }
 
-// checkPackageID compares the id of a Conan 2 package with its conaninfo.txt, of which it is the sha1. The ids of Conan 1,
-// which leaves its marks in the file, follow from more than the file and are not looked at.
+// checkPackageID compares the id of a Conan 2 package with its conaninfo.txt, of which it is the
+// sha1. The ids of Conan 1, which leaves its marks in the file, follow from more than the file and
+// are not looked at.
 func (c *candidate) checkPackageID() error {
-	if c.info == nil || isConan1Info(*c.info) {
+	if c.info == nil || conan.IsConan1Info(*c.info) {
 		return nil
 	}
 	sum := sha1.Sum([]byte(*c.info))
@@ -317,14 +322,4 @@ func (c *candidate) checkPackageID() error {
 		return fmt.Errorf("%w: the %s of %s gives the package id %s", conan.ErrInvalid, conan.InfoFile, c.rev, id)
 	}
 	return nil
-}
-
-func isConan1Info(text string) bool {
-	for line := range strings.Lines(text) {
-		switch strings.TrimSpace(line) {
-		case "[recipe_hash]", "[full_settings]":
-			return true
-		}
-	}
-	return false
 }

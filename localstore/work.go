@@ -11,7 +11,8 @@ import (
 	"conanproxy/internal/index"
 )
 
-// work is the judging and publishing of one stage. It owns its context; requests only watch it.
+// work is the validation and publication of one stage. Requests wait for it; its context is the
+// store's.
 type work struct {
 	asked int           // how many requests wanted it, guarded by Store.mu
 	done  chan struct{} // closed at the end
@@ -24,8 +25,9 @@ type verdict struct {
 	files map[string]string // name → sha256 of what was validated
 }
 
-// settle validates and publishes a stage, or joins the work that does it already, and waits for at most the check timeout.
-func (s *Store) settle(ctx context.Context, id string) error {
+// publishStage validates and publishes a stage, or waits for the work that does so already, but not
+// longer than the check timeout.
+func (s *Store) publishStage(ctx context.Context, id string) error {
 	w, err := s.work(id)
 	if err != nil {
 		return err
@@ -36,8 +38,8 @@ func (s *Store) settle(ctx context.Context, id string) error {
 	return w.err
 }
 
-// wait waits for work that goes on without the request: for at most the check timeout, so that no client takes the silence
-// for the end.
+// wait waits for work that goes on without the request: for at most the check timeout, so that no
+// client takes the silence for the end.
 func (s *Store) wait(ctx context.Context, done <-chan struct{}) error {
 	timer := time.NewTimer(s.checkTimeout)
 	defer timer.Stop()
@@ -72,8 +74,8 @@ func (s *Store) work(id string) (*work, error) {
 	return w, nil
 }
 
-// run works until nobody asked since the last look at the stage: who stored a file and asked while an earlier state was
-// being validated gets an answer about his own.
+// run repeats the validation until no request has asked since the stage was last read. A request
+// that stored a file during a validation so gets an answer about that file.
 func (s *Store) run(id string, w *work) {
 	defer close(w.done)
 	for first := true; ; first = false {
@@ -101,7 +103,7 @@ func (s *Store) run(id string, w *work) {
 	}
 }
 
-// validate looks at a stage and publishes it, again if it changed under its eyes.
+// validate reads a stage and publishes it. If the stage changes meanwhile, it starts again.
 func (s *Store) validate(ctx context.Context, id string) error {
 	const rounds = 10
 	for range rounds {
@@ -114,7 +116,7 @@ func (s *Store) validate(ctx context.Context, id string) error {
 }
 
 func (s *Store) validateOnce(ctx context.Context, id string) error {
-	c, err := s.load(ctx, id)
+	c, err := s.readStage(ctx, id)
 	if err != nil {
 		return err
 	}

@@ -5,10 +5,13 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"conanproxy/internal/conan"
 )
 
 // metrics count requests by route template, never by path.
@@ -21,6 +24,9 @@ type metrics struct {
 	inFlight prometheus.Gauge
 
 	refusedUploads *prometheus.CounterVec
+
+	mu    sync.RWMutex
+	known map[seriesKey]*series
 }
 
 func newMetrics(registry *prometheus.Registry) (*metrics, error) {
@@ -55,6 +61,7 @@ func newMetrics(registry *prometheus.Registry) (*metrics, error) {
 			Namespace: namespace, Subsystem: subsystem, Name: "refused_uploads_total",
 			Help: "Uploads of files that were refused, by status; 404 answers a probe by checksum.",
 		}, []string{"status"}),
+		known: make(map[seriesKey]*series),
 	}
 	for _, c := range []prometheus.Collector{m.requests, m.duration, m.sent, m.received, m.answers, m.inFlight, m.refusedUploads} {
 		if err := registry.Register(c); err != nil {
@@ -64,21 +71,61 @@ func newMetrics(registry *prometheus.Registry) (*metrics, error) {
 	return m, nil
 }
 
+// seriesKey is the kind of a request: everything that is a label somewhere.
+type seriesKey struct {
+	route, method string
+	status        int
+	view          string
+	cache         conan.CacheState
+}
+
+// series are what the requests of one kind add to.
+type series struct {
+	requests prometheus.Counter
+	duration prometheus.Observer
+	sent     prometheus.Counter
+	answers  prometheus.Counter // nil: the answer has no origin
+}
+
 // count adds a request that has ended.
 func (m *metrics) count(r *request, took time.Duration) {
-	route, method := r.route, methodLabel(r.req.Method)
-	if route == "" {
-		route = "none"
-	}
-	m.requests.WithLabelValues(route, method, strconv.Itoa(r.status)).Inc()
-	m.duration.WithLabelValues(route, method).Observe(took.Seconds())
-	m.sent.WithLabelValues(route).Add(float64(r.size))
-	if r.origin.State != "" {
-		m.answers.WithLabelValues(r.viewName(), string(r.origin.State)).Inc()
+	series := m.of(seriesKey{r.route, methodLabel(r.req.Method), r.status, r.viewName(), r.origin.State})
+	series.requests.Inc()
+	series.duration.Observe(took.Seconds())
+	series.sent.Add(float64(r.size))
+	if series.answers != nil {
+		series.answers.Inc()
 	}
 	if isUpload(r.req) && r.req.ContentLength > 0 {
 		m.received.Add(float64(r.req.ContentLength))
 	}
+}
+
+// of finds the series of a kind of request. They are remembered, since finding them by their labels
+// costs more than adding to them; there are few, since no label is a client's word.
+func (m *metrics) of(key seriesKey) *series {
+	m.mu.RLock()
+	s := m.known[key]
+	m.mu.RUnlock()
+	if s != nil {
+		return s
+	}
+	route := key.route
+	if route == "" {
+		route = "none"
+	}
+	s = &series{
+		requests: m.requests.WithLabelValues(route, key.method, strconv.Itoa(key.status)),
+		duration: m.duration.WithLabelValues(route, key.method),
+		sent:     m.sent.WithLabelValues(route),
+	}
+	if key.cache != "" {
+		s.answers = m.answers.WithLabelValues(key.view, string(key.cache))
+	}
+	m.mu.Lock()
+	m.known[key] = s
+	m.mu.Unlock()
+	return s
 }
 
 // methodLabel keeps clients from inventing labels.

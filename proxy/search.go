@@ -65,7 +65,8 @@ func (r *request) withRevision(found conan.Answer[[]conan.Ref], text, revision s
 		return found, err
 	}
 	refs := slices.DeleteFunc(slices.Clone(found.Value), func(ref conan.Ref) bool { return !whole.Match(ref) })
-	if strings.Trim(revision, "*") == "" {
+	wanted := conan.Wildcard(revision)
+	if revision == "" || wanted.Match(conan.MutableRevision) { // which every reference has on v1
 		found.Value = refs
 		return found, nil
 	}
@@ -75,7 +76,7 @@ func (r *request) withRevision(found conan.Answer[[]conan.Ref], text, revision s
 	matches, origins := make([]bool, len(refs)), make([]conan.Origin, len(refs))
 	group, ctx := errgroup.WithContext(r.ctx())
 	group.SetLimit(revisionListsAtOnce)
-	reader, wanted := r.reader(), conan.Wildcard(revision)
+	reader := r.reader()
 	for i, ref := range refs {
 		group.Go(func() error {
 			list, err := reader.Revisions(ctx, conan.Revision{Ref: ref})

@@ -23,6 +23,7 @@ func TestSearchWithRevision(t *testing.T) {
 		"hello/*#abc*":                {hello1},
 		"hello/*#*":                   {hello1, hello2},
 		"hello/*#":                    {hello1, hello2},
+		"hello/*#0":                   {hello1, hello2},
 		"*#def":                       {hello2},
 		"hello#def":                   {}, // the part before # is the whole reference
 		"*#abc1":                      {hello1},

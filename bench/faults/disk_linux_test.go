@@ -231,15 +231,6 @@ func rename(set conantest.Set, name string) conantest.Set {
 	return set
 }
 
-// uploads are recipes with packages to be published.
-func uploads(n, size int, name string) (sets []conantest.Set) {
-	for i := range n {
-		recipe := conantest.Recipe(fmt.Sprintf("%s%d", name, i), "1.0")
-		sets = append(sets, recipe, conantest.Package(recipe, conantest.Random(fmt.Sprintf("lib/%s%d", name, i), size)))
-	}
-	return sets
-}
-
 // uploadUntilFull uploads from a few clients at once. What is refused has to be refused clearly, and to be invisible.
 func uploadUntilFull(ctx context.Context, s *server, sets []conantest.Set, unclean *troubles) (stored int64, refused []conantest.Set) {
 	var mu sync.Mutex

@@ -74,13 +74,13 @@ func ask(ctx context.Context, method, url string, body []byte, token string) ans
 	return answer{resp.StatusCode, resp.Header, b, err}
 }
 
-func login(ctx context.Context, base, name, word string) (string, error) {
+func login(ctx context.Context, client *http.Client, base, name, word string) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/v2/users/authenticate", nil)
 	if err != nil {
 		return "", err
 	}
 	req.SetBasicAuth(name, word)
-	resp, err := web.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return "", err
 	}
@@ -143,4 +143,13 @@ func readBack(ctx context.Context, base string, set conantest.Set) string {
 		}
 	}
 	return ""
+}
+
+// uploads are recipes with packages to be published.
+func uploads(n, size int, name string) (sets []conantest.Set) {
+	for i := range n {
+		recipe := conantest.Recipe(fmt.Sprintf("%s%d", name, i), "1.0")
+		sets = append(sets, recipe, conantest.Package(recipe, conantest.Random(fmt.Sprintf("lib/%s%d", name, i), size)))
+	}
+	return sets
 }

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"context"
 	"maps"
 	"path/filepath"
 	"strings"
@@ -72,9 +73,11 @@ func (s *server) kill() { s.Process.Kill() }
 
 func (s *server) url(path string) string { return s.URL() + path }
 
-// command runs another command on the server's data.
+// command runs another command on the server's data, for at most two minutes.
 func (s *server) command(args ...string) (out string, err error) {
-	return s.Command(s.r.Context(), args...)
+	ctx, cancel := context.WithTimeout(s.r.Context(), 2*time.Minute)
+	defer cancel()
+	return s.Command(ctx, args...)
 }
 
 // blobs lists the paths of all stored blobs.
@@ -87,7 +90,7 @@ func (s *server) blobs() []string {
 // login gets a token for uploads; it outlives restarts.
 func (s *server) login() {
 	var err error
-	s.token, err = login(s.r.Context(), s.URL(), user, password)
+	s.token, err = login(s.r.Context(), web, s.URL(), user, password)
 	s.r.must(err)
 }
 

@@ -97,6 +97,10 @@ func (l *place) crash() error {
 	if err := os.CopyFS(next, os.DirFS(l.dir)); err != nil {
 		return err
 	}
+	// CopyFS lets everybody read the copies.
+	if err := os.Chmod(filepath.Join(next, "secret"), 0o600); err != nil {
+		return err
+	}
 	l.s.close()
 	if err := os.RemoveAll(l.dir); err != nil {
 		return err
@@ -141,11 +145,13 @@ type world struct {
 	order   []string                 // recipe revisions that are here, newest first
 	held    map[string][]string      // package revisions of each, newest first
 	sets    map[string]conantest.Set // by RREV or PREV
+
+	published map[string]time.Time // by RREV or PREV: since when it has its place
 }
 
 // newWorld makes wares that no other sequence has.
 func newWorld(l *place, round int) *world {
-	w := &world{place: l, held: make(map[string][]string), sets: make(map[string]conantest.Set)}
+	w := &world{place: l, held: make(map[string][]string), sets: make(map[string]conantest.Set), published: make(map[string]time.Time)}
 	for i := range 3 {
 		recipe := conantest.Recipe("own", fmt.Sprintf("1.%d", round), conantest.Code(fmt.Sprintf("# %d\n", i)))
 		w.ware = append(w.ware, recipe)
@@ -166,7 +172,12 @@ func newWorld(l *place, round int) *world {
 	return w
 }
 
-func first(list []string, id string) []string {
+// first is a list after a publication. A revision that is published again within a minute keeps its place.
+func (w *world) first(list []string, id string) []string {
+	if slices.Contains(list, id) && time.Since(w.published[id]) < time.Minute {
+		return list
+	}
+	w.published[id] = time.Now()
 	return append([]string{id}, slices.DeleteFunc(slices.Clone(list), func(s string) bool { return s == id })...)
 }
 
@@ -175,7 +186,7 @@ func (w *world) publishRecipe(t *rapid.T) {
 	if err := w.publish(set); err != nil {
 		t.Fatal(err)
 	}
-	w.order = first(w.order, set.RRev)
+	w.order = w.first(w.order, set.RRev)
 }
 
 func (w *world) publishPackage(t *rapid.T) {
@@ -187,7 +198,7 @@ func (w *world) publishPackage(t *rapid.T) {
 	if err := w.publish(set); err != nil {
 		t.Fatal(err)
 	}
-	w.held[set.RRev] = first(w.held[set.RRev], set.PRev)
+	w.held[set.RRev] = w.first(w.held[set.RRev], set.PRev)
 }
 
 // startUpload sends all but the manifest: nothing is visible.

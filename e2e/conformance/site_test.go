@@ -248,6 +248,23 @@ func (r reply) refuses(t testing.TB, status int, parts ...string) reply {
 	return r
 }
 
+// unavailable wants a failure that is never taken for "not found": 503 with a short Retry-After while trying again can help,
+// and 424, whose text clients show, once it cannot.
+func (r reply) unavailable(t testing.TB, parts ...string) reply {
+	t.Helper()
+	seconds := r.header.Get("Retry-After")
+	if r.status == http.StatusFailedDependency {
+		if seconds != "" {
+			t.Errorf("%s: 424 with Retry-After %q", r.asked, seconds)
+		}
+		return r.refuses(t, http.StatusFailedDependency, parts...)
+	}
+	if seconds == "" || len(seconds) > 2 {
+		t.Errorf("%s: Retry-After %q", r.asked, seconds)
+	}
+	return r.refuses(t, http.StatusServiceUnavailable, parts...)
+}
+
 // decode wants a JSON answer as clients demand it.
 func decode[T any](t testing.TB, r reply) (v T) {
 	t.Helper()

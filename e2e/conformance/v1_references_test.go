@@ -183,8 +183,15 @@ func v1Traversal(t *testing.T, w *v1World) {
 		"/../secret", "/..%2fsecret", "/%2e%2e/secret",
 	} {
 		for _, query := range []string{"", "?signature=" + signature} {
-			w.call(t, http.MethodGet, path+query, w.as(t, "demo")).refuses(t, http.StatusNotFound)
-			if r := w.call(t, http.MethodPut, path+query, w.as(t, "demo"), file([]byte("x"))); r.status != http.StatusBadRequest && r.status != http.StatusNotFound {
+			// Credentials are looked at before names: a signature of another path may be refused as such.
+			forbidden := query != "" && strings.HasSuffix(path, "/export/secret")
+			want := http.StatusNotFound
+			if forbidden {
+				want = http.StatusForbidden
+			}
+			w.call(t, http.MethodGet, path+query, w.as(t, "demo")).refuses(t, want)
+			r := w.call(t, http.MethodPut, path+query, w.as(t, "demo"), file([]byte("x")))
+			if r.status != http.StatusBadRequest && r.status != http.StatusNotFound && !(forbidden && r.status == http.StatusForbidden) {
 				t.Errorf("%s: %d %s", r.asked, r.status, r.body)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -33,6 +34,9 @@ type situation struct {
 	arrange func(testing.TB, generation) (url string, args func(*e2etest.Client) []string)
 	// says is what has to be on the screen, in any case of letters.
 	says []string
+	// linked: the texts are at the URL that is on the screen. Of a refused download both generations show only the
+	// status and the URL, whatever the status is.
+	linked bool
 	// succeeds: the command has to succeed in the end.
 	succeeds bool
 }
@@ -45,14 +49,15 @@ const slack = 10 * time.Second
 func TestScreens(t *testing.T) {
 	t.Parallel()
 	situations := []situation{
-		{name: "upstream is gone for long", arrange: breakerOpen, says: []string{"upstream", "up", "connection refused"}},
-		{name: "upstream is configured offline", arrange: offline, says: []string{"up", "offline"}},
-		{name: "upstream sends wrong bytes", arrange: wrongBytes, says: []string{"up", "conan_package.tgz", "trying again at once does not help"}},
-		{name: "upstream is no Conan remote", arrange: noConanRemote, says: []string{"up", "not a Conan remote"}},
-		{name: "upstream's policy refuses", arrange: refusedByPolicy, says: []string{"up", policySentence, "administrator"}},
+		{name: "upstream is gone for long", arrange: breakerOpen, says: []string{`"up"`, "connection refused"}},
+		{name: "upstream is configured offline", arrange: offline, says: []string{`"up"`, "offline"}},
+		{name: "upstream sends wrong bytes", arrange: wrongBytes, linked: true, says: []string{`"up"`, "trying again at once does not help"}},
+		{name: "upstream is no Conan remote", arrange: noConanRemote, says: []string{`"up"`, "not a Conan remote"}},
+		{name: "upstream's policy refuses a recipe", arrange: refusedRecipe, says: []string{`"up"`, policySentence, "administrator"}},
+		{name: "upstream's policy refuses a file", arrange: refusedFile, linked: true, says: []string{`"up"`, policySentence, "administrator"}},
 		{name: "upstream is overloaded for a moment", arrange: overloaded, succeeds: true},
 		{name: "upload without room", arrange: uploadWithoutRoom, says: []string{"no space", "administrator"}},
-		{name: "remove of what only upstream has", arrange: removeOfUpstreams, says: []string{"up", "exclude"}},
+		{name: "remove of what only upstream has", arrange: removeOfUpstreams, says: []string{"upstream", "exclude"}},
 		{name: "upload where no users are configured", arrange: noUsers, says: []string{"no users are configured"}},
 	}
 	for _, g := range generations {
@@ -77,6 +82,9 @@ func (s situation) show(t *testing.T, g generation) {
 	t.Logf("%s | %s | %.1f s (not found: %.1f s) | %s", g.name, s.name, took.Seconds(), usual.Seconds(), lastLine(screen))
 	if ok != s.succeeds {
 		t.Errorf("the command succeeded: %t, want %t:\n%s", ok, s.succeeds, screen)
+	}
+	if s.linked {
+		screen += follow(t, screen)
 	}
 	for _, text := range s.says {
 		if !strings.Contains(strings.ToLower(screen), strings.ToLower(text)) {
@@ -105,6 +113,21 @@ func timeOfNotFound(t testing.TB, g generation) time.Duration {
 	begin := time.Now()
 	c.Fails(nil, c.InstallArgs("nothing/1.0@demo/testing")...)
 	return time.Since(begin)
+}
+
+// failedURL is how both generations name what they could not download.
+var failedURL = regexp.MustCompile(`Error 424 downloading file (http://\S+?)\.? `)
+
+// follow opens the URL that is on the screen.
+func follow(t testing.TB, screen string) string {
+	t.Helper()
+	m := failedURL.FindStringSubmatch(screen)
+	if m == nil {
+		t.Errorf("the screen names no URL:\n%s", screen)
+		return ""
+	}
+	_, _, body := e2etest.Get(t, m[1])
+	return body
 }
 
 func lastLine(screen string) string {
@@ -163,11 +186,21 @@ func noConanRemote(t testing.TB, _ generation) (string, func(*e2etest.Client) []
 // policySentence is what a repository manager says of a package that its policy blocks.
 const policySentence = "blocked by policy no-gpl"
 
-func refusedByPolicy(t testing.TB, g generation) (string, func(*e2etest.Client) []string) {
+// refused starts a proxy over an upstream that refuses what a route names, as a repository manager does.
+func refused(t testing.TB, g generation, route string) string {
+	t.Helper()
 	origin := conantest.NewServer(t, g.api, g.sets()...)
 	body := `{"errors":[{"status":403,"message":"Artifact download request rejected: ` + policySentence + `"}]}`
-	origin.Fault(conantest.Fault{Route: "GET */conan_package.tgz", Status: http.StatusForbidden, ContentType: "application/json", Body: &body})
-	return over(t, origin.URL).URL(), install
+	origin.Fault(conantest.Fault{Route: route, Status: http.StatusForbidden, ContentType: "application/json", Body: &body})
+	return over(t, origin.URL).URL()
+}
+
+func refusedRecipe(t testing.TB, g generation) (string, func(*e2etest.Client) []string) {
+	return refused(t, g, "GET */lib/1.0/*"), install
+}
+
+func refusedFile(t testing.TB, g generation) (string, func(*e2etest.Client) []string) {
+	return refused(t, g, "GET */conan_package.tgz"), install
 }
 
 // overloaded: upstream has no room for the first requests. The client is told to try again, does so and succeeds.

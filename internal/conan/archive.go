@@ -97,8 +97,8 @@ func (p *packedReader) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// decompress chooses by the first bytes, which must agree with the ending of the name. The memory for the window is
-// taken before the window is made.
+// decompress chooses by the first bytes, which must agree with the ending of the name. The memory
+// for the window is taken before the window is made.
 func (c *Check) decompress(name string, r io.Reader) (io.ReadCloser, error) {
 	b := bufio.NewReaderSize(r, 32<<10)
 	kind, err := compression(b)
@@ -128,8 +128,8 @@ func (c *Check) decompress(name string, r io.Reader) (io.ReadCloser, error) {
 	return d.IOReadCloser(), nil
 }
 
-// zstdWindow is the number of bytes that a decompressor must keep by the header of the first frame; the other frames
-// are of the same stream and need no more.
+// zstdWindow is the number of bytes that a decompressor must keep by the header of the first frame;
+// the other frames are of the same stream and need no more.
 func zstdWindow(b *bufio.Reader) (int64, error) {
 	const least = 1 << 20
 	head, err := b.Peek(zstd.HeaderMaxSize)
@@ -206,7 +206,7 @@ type lister struct {
 	buffer   []byte
 }
 
-// pathSeed makes the hashes of paths unpredictable, so that nobody can make two collide.
+// pathSeed makes the hashes of paths unpredictable, so that an archive cannot make two collide.
 var pathSeed = maphash.MakeSeed()
 
 func pathHash(p string) uint64 { return maphash.String(pathSeed, p) }

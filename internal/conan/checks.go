@@ -7,9 +7,10 @@ import (
 	"sync/atomic"
 )
 
-// Checks bounds the memory and the work of all checks of archives and manifests together, since both come from outside.
-// Small checks share a fixed number of bytes. One that needs more than is left, or whose archive unpacks out of
-// proportion, waits until it is the only large one. It is safe for concurrent use.
+// Checks bounds the memory and the work of all checks of archives and manifests together, since
+// both come from outside. Small checks share a fixed number of bytes. One that needs more than is
+// left, or whose archive unpacks out of proportion, waits until it is the only large one. It is
+// safe for concurrent use.
 type Checks struct {
 	left  atomic.Int64  // bytes of the shared ones
 	large chan struct{} // holds a value while a large check is under way
@@ -28,8 +29,8 @@ func NewChecks() *Checks {
 	return c
 }
 
-// Check is one check under way: of one archive, or of a manifest and the archives of its revision. It belongs to one
-// goroutine. What it returns is to be dropped before End.
+// Check is one check under way: of one archive, or of a manifest and the archives of its revision.
+// It belongs to one goroutine. What it returns is to be dropped before End.
 type Check struct {
 	checks *Checks
 	ctx    context.Context // of the waiting; nil does not wait

@@ -40,6 +40,18 @@ func ParseInfo(text string) Info {
 	return info
 }
 
+// IsConan1Info tells whether Conan 1 wrote a conaninfo.txt. It has more there than the package id
+// is made of, while that of Conan 2 is the sha1 of the file.
+func IsConan1Info(text string) bool {
+	for line := range strings.Lines(text) {
+		switch strings.TrimSpace(line) {
+		case "[recipe_hash]", "[full_settings]":
+			return true
+		}
+	}
+	return false
+}
+
 func (info *Info) add(section, line string) {
 	key, value, isPair := strings.Cut(line, "=")
 	key, value = strings.TrimSpace(key), strings.TrimSpace(value)

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// CompareArchive compares one archive with the manifest of its revision, as a download is checked: a
-// member whose md5 differs from its line is ErrInvalid. Paths that only one side names are common
+// CompareArchive compares one archive with the manifest of its revision, as a download is checked:
+// a member whose md5 differs from its line is ErrInvalid. Paths that only one side names are common
 // among published packages, and harmless.
 //
 // A regular file or hard link must have the md5 of its line. A symlink to a file must have
@@ -205,7 +205,8 @@ func kindOf(archive string) string {
 	return kind
 }
 
-// archiveOfLine is the kind of archive that holds a path of the manifest; empty for files of their own.
+// archiveOfLine is the kind of archive that holds a path of the manifest; empty for files of their
+// own.
 func archiveOfLine(line string, pkg bool) string {
 	prefix := ExportPrefix
 	switch {
@@ -253,7 +254,8 @@ const (
 	maxWork  = 2 << 20 // lookups for all symlinks of an archive, long names counting more; beyond, nothing resolves
 )
 
-// resolve follows a symlink, component by component, and returns where it ends and the md5 of the file there.
+// resolve follows a symlink, component by component, and returns where it ends and the md5 of the
+// file there.
 func (r *linkResolver) resolve(link Member) (end int, sum string, err error) {
 	if err := r.list.index(r.check); err != nil {
 		return toNothing, "", err

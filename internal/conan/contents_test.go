@@ -228,8 +228,8 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// TestCompareArchiveNotThere: at a publication a line whose archive is missing is a difference; a download sees single
-// archives.
+// TestCompareArchiveNotThere: at a publication a line whose archive is missing is a difference; a
+// download sees single archives.
 func TestCompareArchiveNotThere(t *testing.T) {
 	m := mustManifest(t, lines("conanfile.py", "py", "a", "1", "export_source/b", "2"))
 	small := map[string]string{RecipeFile: md5Hex("py")}

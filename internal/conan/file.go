@@ -49,7 +49,8 @@ func (s Snapshot) Find(name string) (FileInfo, bool) {
 	return FileInfo{}, false
 }
 
-// File is an open file of a pinned revision. The reader starts at the first byte; the caller closes it.
+// File is an open file of a pinned revision. The reader starts at the first byte; the caller closes
+// it.
 //
 // If Wait is nil, the bytes are complete and verified: the ReadCloser is also an
 // io.Seeker backed by an *os.File where the store allows sendfile, and SHA256 is known.
@@ -82,10 +83,12 @@ func (f *File) Close() error {
 // Verified tells whether every byte is stored and its digests were checked.
 func (f *File) Verified() bool { return f.Wait == nil }
 
-// IsMetadata tells whether the name lies below metadata/, and so may be added to a published revision.
+// IsMetadata tells whether the name lies below metadata/, and so may be added to a published
+// revision.
 func IsMetadata(name string) bool { return strings.HasPrefix(name, MetadataDir) }
 
-// IsArchive tells whether the name is one of Conan's archives: conan_{export,sources,package}.{tgz,txz,tzst}.
+// IsArchive tells whether the name is one of Conan's archives:
+// conan_{export,sources,package}.{tgz,txz,tzst}.
 func IsArchive(name string) bool {
 	for _, p := range []string{ExportPrefix, SourcesPrefix, PackagePrefix} {
 		if rest, ok := strings.CutPrefix(name, p); ok {

@@ -19,8 +19,8 @@ type ListPattern struct {
 }
 
 // ListDefaults are the parts that a pattern gets if it does not name them. What each of the
-// client's commands takes: list none of them, remove "*" for both revisions, upload and download "latest"
-// for both and "*" as package id.
+// client's commands takes: list none of them, remove "*" for both revisions, upload and download
+// "latest" for both and "*" as package id.
 type ListDefaults struct{ RRev, PackageID, PRev string }
 
 // The revisions that a pattern may name beside ids and wildcards.

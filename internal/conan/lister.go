@@ -42,13 +42,15 @@ func (l *ArchiveLister) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Close says that the archive ends here. It does not wait for the list, and may be called more than once.
+// Close says that the archive ends here. It does not wait for the list, and may be called more than
+// once.
 func (l *ArchiveLister) Close() error { return l.in.Close() }
 
 // Done is closed when List no longer waits.
 func (l *ArchiveLister) Done() <-chan struct{} { return l.done }
 
-// List waits for the list, which is ready soon after Close. It is nil without an error if the list was given up.
+// List waits for the list, which is ready soon after Close. It is nil without an error if the list
+// was given up.
 func (l *ArchiveLister) List() (*Listing, error) {
 	<-l.done
 	if errors.Is(l.err, errLarge) {
@@ -57,7 +59,8 @@ func (l *ArchiveLister) List() (*Listing, error) {
 	return l.list, l.err
 }
 
-// End closes the lister and gives the memory back as soon as its goroutine has ended. The list must not be used after it.
+// End closes the lister and gives the memory back as soon as its goroutine has ended. The list must
+// not be used after it.
 func (l *ArchiveLister) End() {
 	l.in.CloseWithError(errEnded)
 	select {

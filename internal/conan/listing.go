@@ -36,8 +36,8 @@ type Member struct {
 
 func (t MemberType) hasContent() bool { return t == RegularMember || t == HardlinkMember }
 
-// Listing is the list of an archive's members in their order. It is packed, about 25 bytes and the names each, since
-// archives of a million members exist.
+// Listing is the list of an archive's members in their order. It is packed, about 25 bytes and the
+// names each, since archives of a million members exist.
 type Listing struct {
 	chunks  [][]byte // of whole records; see appendRecord
 	count   int
@@ -70,8 +70,9 @@ func (l *Listing) Members() iter.Seq[Member] {
 	}
 }
 
-// Content is a text that is equal for archives that differ in the order, times and owners of their members or in
-// their compression only. Other names, kinds, modes, link targets or contents give another one.
+// Content is a text that is equal for archives that differ in the order, times and owners of their
+// members or in their compression only. Other names, kinds, modes, link targets or contents give
+// another one.
 func (l *Listing) Content() string {
 	var b []byte
 	for _, part := range l.content {
@@ -191,7 +192,8 @@ func (l *Listing) index(c *Check) error {
 	return nil
 }
 
-// before returns the place in the sorted list of the last record of a path that comes before a position; -1 if there is none.
+// before returns the place in the sorted list of the last record of a path that comes before a
+// position; -1 if there is none.
 func (l *Listing) before(path []byte, at position) int {
 	i, _ := slices.BinarySearchFunc(l.sorted, at, func(p, at position) int {
 		if c := bytes.Compare(l.at(p).path, path); c != 0 {

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// Manifest is a parsed conanmanifest.txt: the build time and the md5 of every unpacked file. It keeps the text and
-// little more, since manifests of a million lines are possible.
+// Manifest is a parsed conanmanifest.txt: the build time and the md5 of every unpacked file. It
+// keeps the text and little more, since manifests of a million lines are possible.
 type Manifest struct {
 	Time  int64 // first line, Unix seconds by the clock of the build
 	text  []byte
@@ -45,8 +45,8 @@ func (c *Check) ReadManifest(r io.Reader, size int64) (*Manifest, error) {
 	return ParseManifest(text)
 }
 
-// ParseManifest reads a manifest: an integer line, then "path: md5" lines, split at the last ": ". It keeps the text,
-// which must not be modified any more. Errors are ErrInvalid.
+// ParseManifest reads a manifest: an integer line, then "path: md5" lines, split at the last ": ".
+// It keeps the text, which must not be modified any more. Errors are ErrInvalid.
 func ParseManifest(text []byte) (*Manifest, error) {
 	if len(text) > MaxManifestSize {
 		return nil, fmt.Errorf("%w: %s is larger than %d bytes", ErrInvalid, ManifestFile, MaxManifestSize)
@@ -168,7 +168,8 @@ func (m *Manifest) Summary() string {
 }
 
 // Missing lists what the manifest implies and the snapshot lacks, in words for an error:
-// "conanfile.py", "conan_export.tgz"; empty if the set is complete. An archive may have any compression.
+// "conanfile.py", "conan_export.tgz"; empty if the set is complete. An archive may have any
+// compression.
 func (o Outline) Missing(s Snapshot, pkg bool) []string {
 	var missing []string
 	needFile := func(name string) {
@@ -200,7 +201,8 @@ func (o Outline) Missing(s Snapshot, pkg bool) []string {
 	return missing
 }
 
-// IsMD5 tells whether s is an md5 in lower-case hex, as a revision id is that was computed from a manifest.
+// IsMD5 tells whether s is an md5 in lower-case hex, as a revision id is that was computed from a
+// manifest.
 func IsMD5(s string) bool {
 	if len(s) != 2*md5.Size {
 		return false

@@ -17,7 +17,8 @@ const (
 	StateStale CacheState = "stale" // remembered, no longer fresh, and upstream could not be asked
 )
 
-// Origin says where an answer came from and how long it stays true. The zero value is that of a failure.
+// Origin says where an answer came from and how long it stays true. The zero value is that of a
+// failure.
 type Origin struct {
 	Member string        // the member that answered; of a merged answer all of them, joined by ", "
 	State  CacheState    // how the member came by it

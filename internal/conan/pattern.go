@@ -178,7 +178,8 @@ func classEnd(pattern []rune, i int) int {
 	return 0
 }
 
-// parseClass reads what stands between [ and ]. A range whose ends are the wrong way round is empty.
+// parseClass reads what stands between [ and ]. A range whose ends are the wrong way round is
+// empty.
 func parseClass(seq []rune, ignoreCase bool) [2]uint64 {
 	negate := seq[0] == '!'
 	if negate {
@@ -243,7 +244,8 @@ func compile(elements []element, trailing bool) *program {
 	return p
 }
 
-// literalPrefix is Pattern.Prefix: the plain characters before the first wildcard, without a revision.
+// literalPrefix is Pattern.Prefix: the plain characters before the first wildcard, without a
+// revision.
 func literalPrefix(elements []element, ignoreCase bool) string {
 	var b strings.Builder
 	for i := range elements {

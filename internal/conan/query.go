@@ -6,9 +6,9 @@ import (
 )
 
 // Query is an expression over settings and options of binaries, in the language of the client's
-// option -p: `os=Linux and (compiler=gcc or options.shared=True)`. Conan's client gives "and" and "or"
-// no precedence: without parentheses it groups from the right, and so does Query. The zero value
-// matches every binary.
+// option -p: `os=Linux and (compiler=gcc or options.shared=True)`. Conan's client gives "and" and
+// "or" no precedence: without parentheses it groups from the right, and so does Query. The zero
+// value matches every binary.
 type Query struct {
 	text    string
 	postfix []queryTerm

@@ -2,7 +2,6 @@ package conan
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 )
 
@@ -18,13 +17,29 @@ type Ref struct {
 
 // The union of what Conan 1 (2–51 characters, upper case allowed) and Conan 2 (up to 101
 // characters) accept. No client creates a version of one character, but Conan 2 installs
-// one that another tool has put on a server. Go's $ without (?m) does not match before a
-// final newline, unlike Python's.
-var (
-	fieldPattern    = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_+.-]{0,100}$`)
-	fieldPatternV1  = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_+.-]{1,50}$`)
-	revisionPattern = regexp.MustCompile(`^[a-zA-Z0-9]{1,64}$`)
+// one that another tool has put on a server.
+const (
+	maxField   = 101
+	maxFieldV1 = 51
 )
+
+// validField tells a field of a reference, of one of these lengths.
+func validField(s string, least, most int) bool {
+	if len(s) < least || len(s) > most {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if !isAlphanumeric(c) && c != '_' && (i == 0 || c != '+' && c != '.' && c != '-') {
+			return false
+		}
+	}
+	return true
+}
+
+func isAlphanumeric(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}
 
 // maxRefLength is Conan 2's bound on the text of a whole reference.
 const maxRefLength = 200
@@ -45,7 +60,11 @@ func NewRef(name, version, user, channel string) (Ref, error) {
 		if i >= 2 && f.value == "" {
 			continue
 		}
-		if !fieldPattern.MatchString(f.value) || (i != 1 && len(f.value) < 2) {
+		least := 2
+		if i == 1 {
+			least = 1
+		}
+		if !validField(f.value, least, maxField) {
 			return Ref{}, fmt.Errorf("%w: %s %q is not a valid Conan %s", ErrInvalid, f.what, clip(f.value), f.what)
 		}
 	}
@@ -95,11 +114,12 @@ func (r Ref) ValidV1() bool {
 	if (r.User == "") != (r.Channel == "") {
 		return false
 	}
-	ok := fieldPatternV1.MatchString(r.Name) && fieldPatternV1.MatchString(r.Version)
-	if r.User != "" {
-		ok = ok && fieldPatternV1.MatchString(r.User) && fieldPatternV1.MatchString(r.Channel)
+	for _, field := range []string{r.Name, r.Version, r.User, r.Channel} {
+		if field != "" && !validField(field, 2, maxFieldV1) {
+			return false
+		}
 	}
-	return ok
+	return r.Name != "" && r.Version != ""
 }
 
 // IsZero tells whether the Ref is the zero value.

@@ -31,7 +31,7 @@ const MutableRevision = "0"
 func NewRevision(ref Ref, rrev, packageID, prev string) (Revision, error) {
 	ids := []struct{ what, value string }{{"recipe revision", rrev}, {"package id", packageID}, {"package revision", prev}}
 	for _, id := range ids {
-		if id.value != "" && !revisionPattern.MatchString(id.value) {
+		if id.value != "" && !ValidRevisionID(id.value) {
 			return Revision{}, fmt.Errorf("%w: %s %q of %s is not 1 to 64 letters and digits", ErrInvalid, id.what, clip(id.value), ref)
 		}
 	}
@@ -42,7 +42,15 @@ func NewRevision(ref Ref, rrev, packageID, prev string) (Revision, error) {
 }
 
 // ValidRevisionID tells whether s can be an RREV, PREV or package id.
-func ValidRevisionID(s string) bool { return revisionPattern.MatchString(s) }
+func ValidRevisionID(s string) bool {
+	const most = 64
+	for i := range len(s) {
+		if !isAlphanumeric(s[i]) {
+			return false
+		}
+	}
+	return s != "" && len(s) <= most
+}
 
 // IsPackage tells a package revision from a recipe revision.
 func (r Revision) IsPackage() bool { return r.PackageID != "" }

@@ -89,8 +89,9 @@ type Publisher interface {
 	// A package whose recipe is not known here nor upstream is ErrNotFound.
 	Stage(ctx context.Context, target Revision, user string, sizes map[string]int64) (stage string, err error)
 
-	// Put stores one file and publishes if it completes its set. ErrInvalid: length, digest or content is wrong;
-	// ErrIncomplete: a manifest over an incomplete set; ErrConflict: the check still runs, send again.
+	// Put stores one file and publishes if it completes its set. ErrInvalid: length, digest or
+	// content is wrong; ErrIncomplete: a manifest over an incomplete set; ErrConflict: the check
+	// still runs, send again.
 	Put(ctx context.Context, up Upload) error
 
 	// Link is a checksum-deploy: it stores up without a body if bytes with the sha1 up.SHA1 are
@@ -100,8 +101,9 @@ type Publisher interface {
 	// CheckSpace tells whether an upload of that many bytes would be taken now: nil or ErrNoSpace.
 	CheckSpace(ctx context.Context, size int64) error
 
-	// RemoveFiles takes recipe files out of the newest revision by publishing a revision without them
-	// (v1 remove_files). A name that is not there changes nothing; one that the manifest implies is ErrInvalid.
+	// RemoveFiles takes recipe files out of the newest revision by publishing a revision without
+	// them (v1 remove_files). A name that is not there changes nothing; one that the manifest
+	// implies is ErrInvalid.
 	RemoveFiles(ctx context.Context, recipe Revision, user string, names []string) error
 
 	// Remove deletes what r selects, all or nothing; ErrNotFound if a part of it is not there.
@@ -123,10 +125,11 @@ type Upload struct {
 // one package revision (PRev), all revisions of a package id, or packages.
 type Removal struct {
 	Revision
-	// PackageIDs deletes these package ids in the named recipe revision, or in every one if RRev is empty.
-	// All or nothing: an unknown id is ErrNotFound and nothing is deleted.
+	// PackageIDs deletes these package ids in the named recipe revision, or in every one if RRev is
+	// empty. All or nothing: an unknown id is ErrNotFound and nothing is deleted.
 	PackageIDs []string
-	// AllPackages deletes every package of the named recipe revision, or of every one if RRev is empty.
+	// AllPackages deletes every package of the named recipe revision, or of every one if RRev is
+	// empty.
 	AllPackages bool
 	User        string // for the audit line
 }

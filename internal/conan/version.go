@@ -8,8 +8,8 @@ import (
 )
 
 // Version is a version as Conan 2 compares it: items between dots, numbers by value, then a
-// pre-release after the first "-" and a build after the last "+". Any text is a version. The order is
-// that of Conan 2's client, which is not that of semantic versioning.
+// pre-release after the first "-" and a build after the last "+". Any text is a version. The order
+// is that of Conan 2's client, which is not that of semantic versioning.
 type Version struct {
 	text  string
 	items []versionItem

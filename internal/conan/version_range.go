@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// VersionRange is a range as Conan 2 writes it between brackets: alternatives separated by "||", each a
-// list of conditions that must all hold. The zero value contains nothing.
+// VersionRange is a range as Conan 2 writes it between brackets: alternatives separated by "||",
+// each a list of conditions that must all hold. The zero value contains nothing.
 type VersionRange struct {
 	text         string
 	alternatives [][]versionCondition

@@ -41,7 +41,8 @@ func TestXZReader(t *testing.T) {
 	checkXZ(t, "nothing", pack(t, "txz", nil), nil)
 }
 
-// TestXZReaderTool reads what the xz tool writes, also with the sizes in the block headers that -T makes.
+// TestXZReaderTool reads what the xz tool writes, also with the sizes in the block headers that -T
+// makes.
 func TestXZReaderTool(t *testing.T) {
 	tool, err := exec.LookPath("xz")
 	if err != nil {

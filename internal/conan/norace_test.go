@@ -1,0 +1,5 @@
+//go:build !race
+
+package conan
+
+const raceDetector = false
