@@ -55,8 +55,8 @@ func (c *Cache) download(ctx context.Context, rev conan.Revision, listed conan.F
 	}
 	if !agree(listed, body.FileInfo) {
 		in.close()
-		err := &wrongError{"size or digest are not what it listed"}
-		in.refuse(err)
+		err := &wrongError{what: "size or digest are not what it listed"}
+		in.remember(err)
 		return nil, err
 	}
 	return in, nil
@@ -78,19 +78,28 @@ func (c *Cache) openFailure(rev conan.Revision, name string, err error) error {
 	return err
 }
 
-// refuse remembers err if it says that the bytes are wrong, so that a client that tries again does
-// not have all of them sent again. The list is asked again, since upstream may have replaced the
-// file.
-func (in *incoming) refuse(err error) {
+// remember notes how the download ended. Once the same wrong bytes arrived twice, a client that tries
+// again does not have all of them sent again. The list is asked again, since upstream may have
+// replaced the file.
+func (in *incoming) remember(err error) {
+	c, id := in.c, fileID(in.rev, in.listed.Name)
+	if err == nil {
+		c.refusals.Remove(id)
+		return
+	}
 	var wrong *wrongError
 	if !errors.As(err, &wrong) || in.want.Size < 0 {
 		return // without a length the bytes may have been cut on their way
 	}
-	c := in.c
-	c.contradicted(in.rev)
+	before, _ := c.refusals.Get(id)
+	wrong.again = before.listed == in.listed && before.arrived == wrong.arrived
 	r := c.refused(c.readable(err))
-	r.listed, r.validator = in.listed, in.body.Validator
-	c.refusals.Add(fileID(in.rev, in.listed.Name), r)
+	r.listed, r.validator, r.arrived = in.listed, in.body.Validator, wrong.arrived
+	if !wrong.again {
+		r.until = r.said
+	}
+	c.refusals.Add(id, r)
+	c.contradicted(in.rev)
 }
 
 // contradicted has the list of a revision asked again at the next occasion.
@@ -101,8 +110,7 @@ func (c *Cache) contradicted(rev conan.Revision) {
 // refusedFile returns why upstream is known not to give a file; ok is false if it has to be asked.
 func (c *Cache) refusedFile(rev conan.Revision, listed conan.FileInfo) (r refusal, ok bool) {
 	r, ok = c.refusedLately(fileID(rev, listed.Name))
-	isWrong := r.listed.Name != ""
-	return r, ok && (!isWrong || r.listed == listed && r.validator == "")
+	return r, ok && r.holds(listed) && r.validator == ""
 }
 
 // outline sums up the manifest that the files of a revision are checked with: nil if upstream lists
@@ -141,7 +149,7 @@ func (c *Cache) manifest(ctx context.Context, k *conan.Check, rev conan.Revision
 	}
 	m, err := k.ReadManifest(f, f.Size)
 	if errors.Is(err, conan.ErrInvalid) {
-		return nil, &wrongError{err.Error()}
+		return nil, &wrongError{what: err.Error()}
 	}
 	return m, err
 }
@@ -166,7 +174,7 @@ func (in *incoming) Read(p []byte) (int, error) {
 	in.got += int64(n)
 	switch {
 	case in.want.Size >= 0 && in.got > in.want.Size:
-		return 0, &wrongError{"more bytes than announced"}
+		return 0, &wrongError{what: "more bytes than announced"}
 	case err == io.EOF && in.got < in.want.Size:
 		return n, in.c.unavailable("it ended a file early")
 	case err != nil && err != io.EOF:

@@ -17,11 +17,37 @@ import (
 // upstream lists by now; the others are as upstream lists them, asked again after FreshFor.
 func (c *Cache) Snapshot(ctx context.Context, rev conan.Revision) (conan.Answer[conan.Snapshot], error) {
 	list, origin, err := c.listed(ctx, rev)
+	if err == nil {
+		err = c.installRefused(ctx, rev, list)
+	}
 	a, err := answer(c, list, origin, err)
 	if err == nil && origin.State != conan.StateStale && c.o.Mode != Offline {
 		a.Prefetch = func() { c.prefetch(rev, list) }
 	}
 	return a, err
+}
+
+// installRefused returns why upstream is known not to give a file that an install needs, nil if it
+// gives all. Clients show the text of a failure with the list of files, but not with a file.
+func (c *Cache) installRefused(ctx context.Context, rev conan.Revision, list conan.Snapshot) error {
+	stored, err := c.stored(ctx, rev)
+	if err != nil {
+		return err
+	}
+	for _, f := range list {
+		_, isStored := stored.find(f.Name)
+		r, isRefused := c.refusedLately(fileID(rev, f.Name))
+		if !isStored && isRefused && r.holds(f) && errors.Is(r.err, conan.ErrUnavailable) && isForInstall(f.Name) {
+			return r.err
+		}
+	}
+	return nil
+}
+
+// isForInstall tells whether an install needs a file: sources are only for builds, metadata for
+// neither.
+func isForInstall(name string) bool {
+	return !conan.IsMetadata(name) && !strings.HasPrefix(name, conan.SourcesPrefix)
 }
 
 // listed is the list of the files of a revision, with what is stored of it.

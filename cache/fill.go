@@ -225,7 +225,7 @@ func (c *Cache) readable(err error) error {
 	case errors.Is(err, errNoSpace):
 		return errNoSpace
 	case errors.As(err, &wrong):
-		return &conan.UnavailableError{Member: c.o.Name, Reason: "it sent wrong bytes: " + wrong.what, Permanent: true}
+		return &conan.UnavailableError{Member: c.o.Name, Reason: "it sent wrong bytes: " + wrong.what, Permanent: wrong.again}
 	case errors.Is(err, blob.ErrNoSpace):
 		return c.unavailable("there is no space here to store its answer")
 	case errors.Is(err, errIdle), errors.Is(err, context.Canceled):

@@ -88,8 +88,8 @@ func (p *passage) next() {
 	if err == io.EOF {
 		_, err = p.in.check.finish(p.ctx, p.sums.Sums(), p.content())
 	}
+	p.in.remember(err)
 	if err != nil {
-		p.in.refuse(err)
 		p.err = c.readable(err)
 		return
 	}

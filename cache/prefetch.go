@@ -1,10 +1,6 @@
 package cache
 
-import (
-	"strings"
-
-	"conanproxy/internal/conan"
-)
+import "conanproxy/internal/conan"
 
 // listAhead asks for the files of a revision that a client was just told of and is about to ask
 // about, unless something is known of them.
@@ -33,7 +29,7 @@ func (c *Cache) prefetch(rev conan.Revision, list conan.Snapshot) {
 	for _, f := range list {
 		_, isStored := stored.find(f.Name)
 		_, isRefused := c.refusedFile(rev, f)
-		if isStored || isRefused || mayChange(rev, f.Name) || strings.HasPrefix(f.Name, conan.SourcesPrefix) {
+		if isStored || isRefused || mayChange(rev, f.Name) || !isForInstall(f.Name) {
 			continue
 		}
 		wanted = append(wanted, f)

@@ -44,7 +44,7 @@ func (f *fill) do(ctx context.Context, want conan.FileInfo) error {
 		return err
 	}
 	err = f.receive(ctx, w, in, lease)
-	in.refuse(err)
+	in.remember(err)
 	return err
 }
 

@@ -22,6 +22,12 @@ type refusal struct {
 	// upstream's words. The refusal ends when one of them changes.
 	listed    conan.FileInfo
 	validator string
+	arrived   string // as in wrongError
+}
+
+// holds tells whether the refusal of a file is still about what upstream lists.
+func (r refusal) holds(listed conan.FileInfo) bool {
+	return r.listed.Name == "" || r.listed == listed
 }
 
 // isLasting tells whether an error says that upstream lives and does not give this one thing, which

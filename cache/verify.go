@@ -17,7 +17,11 @@ import (
 
 // wrongError says what is wrong with bytes that upstream sent. They are never stored nor served to
 // their end.
-type wrongError struct{ what string }
+type wrongError struct {
+	what    string
+	arrived string // sha256 of the bytes; empty if they did not all arrive
+	again   bool   // the same bytes were wrong before: they were not damaged on their way
+}
 
 func (e *wrongError) Error() string { return e.what }
 
@@ -61,8 +65,17 @@ func (k *check) close() {
 
 // finish verifies the whole file, whose sums and content are given. What is wrong is a *wrongError.
 func (k *check) finish(ctx context.Context, sums blob.Sums, content io.Reader) (facts, error) {
+	facts, err := k.verify(ctx, sums, content)
+	var wrong *wrongError
+	if errors.As(err, &wrong) {
+		wrong.arrived = string(sums.SHA256)
+	}
+	return facts, err
+}
+
+func (k *check) verify(ctx context.Context, sums blob.Sums, content io.Reader) (facts, error) {
 	if !agree(k.want, index.FileInfo(k.want.Name, sums)) {
-		return facts{}, &wrongError{"size or digest differ from what was announced"}
+		return facts{}, &wrongError{what: "size or digest differ from what was announced"}
 	}
 	switch {
 	case k.want.Name == conan.ManifestFile:
@@ -95,7 +108,7 @@ func (k *check) finishManifest(ctx context.Context, sums blob.Sums, content io.R
 	}
 	id := strings.ToLower(k.rev.ID())
 	if _, err := hex.DecodeString(id); err == nil && len(id) == hex.EncodedLen(md5.Size) && m.Summary() != id {
-		return facts{}, &wrongError{fmt.Sprintf("the manifest is of revision %s", m.Summary())}
+		return facts{}, &wrongError{what: fmt.Sprintf("the manifest is of revision %s", m.Summary())}
 	}
 	return facts{built: m.Time}, nil
 }
@@ -133,7 +146,7 @@ func (k *check) finishArchive(ctx context.Context, content io.Reader) error {
 // wrongIfInvalid makes a *wrongError of what is wrong with the bytes.
 func wrongIfInvalid(err error) error {
 	if errors.Is(err, conan.ErrInvalid) {
-		return &wrongError{err.Error()}
+		return &wrongError{what: err.Error()}
 	}
 	return err
 }
@@ -147,12 +160,12 @@ func (k *check) finishInfo(sums blob.Sums, content io.Reader) (facts, error) {
 		return facts{}, fmt.Errorf("read %s of %s: %w", k.want.Name, k.rev, err)
 	}
 	if len(text) > most {
-		return facts{}, &wrongError{conan.InfoFile + " is too long"}
+		return facts{}, &wrongError{what: conan.InfoFile + " is too long"}
 	}
 	info := string(text)
 	id := strings.ToLower(k.rev.PackageID)
 	if _, err := hex.DecodeString(id); err == nil && len(id) == hex.EncodedLen(sha1.Size) && !conan.IsConan1Info(info) && sums.SHA1 != id {
-		return facts{}, &wrongError{fmt.Sprintf("%s is of package %s", conan.InfoFile, sums.SHA1)}
+		return facts{}, &wrongError{what: fmt.Sprintf("%s is of package %s", conan.InfoFile, sums.SHA1)}
 	}
 	return facts{built: k.facts().built, info: &info}, k.lineOf(sums)
 }
@@ -163,7 +176,7 @@ func (k *check) lineOf(sums blob.Sums) error {
 		return nil
 	}
 	if line, ok := k.manifest.Small[k.want.Name]; ok && line != sums.MD5 {
-		return &wrongError{fmt.Sprintf("%s has md5 %s, the manifest says %s", k.want.Name, sums.MD5, line)}
+		return &wrongError{what: fmt.Sprintf("%s has md5 %s, the manifest says %s", k.want.Name, sums.MD5, line)}
 	}
 	return nil
 }

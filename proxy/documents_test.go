@@ -240,7 +240,7 @@ func TestRequestsKeepTheirSettings(t *testing.T) {
 	if wantStatus(t, resp, http.StatusOK); resp.Header.Get("X-Conanproxy-Source") != "conancenter" {
 		t.Errorf("header %v", resp.Header)
 	}
-	wantStatus(t, w.get(helloV2+"/latest"), http.StatusNotFound)
+	wantStatus(t, w.get(helloV2+"/latest"), http.StatusFailedDependency)
 }
 
 func TestSignedURLsAreNotKept(t *testing.T) {

@@ -153,14 +153,17 @@ func (s *Server) serveVerified(r *request, f *conan.File) error {
 	for _, field := range fileHeader(f.FileInfo) {
 		h[field.name] = field.values
 	}
-	req := r.req
-	if !isOneRange(req.Header.Get("Range")) {
-		req.Header.Del("Range")
+	if !isOneRange(r.req.Header.Get("Range")) || s.now().Sub(f.Replaced) < replacedLately {
+		r.req.Header.Del("Range")
 	}
 	setOrigin(h, r.origin)
-	http.ServeContent(r, req, "", time.Time{}, seeker)
+	http.ServeContent(r, r.req, "", time.Time{}, seeker)
 	return nil
 }
+
+// replacedLately is how long after a replacement a client may still have a part of the old bytes. Until then it gets
+// the whole file, so that it does not put the rest of the new bytes behind them.
+const replacedLately = 24 * time.Hour
 
 // isOneRange tells a range that is answered by itself. Several ranges would be a multipart answer,
 // which no client takes, and a malformed one is as none.

@@ -30,10 +30,11 @@ type memStore struct {
 	mu        sync.Mutex
 	err       error // every question fails
 	putErr    error
-	room      int64 // bytes; 0 is unlimited
-	noMD5     bool  // snapshots lack md5
-	filling   bool  // files open unverified, with Wait
-	fillCuts  int   // an unverified body ends with an error after that many bytes; 0 does not
+	replaced  time.Time // of files that open
+	room      int64     // bytes; 0 is unlimited
+	noMD5     bool      // snapshots lack md5
+	filling   bool      // files open unverified, with Wait
+	fillCuts  int       // an unverified body ends with an error after that many bytes; 0 does not
 	hold      chan struct{}
 	fillErr   error // what Wait says
 	asked     map[string]int
@@ -185,7 +186,7 @@ func (m *memStore) Open(_ context.Context, rev conan.Revision, name string) (con
 	if !ok {
 		return answered[*conan.File](m, nil, fmt.Errorf("%s of %s: %w", name, rev, conan.ErrNotFound))
 	}
-	whole := &conan.File{FileInfo: infoOf(name, body), ReadCloser: seekCloser{bytes.NewReader(body)}}
+	whole := &conan.File{FileInfo: infoOf(name, body), ReadCloser: seekCloser{bytes.NewReader(body)}, Replaced: m.replaced}
 	if !m.filling {
 		return answered(m, whole, nil)
 	}

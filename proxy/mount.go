@@ -20,7 +20,7 @@ type mountPoint struct {
 // findMount cuts the mount off a clean path; what is left begins with "/v1", "/v2" or is a page.
 //
 //	/…                                          the view at the root
-//	/local/…  /upstream/{name}/…                the view at that path
+//	/local/…  /r/{name}/…  /upstream/{name}/…   the view at that path
 //	[/api/v4]/packages/conan/…                  the view at the root
 //	[/api/v4]/projects/{view}/packages/conan/…  any view, by its name
 func (s *Settings) findMount(path string) (m mountPoint, rest string) {
@@ -35,7 +35,7 @@ func (s *Settings) findMount(path string) (m mountPoint, rest string) {
 		if v := s.byPath[prefix]; v != nil {
 			return mountPoint{prefix: prefix, name: v.Name, view: v}, rest
 		}
-		if name, ok := strings.CutPrefix(prefix, "/upstream/"); ok {
+		if folder, name, ok := strings.Cut(prefix[1:], "/"); ok && (folder == "r" || folder == "upstream") {
 			return mountPoint{prefix: prefix, name: name}, rest
 		}
 	}
@@ -90,25 +90,21 @@ func (r *request) mount() error {
 }
 
 // selectView takes the view for the API and for the page of a mount; the other pages are at the
-// root only. A ping at a place that is no remote is not "not found": clients skip a remote whose
-// ping is, and then look elsewhere or build from source without a word.
+// root only. Where there is no remote, clients must not be told "not found", and a ping least of
+// all: they would skip the remote, and then look elsewhere or build from source without a word.
 func (r *request) selectView(trailing bool) error {
 	isAPI := isAPIPath(r.path)
-	absent := http.StatusNotFound
-	if strings.HasSuffix(r.path, "/v1/ping") || strings.HasSuffix(r.path, "/v2/ping") {
-		absent = http.StatusBadRequest
-	}
-	if isAPI || r.path == "" && r.mounted.prefix != "" {
-		r.view = r.mounted.view
-		if r.view == nil {
-			return refuse(absent, "this server has no view named %q; the page at its root lists its Conan remotes", clip(r.mounted.name))
-		}
-	}
 	switch {
-	case r.path != "" && trailing:
+	case r.mounted.prefix != "" && r.mounted.view == nil:
+		return refuse(statusShown, "no store, upstream or view %q here; the page at the root of this server lists its Conan remotes", clip(r.mounted.name))
+	case !isAPI && (strings.HasSuffix(r.path, "/v1/ping") || strings.HasSuffix(r.path, "/v2/ping")):
+		return refuse(statusShown, "%s", routingText(http.StatusNotFound))
+	case r.path != "" && trailing, r.path != "" && !isAPI && r.mounted.prefix != "":
 		return echo.ErrNotFound
-	case r.path != "" && !isAPI && (r.mounted.prefix != "" || absent != http.StatusNotFound):
-		return refuse(absent, "%s", routingText(http.StatusNotFound))
+	case isAPI && r.mounted.view == nil:
+		return refuse(statusShown, "there is no Conan remote at the root of this server; the page there lists those that it has")
+	case isAPI || r.mounted.prefix != "":
+		r.view = r.mounted.view
 	}
 	return nil
 }

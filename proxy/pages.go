@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"strings"
 
 	"conanproxy/internal/conan"
 )
@@ -27,14 +28,20 @@ type startPage struct {
 // startData is what the page shows.
 type startData struct {
 	Style   template.CSS
-	URL     string // of the view that was asked
 	Version string
-	Views   []startView
+	Remote  *startView // of the view that was asked for; nil: there is none at the root
+	Publish *startView // where to upload; nil: nothing can be uploaded
+	Views   []*startView
 }
 
+// startView is one remote as the page shows it.
 type startView struct {
 	Name, URL string
-	Writable  bool
+	Remote    string // what clients may call it: each view another name
+	Store     string // to which it publishes
+	Upstreams bool   // it reads from some
+	Reads     string
+	Uploads   string
 }
 
 func newStartPage() (*startPage, error) {
@@ -54,13 +61,24 @@ func (s *Server) showPage(r *request) error {
 	if base == "" || base[0] == '/' {
 		base = r.settings.trusted.origin(r.req) + base
 	}
-	data := startData{
-		Style:   template.CSS(startCSS),
-		URL:     base + r.mounted.prefix,
-		Version: s.version,
+	data := startData{Style: template.CSS(startCSS), Version: s.version}
+	asked := r.view
+	if asked == nil {
+		asked = r.settings.byPath[""]
 	}
+	mayUpload := r.settings.takesUploads()
+	publishPath, _ := r.settings.publishPath()
 	for _, v := range r.settings.views {
-		data.Views = append(data.Views, startView{Name: v.Name, URL: base + v.Path, Writable: v.Writable()})
+		shown := newStartView(v, base, mayUpload)
+		data.Views = append(data.Views, shown)
+		if v == asked {
+			remote := *shown
+			remote.URL = base + r.mounted.prefix
+			data.Remote = &remote
+		}
+		if v.Path == publishPath && v.readsStoreOnly() && mayUpload {
+			data.Publish = shown
+		}
 	}
 	var b bytes.Buffer
 	if err := s.page.template.Execute(&b, data); err != nil {
@@ -71,4 +89,26 @@ func (s *Server) showPage(r *request) error {
 		field("Referrer-Policy", "no-referrer"),
 		field("Cache-Control", "no-cache"),
 	), conan.Origin{})
+}
+
+func newStartView(v *View, base string, mayUpload bool) *startView {
+	shown := &startView{
+		Name: v.Name, URL: base + v.Path, Remote: "conanproxy-" + v.Name,
+		Store: v.Store, Upstreams: len(v.Upstreams) > 0, Uploads: "no",
+	}
+	if v.Path == "" {
+		shown.Remote = "conanproxy"
+	}
+	members := v.Upstreams
+	if v.Store != "" {
+		members = append([]string{v.Store}, v.Upstreams...)
+	}
+	shown.Reads = strings.Join(members, ", ")
+	if v.Writable() {
+		shown.Uploads = "to " + v.Store
+		if !mayUpload {
+			shown.Uploads = "no: no users are configured"
+		}
+	}
+	return shown
 }

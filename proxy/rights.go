@@ -35,9 +35,20 @@ func (r *request) takeSignature() error {
 	if err != nil {
 		return err
 	}
+	if grant.View != r.view.Name || grant.Member != r.grantedMember() {
+		return fmt.Errorf("%w: the signature of the URL is for another view or store", conan.ErrDenied)
+	}
 	r.grant = &grant
 	r.caller, r.identified = grant.Caller, true
 	return nil
+}
+
+// grantedMember is the member that signed URLs of this request name: of an upload the store that takes it.
+func (r *request) grantedMember() string {
+	if isUpload(r.req) {
+		return r.view.Store
+	}
+	return ""
 }
 
 // readable is the node that the path names, if the caller may read its reference.

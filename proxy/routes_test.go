@@ -19,7 +19,7 @@ func TestUncleanPathsAreRefused(t *testing.T) {
 		"/v1/files/{}/{}/etc/passwd", "/v1/files/hello/1.0/demo/testing/0/package/{}/0/conaninfo.txt", "/v1/files/hello/1.0/demo/testing/0/package/aa/{}/conaninfo.txt",
 		"/v2/conans/{}/1.0/demo/testing/latest", "/v2/conans/hello/{}/demo/testing/revisions", helloV2 + "/revisions/{}/files", helloV2 + "/revisions/{}/search",
 		helloV2 + "/revisions/r1/files/{}", helloV2 + "/revisions/r1/files/metadata/../{}", helloV2 + "/revisions/r1/packages/{}/latest",
-		helloV2 + "/revisions/r1/packages/aa/revisions/{}/files/conaninfo.txt", "/upstream/{}/v1/conans/search", "/projects/{}/packages/conan/v1/conans/search",
+		helloV2 + "/revisions/r1/packages/aa/revisions/{}/files/conaninfo.txt",
 	}
 	for _, template := range templates {
 		for _, segment := range bad {
@@ -37,6 +37,24 @@ func TestUncleanPathsAreRefused(t *testing.T) {
 	}
 	if len(w.local.stages) != 0 || len(w.local.revisions) != 1 {
 		t.Error("something was stored or deleted")
+	}
+}
+
+// A name that no view has is shown to the client, and its segment means no other place.
+func TestUnknownViews(t *testing.T) {
+	w := newWorld(t)
+	for _, template := range []string{"/upstream/{}", "/r/{}", "/projects/{}/packages/conan", "/api/v4/projects/{}/packages/conan"} {
+		for _, name := range []string{"nope", "a%20b", "-a", "*", "%C3%A4", strings.Repeat("a", 10_000), "%FF"} {
+			for _, rest := range []string{"", "/v1/ping", "/v2/ping", "/v1/conans/search", helloV2 + "/latest", "/metrics"} {
+				resp := w.get(strings.ReplaceAll(template, "{}", name) + rest)
+				if text := bodyOf(t, resp); resp.StatusCode != http.StatusFailedDependency || !strings.Contains(text, "no store, upstream or view") || len(text) > 300 {
+					t.Errorf("%.100s%s: status %d, %q", name, rest, resp.StatusCode, text)
+				}
+			}
+		}
+		for _, name := range []string{"..", ".", "%2e%2e", "..%2f..%2fetc", "a%2Fb", "a%00b", "a%7Fb"} {
+			wantStatus(t, w.get(strings.ReplaceAll(template, "{}", name)+"/v1/conans/search"), http.StatusNotFound)
+		}
 	}
 }
 
@@ -64,7 +82,7 @@ func TestUnknownRoutes(t *testing.T) {
 		{"PUT", "/v1//ping", 400}, {"DELETE", "/v2//conans", 400}, {"POST", "/v1/ping/", 404},
 		{"PUT", "/v1/ping", 405}, {"POST", "/v1/users/authenticate", 405}, {"PUT", "/v1/conans/search", 405}, {"PATCH", helloV2 + "/latest", 405},
 		{"GET", "/local/healthz", 404}, {"GET", "/upstream/conancenter/metrics", 404}, {"GET", "/local/local/v1/conans/search", 404},
-		{"GET", "/upstream/nope/v1/conans/search", 404}, {"GET", "/upstream", 404}, {"GET", "/projects/all/v1/ping2", 404},
+		{"GET", "/upstream/nope/v1/conans/search", 424}, {"GET", "/r/nope/v1/ping", 424}, {"GET", "/r/nope", 424}, {"PUT", "/r/nope/x", 424}, {"GET", "/upstream", 404}, {"GET", "/projects/all/v1/ping2", 404},
 		{"PUT", "/v2/conans;k=v/hello/1.0/demo/testing/revisions/r1/files/conanfile.py", 404},
 		{"POST", helloPath + "/packages/aa/remove_files", 404},
 	}
@@ -130,7 +148,7 @@ func TestSetSettingsReplacesViews(t *testing.T) {
 	w := newWorld(t)
 	wantStatus(t, w.get("/upstream/conancenter/v1/ping"), http.StatusOK)
 	w.setViews(w.views()[:2]...)
-	wantStatus(t, w.get("/upstream/conancenter/v1/conans/search"), http.StatusNotFound)
+	wantStatus(t, w.get("/upstream/conancenter/v1/conans/search"), http.StatusFailedDependency)
 	wantStatus(t, w.get("/v1/ping"), http.StatusOK)
 }
 
@@ -150,6 +168,7 @@ func TestSettingsRefuseBadOptions(t *testing.T) {
 		"one path twice":      {Guard: guard, Views: []View{{Name: "a", Resolver: r}, {Name: "b", Resolver: r}}},
 		"relative path":       {Guard: guard, Views: []View{{Name: "a", Path: "b", Resolver: r}}},
 		"slash at the end":    {Guard: guard, Views: []View{{Name: "a", Path: "/b/", Resolver: r}}},
+		"one more path twice": {Guard: guard, Views: []View{{Name: "a", Resolver: r}, {Name: "b", Path: "/b", Also: []string{""}, Resolver: r}}},
 		"long path":           {Guard: guard, Views: []View{{Name: "a", Path: "/b/c/d", Resolver: r}}},
 	} {
 		if _, err := NewSettings(o); err == nil {
@@ -165,8 +184,10 @@ func TestSettingsRefuseBadOptions(t *testing.T) {
 func TestViewsMayHaveAnyName(t *testing.T) {
 	w := newWorld(t)
 	w.local.have(t, "hello/1.0@demo/testing#r1", recipeFiles)
-	w.setViews(w.view("default", "", w.upstreamMember()), w.view("team", "/r/team", w.storeMember()))
-	for _, prefix := range []string{"/r/team", "/projects/team/packages/conan", "/api/v4/projects/team/packages/conan"} {
+	team := w.view("team", "/r/team", w.storeMember())
+	team.Also = []string{"/local"}
+	w.setViews(w.view("default", "", w.upstreamMember()), team)
+	for _, prefix := range []string{"/r/team", "/local", "/projects/team/packages/conan", "/api/v4/projects/team/packages/conan"} {
 		wantStatus(t, w.get(prefix+helloV2+"/latest"), http.StatusOK)
 	}
 	for _, prefix := range []string{"", "/packages/conan", "/projects/default/packages/conan"} {

@@ -50,6 +50,12 @@ func TestVerifiedFile(t *testing.T) {
 		{"past the end", "GET", map[string]string{"Range": "bytes=10-"}, 416, "", "bytes */10", 0},
 		{"several ranges", "GET", map[string]string{"Range": "bytes=0-1,4-5"}, 200, content, "", 10},
 		{"another unit", "GET", map[string]string{"Range": "lines=0-1"}, 200, content, "", 10},
+		{"malformed", "GET", map[string]string{"Range": "bytes=x-y"}, 200, content, "", 10},
+		{"backwards", "GET", map[string]string{"Range": "bytes=5-3"}, 200, content, "", 10},
+		{"nothing", "GET", map[string]string{"Range": "bytes=-"}, 200, content, "", 10},
+		{"no unit", "GET", map[string]string{"Range": "0-1"}, 200, content, "", 10},
+		{"signed number", "GET", map[string]string{"Range": "bytes=+1-2"}, 200, content, "", 10},
+		{"the last ones", "GET", map[string]string{"Range": "bytes=-3"}, 206, "789", "bytes 7-9/10", 3},
 		{"If-Range of this", "GET", map[string]string{"Range": "bytes=3-", "If-Range": etag}, 206, "3456789", "bytes 3-9/10", 7},
 		{"If-Range of another", "GET", map[string]string{"Range": "bytes=3-", "If-Range": `"x"`}, 200, content, "", 10},
 		{"If-None-Match", "GET", map[string]string{"If-None-Match": etag}, 304, "", "", 0},
@@ -85,6 +91,23 @@ func TestVerifiedFile(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A client that has a part of bytes which were replaced gets the whole file, until it can have none any more.
+func TestRangeAfterAReplacement(t *testing.T) {
+	w := fileWorld(t, "0123456789")
+	w.local.replaced = w.now
+	for _, tt := range []struct {
+		later  time.Duration
+		status int
+		body   string
+	}{{time.Minute, 200, "0123456789"}, {23 * time.Hour, 200, "0123456789"}, {25 * time.Hour, 206, "3456789"}} {
+		w.now = w.local.replaced.Add(tt.later)
+		resp := w.do(call{method: "GET", path: archivePath, header: map[string]string{"Range": "bytes=3-"}})
+		if wantStatus(t, resp, tt.status); bodyOf(t, resp) != tt.body {
+			t.Errorf("after %s: another body", tt.later)
+		}
 	}
 }
 

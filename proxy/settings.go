@@ -19,7 +19,8 @@ type Readers interface {
 // View is one mount of the API: what it reads, and where it takes uploads and deletes.
 type View struct {
 	Name      string   // in logs, in metrics and in GitLab's project prefix; unique
-	Path      string   // where it is mounted: "" is the root, else one or two segments like "/upstream/conancenter"
+	Path      string   // where it is mounted: "" is the root, else one or two segments like "/r/team"
+	Also      []string // more such paths
 	Resolver  Readers  // answers what is read
 	Upstreams []string // the upstreams that it reads, for the start page
 
@@ -88,14 +89,20 @@ func (s *Settings) add(v *View) error {
 	if v.Name == "" || v.Resolver == nil {
 		return errors.New("it needs a name and a resolver")
 	}
-	if path, _, err := cleanPath(v.Path + "/"); err != nil || path != v.Path || strings.Count(path, "/") > 2 {
-		return fmt.Errorf("its path %q is not a clean path of at most two segments", v.Path)
-	}
-	if s.byName[v.Name] != nil || s.byPath[v.Path] != nil {
-		return errors.New("another view has its name or its path")
+	if s.byName[v.Name] != nil {
+		return errors.New("another view has its name")
 	}
 	s.views = append(s.views, v)
-	s.byName[v.Name], s.byPath[v.Path] = v, v
+	s.byName[v.Name] = v
+	for _, path := range append([]string{v.Path}, v.Also...) {
+		if clean, _, err := cleanPath(path + "/"); err != nil || clean != path || strings.Count(path, "/") > 2 {
+			return fmt.Errorf("its path %q is not a clean path of at most two segments", path)
+		}
+		if s.byPath[path] != nil {
+			return fmt.Errorf("its path %q is that of view %q", path, s.byPath[path].Name)
+		}
+		s.byPath[path] = v
+	}
 	return nil
 }
 
@@ -111,6 +118,11 @@ func (s *Settings) publishPath() (path string, ok bool) {
 		}
 	}
 	return path, ok
+}
+
+// takesUploads tells whether anyone may publish at all: a user, or everybody by a rule.
+func (s *Settings) takesUploads() bool {
+	return s.guard.HasUsers() || s.guard.AnyWriter(auth.Caller{}) == nil
 }
 
 // takesWrites is nil if the view takes uploads and deletes, else a refusal with that status.

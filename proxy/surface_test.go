@@ -227,7 +227,7 @@ func TestAccessLog(t *testing.T) {
 	w.local.have(t, "secret/1.0#r1", recipeFiles)
 	urls := urlsOf(t, w.do(call{method: "GET", path: "/v1/conans/secret/1.0/_/_/download_urls", user: "demo"}))
 	w.now = w.now.Add(time.Second)
-	w.get("/local" + urls["conan_export.tgz"])
+	w.get(urls["conan_export.tgz"])
 	w.do(call{method: "GET", path: "/v1/users/authenticate?x=topsecret", header: withBasic("demo", "topsecret")})
 	w.get("/nothing?token=topsecret")
 	lines := w.access.All()
@@ -238,7 +238,7 @@ func TestAccessLog(t *testing.T) {
 	delete(got, "id")
 	want := map[string]any{
 		"method": "GET", "route": "/v1/files/:name/:version/:user/:channel/:rrev/export/:file",
-		"path": "/v1/files/secret/1.0/_/_/r1/export/conan_export.tgz", "view": "local", "status": int64(200),
+		"path": "/v1/files/secret/1.0/_/_/r1/export/conan_export.tgz", "view": "all", "status": int64(200),
 		"bytes": int64(len(recipeFiles["conan_export.tgz"])), "duration": time.Duration(0), "remote": "192.0.2.7",
 		"member": "local", "cache": "local", "user": "demo",
 	}
@@ -250,7 +250,7 @@ func TestAccessLog(t *testing.T) {
 	}
 	for _, line := range lines {
 		for name, value := range line.ContextMap() {
-			if text := fmt.Sprint(value); strings.Contains(text, "signature") || strings.Contains(text, "topsecret") || strings.Contains(text, "eyJ") {
+			if text := fmt.Sprint(value); strings.Contains(text, "signature=") || strings.Contains(text, "topsecret") || strings.Contains(text, "eyJ") {
 				t.Errorf("field %s has a secret: %s", name, text)
 			}
 		}
@@ -317,7 +317,7 @@ func TestPage(t *testing.T) {
 		want       []string
 	}{
 		{"root", "/", nil, []string{"conan remote add conanproxy http://example.com --index 0", "conan remote add conanproxy http://example.com --insert 0", "http://example.com/local", "http://example.com/upstream/conancenter"}},
-		{"view", "/local/", nil, []string{"conanproxy http://example.com/local --index 0"}},
+		{"view", "/local/", nil, []string{"conan remote add conanproxy-local http://example.com/local\n"}},
 		{"behind a proxy", "/", map[string]string{"X-Forwarded-Proto": "https", "X-Forwarded-Host": "c.org", "X-Forwarded-Prefix": "/conan"}, []string{"https://c.org/conan --index 0"}},
 		{"hostile host", "/", map[string]string{"X-Forwarded-Host": "<script>alert(1)</script>"}, []string{"http://example.com"}},
 	}
@@ -336,8 +336,49 @@ func TestPage(t *testing.T) {
 			}
 		})
 	}
-	wantStatus(t, w.get("/upstream/nope"), http.StatusNotFound)
+	wantStatus(t, w.get("/upstream/nope"), http.StatusFailedDependency)
 	wantStatus(t, w.do(call{method: "POST", path: "/"}), http.StatusMethodNotAllowed)
+}
+
+// What the page advises is right for each view, and for a server on which nothing can be published.
+func TestPageOfEachView(t *testing.T) {
+	w := newWorld(t)
+	page := func(path string) string { t.Helper(); return bodyOf(t, w.get(path)) }
+	const disable, upload, noUsers = "conan remote disable conancenter", "conan upload", "no users are configured"
+	tests := []struct {
+		name, path string
+		set        func()
+		has, lacks []string
+	}{
+		{"all", "/", func() {}, []string{disable, upload, "<td>to local</td>", "conanproxy-local http://example.com/local\n", "<td>local, conancenter</td>"}, []string{noUsers}},
+		{"store", "/local", func() {}, []string{"conanproxy-local http://example.com/local<"}, []string{disable, "--index", "--insert"}},
+		{"upstream", "/upstream/conancenter", func() {}, []string{disable, "conanproxy-conancenter http://example.com/upstream/conancenter --index 0"}, nil},
+		{"no users", "/", func() {
+			w.options.Guard = newTestGuard(t, newTestDirectory(t, nil, nil), readRules, writeRules)
+			w.setViews(w.views()...)
+		}, []string{noUsers, disable}, []string{upload, "<td>to local</td>"}},
+		{"everybody may publish", "/", func() {
+			everybody := []auth.Rule{{Pattern: "*", Users: []string{"*"}}}
+			w.options.Guard = newTestGuard(t, newTestDirectory(t, nil, nil), everybody, everybody)
+			w.setViews(w.views()...)
+		}, []string{upload, "<td>to local</td>"}, []string{noUsers}},
+		{"no upstreams", "/", func() { w.setViews(w.view("all", "", w.storeMember())) }, []string{"conan remote add conanproxy http://example.com"}, []string{disable}},
+		{"nothing at the root", "/", func() { w.setViews(w.view("team", "/r/team", w.storeMember())) }, []string{"http://example.com/r/team"}, []string{disable}},
+	}
+	for _, tt := range tests {
+		tt.set()
+		body := page(tt.path)
+		for _, text := range tt.has {
+			if !strings.Contains(body, text) {
+				t.Errorf("%s: the page lacks %q", tt.name, text)
+			}
+		}
+		for _, text := range tt.lacks {
+			if strings.Contains(body, text) {
+				t.Errorf("%s: the page has %q", tt.name, text)
+			}
+		}
+	}
 }
 
 func TestPageOverTLSAndPublicURL(t *testing.T) {

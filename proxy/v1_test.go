@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"conanproxy/internal/conan"
+	"conanproxy/proxy/auth"
 )
 
 const helloPath = "/v1/conans/hello/1.0/demo/testing"
@@ -196,7 +197,8 @@ func TestV1PutRefusals(t *testing.T) {
 		{"probe with a body", call{path: unsigned, user: "demo", body: body, header: map[string]string{"X-Checksum-Deploy": "true"}}, 400},
 		{"chunked probe with a body", call{path: unsigned, user: "demo", body: body, chunked: true, header: map[string]string{"X-Checksum-Deploy": "true"}}, 400},
 		{"anonymous probe", call{path: unsigned, header: map[string]string{"X-Checksum-Deploy": "true"}}, 401},
-		{"view without writes", call{path: "/upstream/conancenter" + good, body: body}, 400},
+		{"signed for another view", call{path: "/local" + good, body: body}, 403},
+		{"view without writes", call{path: "/upstream/conancenter" + unsigned, user: "demo", body: body}, 400},
 		{"pinned revision", call{path: strings.Replace(unsigned, "/0/", "/r1/", 1), user: "demo", body: body}, 400},
 		{"name that is none", call{path: "/v1/files/hello/1.0/demo/testing/0/export/x.exe", user: "demo", body: body}, 400},
 		{"matrix parameters", call{path: "/v1/files;k=v/hello/1.0/demo/testing/0/export/conanfile.py", user: "demo", body: body}, 404},
@@ -315,7 +317,8 @@ func TestV1SignedDownloads(t *testing.T) {
 	}{
 		{"signature only", call{path: signed}, 200},
 		{"HEAD", call{method: "HEAD", path: signed}, 200},
-		{"in another view", call{path: "/local" + signed}, 200},
+		{"in another view", call{path: "/local" + signed}, 403},
+		{"at another path of its view", call{path: "/projects/all/packages/conan" + signed}, 200},
 		{"more query arguments", call{path: signed + "&foo=bar"}, 200},
 		{"with unrelated credentials", call{path: signed, header: withBasic("x", "y")}, 200},
 		{"another file", call{path: strings.Replace(signed, "conanfile.py", "conanmanifest.txt", 1)}, 403},
@@ -501,5 +504,48 @@ func TestV1Authorize(t *testing.T) {
 	}
 	if len(w.local.stages) != 0 {
 		t.Error("something was stored")
+	}
+}
+
+// A signed URL is worth what its user may do when it is used.
+func TestSignedURLsEndWithRights(t *testing.T) {
+	w := newWorld(t)
+	w.local.have(t, "secret/1.0#r1", recipeFiles)
+	download := urlsOf(t, w.do(call{method: "GET", path: "/v1/conans/secret/1.0/_/_/download_urls", user: "demo"}))[conan.RecipeFile]
+	upload := urlsOf(t, w.do(call{method: "POST", path: helloPath + "/upload_urls", user: "demo", body: sizesOf(recipeFiles)}))[conan.RecipeFile]
+	w.setRules(readRules[1:], writeRules[1:])
+	wantStatus(t, w.get(download), http.StatusOK)
+	w.setRules(nil, nil)
+	wantStatus(t, w.get(download), http.StatusForbidden)
+	wantStatus(t, w.do(call{method: "PUT", path: upload, body: recipeFiles[conan.RecipeFile]}), http.StatusForbidden)
+	w.setRules(readRules, writeRules)
+	wantStatus(t, w.do(call{method: "PUT", path: upload, body: recipeFiles[conan.RecipeFile]}), http.StatusOK)
+}
+
+// A URL that was signed for an anonymous caller is no invitation to log in once the rules changed.
+func TestAnonymousSignaturesEndWithRights(t *testing.T) {
+	w := newWorld(t)
+	everybody := []auth.Rule{{Pattern: "*", Users: []string{"*"}}}
+	w.setRules(everybody, everybody)
+	upload := urlsOf(t, w.do(call{method: "POST", path: helloPath + "/upload_urls", body: sizesOf(recipeFiles)}))[conan.RecipeFile]
+	w.setRules(readRules, writeRules)
+	wantStatus(t, w.do(call{method: "PUT", path: upload, body: recipeFiles[conan.RecipeFile]}), http.StatusForbidden)
+}
+
+// What installs asks for next is fetched ahead; commands that only look do not cause it.
+func TestPrefetch(t *testing.T) {
+	for path, want := range map[string]int{
+		helloV2 + "/latest": 1, helloV2 + "/revisions/r1/files": 1, helloPath + "/download_urls": 1,
+		helloPath: 0, helloPath + "/digest": 0, helloPath + "/packages/aaa1/download_urls": 0, helloV2 + "/revisions": 0,
+	} {
+		w := newWorld(t)
+		w.upstream.have(t, "hello/1.0@demo/testing#r1", recipeFiles)
+		w.upstream.have(t, "hello/1.0@demo/testing#r1:aaa1#p1", packageFiles)
+		began := 0
+		w.upstream.prefetch = func() { began++ }
+		wantStatus(t, w.get(path), http.StatusOK)
+		if began != want {
+			t.Errorf("%s began %d, want %d", path, began, want)
+		}
 	}
 }

@@ -119,7 +119,7 @@ func (r *request) downloadURL(pinned conan.Revision, name string) (string, error
 	if r.settings.guard.AnonymousMayRead(pinned.Ref) {
 		return r.url(path), nil
 	}
-	return r.signedURL(auth.Grant{Method: http.MethodGet, Path: path, Caller: r.caller})
+	return r.signedURL(auth.Grant{Method: http.MethodGet, Path: path, View: r.view.Name, Caller: r.caller})
 }
 
 // signedURL carries its own right, in the one argument that makes clients send neither their token nor a probe.

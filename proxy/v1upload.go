@@ -32,8 +32,11 @@ func (s *Server) v1UploadURLs(r *request) error {
 	}
 	urls := make(map[string]string, len(sizes))
 	for name, size := range sizes {
-		grant := auth.Grant{Method: http.MethodPut, Path: filePath(target, name), Size: size, Caller: r.caller, Stage: stage}
-		if urls[name], err = r.signedURL(grant); err != nil {
+		urls[name], err = r.signedURL(auth.Grant{
+			Method: http.MethodPut, Path: filePath(target, name), View: r.view.Name, Member: r.view.Store,
+			Size: size, Caller: r.caller, Stage: stage,
+		})
+		if err != nil {
 			return err
 		}
 	}

@@ -230,7 +230,7 @@ func TestPing(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"/upstream/nope/v1/ping", "/projects/nope/packages/conan/v1/ping", "/conan/v1/ping", "/a/b/v2/ping"} {
-		wantStatus(t, w.get(path), http.StatusBadRequest) // 404 would make clients skip the remote without a word
+		wantStatus(t, w.get(path), http.StatusFailedDependency) // 404 would make clients skip the remote without a word
 	}
 }
 

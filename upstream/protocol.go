@@ -249,6 +249,13 @@ var errNoConanServer = &failure{
 	reason: "its URL is not a Conan remote; for Artifactory the URL ends in /api/conan/REPOSITORY",
 }
 
+// errWebPage is not remembered like errNoConanServer: a portal before the server may have answered.
+// Users have to see it at once all the same, since the usual cause is a wrong URL.
+var errWebPage = &failure{
+	kind: kindForeign, permanent: true,
+	reason: "answered ping with a web page, so its URL is not a Conan remote; for Artifactory the URL ends in /api/conan/REPOSITORY",
+}
+
 // ping asks for the capabilities of the server: without a login first, since a ping is open on most
 // servers.
 func (r *Remote) ping(ctx context.Context) (capabilities string, err error) {
@@ -298,7 +305,7 @@ func (r *Remote) pingOnce(ctx context.Context, req request) (capabilities string
 		return "", false, r.classifyBody(ctx, err)
 	}
 	if looksLikeHTML(head) {
-		return "", false, foreign("answered ping with a web page; for Artifactory the URL ends in /api/conan/REPOSITORY")
+		return "", false, errWebPage
 	}
 	return "", false, nil
 }

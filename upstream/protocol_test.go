@@ -28,7 +28,7 @@ func TestDetect(t *testing.T) {
 		"empty header":         {capabilities(200, ""), "/v1/conans/search"},
 		"no header":            {status(200), "/v1/conans/search"},
 		"no content":           {status(204), "/v1/conans/search"},
-		"web page":             {whole("<html>hello", "Content-Type", "text/html"), "unavailable: answered ping with a web page; for Artifactory the URL ends in /api/conan/REPOSITORY"},
+		"web page":             {whole("<html>hello", "Content-Type", "text/html"), "unavailable: answered ping with a web page, so its URL is not a Conan remote; for Artifactory the URL ends in /api/conan/REPOSITORY"},
 		"404 without a header": {status(404), "unavailable: its URL is not a Conan remote; for Artifactory the URL ends in /api/conan/REPOSITORY"},
 		"401 without a header": {status(401), "unavailable: asks for a login, or refuses the configured one (401)"},
 		"403 without a header": {status(403), "unavailable: forbids access (403)"},

@@ -293,7 +293,7 @@ func (w *ware) settle(s state) {
 	}
 }
 
-var fsckSummary = regexp.MustCompile(`(\d+) damaged, (\d+) rows without bytes`)
+var fsckSummary = regexp.MustCompile(`(\d+) damaged, (\d+) missing`)
 
 // fsck checks the store of the dead server. Bytes without rows are what a crash may leave.
 func (k *killing) fsck() {

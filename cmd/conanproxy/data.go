@@ -41,8 +41,8 @@ type dataOptions struct {
 }
 
 // openData takes the lock of the data directory and opens what lies in it. The caller calls close on the result.
-func openData(ctx context.Context, o dataOptions) (d *data, err error) {
-	d = &data{
+func openData(ctx context.Context, o dataOptions) (_ *data, err error) {
+	d := &data{
 		log:             o.log,
 		memory:          memory.NewAnswers(answersMemory(o.config)),
 		upstreamMetrics: upstream.NewMetrics(o.registry),

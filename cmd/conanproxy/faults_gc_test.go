@@ -11,6 +11,7 @@ import (
 
 	"conanproxy/internal/conantest"
 	"conanproxy/internal/config"
+	"conanproxy/internal/index"
 )
 
 // gc says what it would do, does just that, and leaves published packages and what fits into the limits.
@@ -96,7 +97,11 @@ func TestFaultsGC(t *testing.T) {
 	if _, err := read(l.cache(), small.Revision, "conan_package.tgz"); err != nil || l.origin.Count("*") != 0 {
 		t.Errorf("what fits is not held any more: %v, %d questions", err, l.origin.Count("*"))
 	}
-	if _, err := l.s.index.Find(ctx, "origin", big.Revision); err == nil {
+	origin, err := l.s.index.Member(ctx, "origin", index.KindUpstream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.s.index.Find(ctx, origin, big.Revision); err == nil {
 		t.Errorf("%s is held still", big.Revision)
 	}
 }

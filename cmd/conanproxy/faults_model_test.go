@@ -97,6 +97,10 @@ func (l *place) crash() error {
 	if err := os.CopyFS(next, os.DirFS(l.dir)); err != nil {
 		return err
 	}
+	// CopyFS lets everybody read the copies.
+	if err := os.Chmod(filepath.Join(next, "secret"), 0o600); err != nil {
+		return err
+	}
 	l.s.close()
 	if err := os.RemoveAll(l.dir); err != nil {
 		return err

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"go.uber.org/zap"
@@ -40,6 +41,28 @@ func testServer(t *testing.T, cfg *config.Config) *server {
 	}
 	t.Cleanup(s.close)
 	return s
+}
+
+// metric reads the value of one metric whose labels have the values, in their order.
+func metric(t *testing.T, s *server, name string, values ...string) float64 {
+	t.Helper()
+	families, err := s.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			var labels []string
+			for _, label := range m.GetLabel() {
+				labels = append(labels, label.GetValue())
+			}
+			if family.GetName() == name && slices.Equal(labels, values) {
+				return m.GetCounter().GetValue() + m.GetGauge().GetValue() // a metric has one of them
+			}
+		}
+	}
+	t.Fatalf("there is no metric %s%q", name, values)
+	return 0
 }
 
 // contentOf reads the one file that matches a pattern.

@@ -63,34 +63,6 @@ func TestDataDirHasOneOwner(t *testing.T) {
 	again.Close()
 }
 
-func TestReadPassword(t *testing.T) {
-	for in, want := range map[string]string{"secret\n": "secret", "secret\r\nmore": "secret", "no newline": "no newline", "": "", "\n": ""} {
-		got, err := readPassword(strings.NewReader(in), io.Discard)
-		if got != want || (err == nil) != (want != "") {
-			t.Errorf("%q: %q, %v", in, got, err)
-		}
-	}
-}
-
-func TestUsers(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "users")
-	for _, name := range []string{"ann", "bob"} {
-		if err := setUser(file, name, "secret"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := removeUser(file, "ann"); err != nil {
-		t.Fatal(err)
-	}
-	if err := removeUser(file, "ann"); err == nil {
-		t.Error("a user who is not there was removed")
-	}
-	b, err := os.ReadFile(file)
-	if err != nil || !strings.HasPrefix(string(b), "bob:$2") || strings.Contains(string(b), "secret") {
-		t.Errorf("file %q, %v", b, err)
-	}
-}
-
 func TestExitCodes(t *testing.T) {
 	bad := filepath.Join(t.TempDir(), "bad.yaml")
 	if err := os.WriteFile(bad, []byte("no_such_key: 1\n"), 0o600); err != nil {
@@ -107,10 +79,13 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"serve", "--no-such-flag"}, exitUsage},
 		{[]string{"no-such-command"}, exitUsage},
 		{[]string{"fsck", "--data-dir", filepath.Join(t.TempDir(), "none")}, exitUsage},
+		{[]string{"fsck", "--data-dir", t.TempDir()}, exitUsage}, // no server has used this folder
+		{[]string{"gc", "--data-dir", t.TempDir()}, exitUsage},
+		{[]string{"rebuild", "--data-dir", t.TempDir()}, exitUsage},
 		{[]string{"user", "list", "--file", filepath.Join(t.TempDir(), "none")}, exitFailed},
 		{[]string{"healthcheck"}, exitFailed},
 	} {
-		t.Setenv("CONANPROXY_LISTEN", "127.0.0.1:1") // nobody listens there
+		t.Setenv("CONANPROXY_DATA_DIR", t.TempDir()) // no server runs there
 		if got := run(context.Background(), tt.args); got != tt.want {
 			t.Errorf("%v: exit code %d, want %d", tt.args, got, tt.want)
 		}

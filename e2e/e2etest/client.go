@@ -71,6 +71,9 @@ func (c *Client) As(user, password string) *Client {
 	return c
 }
 
+// T is the test that the client belongs to.
+func (c *Client) T() testing.TB { return c.t }
+
 // In returns the same client speaking to another test, for use in a subtest.
 func (c *Client) In(t testing.TB) *Client { return &Client{Client: c.Client, t: t} }
 

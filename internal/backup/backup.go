@@ -38,9 +38,10 @@ var ErrNotEmpty = errors.New("the folder for the backup is not empty")
 
 // Run makes the copy. Blobs are hard links where the filesystem allows, so they take no space.
 //
-// Blobs are copied before the index and once more after it. A blob that the copied index names either
-// was there when the first round came by, or was stored after that and is taken by the second. Only
-// one that was stored and deleted in between is missing; the index is copied again then.
+// Blobs are copied before the index and once more after it. A blob that the copied index names
+// either was there when the first round came by, or was stored after that and is taken by the
+// second. Only one that was stored and deleted in between is missing; the index is copied again
+// then.
 func Run(ctx context.Context, o Options) (Report, error) {
 	r, err := run(ctx, o)
 	if err != nil {
@@ -127,7 +128,8 @@ func copyIndex(ctx context.Context, o Options, to *blob.Disk, take func(blob.Dig
 	}
 }
 
-// takeNamed takes the blobs that the index names and the copy lacks, and tells whether all were there.
+// takeNamed takes the blobs that the index names and the copy lacks, and tells whether all were
+// there.
 func takeNamed(ctx context.Context, db *index.DB, to *blob.Disk, take func(blob.Digest) error) (complete bool, err error) {
 	complete = true
 	err = eachBlob(ctx, db, func(row index.BlobRow) error {
@@ -162,8 +164,8 @@ func eachBlob(ctx context.Context, db *index.DB, fn func(index.BlobRow) error) e
 	}
 }
 
-// dropUnnamed deletes the blobs that were deleted in the original while it was copied, and those that
-// nothing named there.
+// dropUnnamed deletes the blobs that were deleted in the original while it was copied, and those
+// that nothing named there.
 func dropUnnamed(ctx context.Context, db *index.DB, to *blob.Disk) error {
 	return to.Walk(ctx, func(d blob.Digest, _ int64) error {
 		_, err := to.Delete(ctx, d, func() (bool, error) { return db.HasBlob(ctx, string(d)) })

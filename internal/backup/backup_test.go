@@ -91,7 +91,8 @@ func (s *server) options(to string) Options {
 	return Options{From: s.dir, To: to, Index: "index.db", Blobs: "blobs", Journal: "blobs/journal.jsonl", Check: true}
 }
 
-// A copy that is taken while packages come and go is whole: every revision that it shows has its files.
+// A copy that is taken while packages come and go is whole: every revision that it shows has its
+// files.
 func TestBackupBesideARunningServer(t *testing.T) {
 	ctx := t.Context()
 	s := open(t, t.TempDir())

@@ -18,8 +18,9 @@ const (
 	Orphaned Aside = "orphaned"
 )
 
-// SetAside moves a blob to the folder of its reason, so that it is never served again and can be looked at. The same
-// bytes may be committed again afterwards. A blob that is not there is ErrNotFound.
+// SetAside moves a blob to the folder of its reason, so that it is never served again and can be
+// looked at. The same bytes may be committed again afterwards. A blob that is not there is
+// ErrNotFound.
 func (d *Disk) SetAside(ctx context.Context, digest Digest, why Aside) error {
 	held, err := d.locks.lock(ctx, digest)
 	if err != nil {
@@ -41,8 +42,8 @@ func (d *Disk) SetAside(ctx context.Context, digest Digest, why Aside) error {
 	return errors.Join(d.sync.dir(aside), d.sync.dir(filepath.Dir(d.path(digest))))
 }
 
-// TakeBack moves an orphaned blob that was set aside back to its place. It tells whether the blob is in its place now;
-// one that is damaged stays aside.
+// TakeBack moves an orphaned blob that was set aside back to its place. It tells whether the blob
+// is in its place now; one that is damaged stays aside.
 func (d *Disk) TakeBack(ctx context.Context, digest Digest) (bool, error) {
 	if _, err := d.Stat(ctx, digest); !errors.Is(err, ErrNotFound) {
 		return err == nil, err

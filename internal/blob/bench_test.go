@@ -29,7 +29,8 @@ func BenchmarkCommit(b *testing.B) {
 	}
 }
 
-// BenchmarkBaseline is what the commit of a large blob is measured by: write, fsync and one sha256 after each other.
+// BenchmarkBaseline is what the commit of a large blob is measured by: write, fsync and one sha256
+// after each other.
 func BenchmarkBaseline(b *testing.B) {
 	const size = 64 << 20
 	dir, content := b.TempDir(), blobtest.Content(1, size)

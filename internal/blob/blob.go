@@ -1,5 +1,6 @@
 // Package blob keeps content-addressed bytes: every blob is named by the sha256 of its content,
-// written once, verified, and read-only afterwards. Cache and local store are two inventories over one Store.
+// written once, verified, and read-only afterwards. Caches and stores are inventories over one
+// Store.
 package blob
 
 import (
@@ -37,23 +38,24 @@ type Sums struct {
 // ErrNotFound is returned for a digest that the store does not hold.
 var ErrNotFound = errors.New("blob not found")
 
-// ErrNoSpace is returned, by Create, Write and Commit, when the disk is full or a disk quota is used up.
-// The writer is of no use afterwards; Abort gives its bytes back.
+// ErrNoSpace is returned, by Create, Write and Commit, when the disk is full or a disk quota is
+// used up. The writer is of no use afterwards; Abort gives its bytes back.
 var ErrNoSpace = errors.New("no space left for blobs")
 
-// Reader reads a stored blob. The disk store's is an *os.File (or embeds one), so that sendfile works.
-// It stays readable after the blob is deleted.
+// Reader reads a stored blob. The disk store's is an *os.File (or embeds one), so that sendfile
+// works. It stays readable after the blob is deleted.
 type Reader interface {
 	io.ReadSeekCloser
 	io.ReaderAt
 }
 
-// Writer takes the bytes of one new blob. One goroutine calls Write, Sums, Commit and Abort; ReadAt may be called by
-// others at the same time, up to the number of bytes that Write has returned. It ends with Commit, also one that
-// fails, or Abort; Abort after Commit is a no-op, so that it can be deferred.
+// Writer takes the bytes of one new blob. One goroutine calls Write, Sums, Commit, Stage and Abort;
+// ReadAt may be called by others at the same time, up to the number of bytes that Write has
+// returned. It ends with Commit or Stage, also one that fails, or Abort; Abort after those is a
+// no-op, so that it can be deferred.
 //
-// Readers need not know when the writer ends: ReadAt goes on during and after Commit, and after Abort for a writer
-// that was read before, until Close.
+// Readers need not know when the writer ends: ReadAt goes on during and after Commit, and after
+// Abort for a writer that was read before, until Close.
 type Writer interface {
 	io.Writer
 	io.ReaderAt
@@ -61,23 +63,25 @@ type Writer interface {
 	// Sums are those of all bytes written so far; called by the writing goroutine.
 	Sums() Sums
 
-	// Commit makes the blob durable (fsync, rename, fsync of the directory) and then calls record, which names the
-	// blob in the index, while the blob cannot be deleted. If record fails the blob may stay behind as an orphan
-	// and record's error is returned. Bytes that the store already holds are kept once. record may be nil; it may
-	// read the store, but must not call Commit, Keep or Delete for the same digest. Records of one digest may run
-	// side by side.
+	// Commit makes the blob durable (fsync, rename, fsync of the directory) and then calls record,
+	// which names the blob in the index, while the blob cannot be deleted. If record fails the blob
+	// may stay behind as an orphan and record's error is returned. Bytes that the store already
+	// holds are kept once. record may be nil; it may read the store, but must not call Commit, Keep
+	// or Delete for the same digest. Records of one digest may run side by side.
 	Commit(ctx context.Context, record func(Sums) error) error
 
-	// Stage is Commit without making anything durable, for bytes that Store.Sync will be called for before they are
-	// relied on. A power failure before that can lose or damage the blob. The store knows such a blob again, also in
-	// a later process: Commit, Keep and Sync of the same digest make it durable, or find that it is damaged.
+	// Stage is Commit without making anything durable, for bytes that Store.Sync will be called for
+	// before they are relied on. A power failure before that can lose or damage the blob. The store
+	// knows such a blob again, also in a later process: Commit, Keep and Sync of the same digest
+	// make it durable, or find that it is damaged.
 	Stage(ctx context.Context, record func(Sums) error) error
 
 	// Abort throws the bytes away.
 	Abort()
 
-	// Close ends the reading: after the end of a writer that was read it gives back what was kept for readers, which
-	// may be the bytes of a blob that is deleted since. Nobody reads any more.
+	// Close ends the reading: after the end of a writer that was read it releases what was kept for
+	// readers, which may be the bytes of a blob that was deleted since. ReadAt must not be called
+	// after it.
 	Close()
 }
 
@@ -89,14 +93,15 @@ type Store interface {
 	Open(ctx context.Context, d Digest) (Reader, error)
 	// Stat returns the size in bytes.
 	Stat(ctx context.Context, d Digest) (int64, error)
-	// Sync makes staged blobs durable, all of a set in about the time of one. A blob that a power failure damaged is
-	// ErrNotFound. Durable blobs cost nothing.
+	// Sync makes staged blobs durable, all of a set in about the time of one. A blob that a power
+	// failure damaged is ErrNotFound. Durable blobs cost nothing.
 	Sync(ctx context.Context, digests ...Digest) error
-	// Keep calls record, which names a blob that is already stored, while the blob cannot be deleted.
+	// Keep calls record, which names a blob that is already stored, while the blob cannot be
+	// deleted.
 	Keep(ctx context.Context, d Digest, record func() error) error
-	// Delete removes a blob if named, called while nobody can commit or keep the same digest, says that no row
-	// names it. It returns the bytes freed, 0 if it is still named or was not there (named is asked then too, so that
-	// it can forget the digest).
+	// Delete removes a blob if named, called while nobody can commit or keep the same digest, says
+	// that no row names it. It returns the bytes freed, 0 if it is still named or was not there
+	// (named is asked then too, so that it can forget the digest).
 	Delete(ctx context.Context, d Digest, named func() (bool, error)) (int64, error)
 	// Walk calls fn for every blob in no particular order until fn fails.
 	Walk(ctx context.Context, fn func(d Digest, size int64) error) error
@@ -104,8 +109,8 @@ type Store interface {
 	Free(ctx context.Context) (int64, error)
 }
 
-// OpenSized opens a blob of a known size in bytes. One of another size, which a broken disk or a restored backup leaves behind, is
-// as good as lost: ErrNotFound.
+// OpenSized opens a blob of a known size in bytes. One of another size, which a broken disk or a
+// restored backup leaves behind, is as good as lost: ErrNotFound.
 func OpenSized(ctx context.Context, s Store, digest Digest, size int64) (Reader, error) {
 	r, err := s.Open(ctx, digest)
 	if err != nil {

@@ -14,8 +14,9 @@ import (
 
 // Disk is the Store on a local filesystem:
 //
-//	dir/sha256/ab/cdef…   a blob; ab are the first two characters of its digest. It is complete and durable if its
-//	                      owner may not write it; else it was staged, and a power failure may have damaged it
+//	dir/sha256/ab/cdef…   a blob; ab are the first two characters of its digest. It is complete and
+//	                      durable if its owner may not write it; else it was staged, and a power
+//	                      failure may have damaged it
 //	dir/tmp/              being written; emptied by NewDisk
 //	dir/damaged/          set aside because their bytes do not have their digest
 //	dir/orphaned/         set aside because the index did not know them
@@ -36,13 +37,13 @@ var _ Store = (*Disk)(nil)
 
 // DiskOptions are the options of NewDisk; the zero value is right for a server.
 type DiskOptions struct {
-	// InlineHash is the number of bytes up to which a blob is hashed by the goroutine that writes it; what
-	// comes after them is hashed beside the writing, on other cores. 0 means 256 KiB.
+	// InlineHash is the number of bytes up to which a blob is hashed by the goroutine that writes
+	// it; what comes after them is hashed beside the writing, on other cores. 0 means 256 KiB.
 	InlineHash int64
 }
 
-// NewDisk opens the store at dir, which is made if it is not there. What an earlier process left unfinished in
-// dir/tmp is removed.
+// NewDisk opens the store at dir, which is made if it is not there. What an earlier process left
+// unfinished in dir/tmp is removed.
 func NewDisk(dir string, o DiskOptions) (*Disk, error) {
 	if o.InlineHash <= 0 {
 		o.InlineHash = 256 << 10
@@ -58,8 +59,8 @@ func NewDisk(dir string, o DiskOptions) (*Disk, error) {
 	return d, nil
 }
 
-// makeDirs makes the folders that every blob needs and syncs what lies above, also for the sake of an earlier process that
-// made folders and ended before it synced them.
+// makeDirs makes the folders that every blob needs and syncs what lies above, also for the sake of
+// an earlier process that made folders and ended before it synced them.
 func (d *Disk) makeDirs() error {
 	for _, dir := range []string{d.tempDir(), d.root()} {
 		if err := os.MkdirAll(dir, dirMode); err != nil {
@@ -98,8 +99,8 @@ func (d *Disk) Create(ctx context.Context) (Writer, error) {
 	return &diskWriter{disk: d, file: f, hash: newHasher(d.inlineHash, &d.chunks)}, nil
 }
 
-// Open implements Store; the Reader is an *os.File. A small blob is compared with its digest first; one that is
-// damaged is set aside and not found from then on.
+// Open implements Store; the Reader is an *os.File. A small blob is compared with its digest first;
+// one that is damaged is set aside and not found from then on.
 func (d *Disk) Open(ctx context.Context, digest Digest) (Reader, error) {
 	f, err := d.open(ctx, digest)
 	if err != nil {

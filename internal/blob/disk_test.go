@@ -218,8 +218,8 @@ func TestDigestValid(t *testing.T) {
 	}
 }
 
-// After Close no file stays open, whether the writer was read before its end, after it, or not at all, and whether the
-// end comes before Close or after.
+// After Close no file stays open, whether the writer was read before its end, after it, or not at
+// all, and whether the end comes before Close or after.
 func TestWriterClose(t *testing.T) {
 	open := func() int {
 		t.Helper()

@@ -157,7 +157,8 @@ func TestStagedBlobOfAnEarlierProcess(t *testing.T) {
 	}
 }
 
-// After a failed fsync the bytes may be lost although they can be read, so the blob is removed and has to be sent again.
+// After a failed fsync the bytes may be lost although they can be read, so the blob is removed and
+// has to be sent again.
 func TestSyncFails(t *testing.T) {
 	d, log := loggedDisk(t)
 	if err := stage(t, d, "hello"); err != nil {

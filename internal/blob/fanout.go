@@ -10,8 +10,8 @@ import (
 	"sync"
 )
 
-// fanout is what is known of one of the 256 folders that blobs are spread over, by the first two characters of their
-// digests.
+// fanout is what is known of one of the 256 folders that blobs are spread over, by the first two
+// characters of their digests.
 type fanout struct {
 	mu      sync.Mutex
 	made    bool // the folder is there, and that survives a crash
@@ -30,8 +30,8 @@ func unhex(c byte) byte {
 	return c - '0'
 }
 
-// create makes the folder durably if it is not there. Its own name is synced even if it is: the process
-// that made it may have ended before that.
+// create makes the folder durably if it is not there. Its own name is synced even if it is: the
+// process that made it may have ended before that.
 func (f *fanout) create(s syncer, dir string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -46,8 +46,8 @@ func (f *fanout) create(s syncer, dir string) error {
 	return err
 }
 
-// MakeFolders makes the folders that blobs will need, so that no blob has to make and sync its own. The store
-// works without it, and while it runs.
+// MakeFolders makes the folders that blobs will need, so that no blob has to make and sync its own.
+// The store works without it, and while it runs.
 func (d *Disk) MakeFolders(ctx context.Context) error {
 	for i := range d.fanout {
 		if err := ctx.Err(); err != nil {
@@ -86,8 +86,8 @@ func (f *fanout) flushLocked(s syncer, dir string) error {
 	return err
 }
 
-// settle makes the name of a blob that was found durable: an earlier process may have ended, or its fsync
-// failed, after the rename. Once is enough.
+// settle makes the name of a blob that was found durable: an earlier process may have ended, or its
+// fsync failed, after the rename. Once is enough.
 func (f *fanout) settle(s syncer, dir string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -13,7 +13,8 @@ func freeBytes(path string) (int64, error) {
 	return int64(s.Bavail) * int64(s.Bsize), nil
 }
 
-// blockSize returns the smallest piece that the filesystem of path gives a file, 0 if it does not tell.
+// blockSize returns the smallest piece that the filesystem of path gives a file, 0 if it does not
+// tell.
 func blockSize(path string) int64 {
 	var s unix.Statfs_t
 	if err := unix.Statfs(path, &s); err != nil {

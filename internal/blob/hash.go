@@ -11,8 +11,9 @@ import (
 	"sync/atomic"
 )
 
-// hasher computes all sums in one pass. The head of a blob is hashed by the caller; what follows is copied and hashed by
-// one goroutine per algorithm, so that a large blob takes as long as its slowest sum, not as long as all of them.
+// hasher computes all sums in one pass. The head of a blob is hashed by the caller; what follows is
+// copied and hashed by one goroutine per algorithm, so that a large blob takes as long as its
+// slowest sum, not as long as all of them.
 type hasher struct {
 	sha256, sha1, md5 hash.Hash
 
@@ -90,8 +91,8 @@ func newChunk() *chunk {
 	return &chunk{data: make([]byte, 0, size)}
 }
 
-// hashPipe hands chunks to one goroutine per hash. It holds a fixed number of chunks, so a writer that is faster than
-// the slowest hash waits.
+// hashPipe hands chunks to one goroutine per hash. It holds a fixed number of chunks, so a writer
+// that is faster than the slowest hash waits.
 type hashPipe struct {
 	current *chunk
 	free    chan *chunk

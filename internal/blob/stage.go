@@ -10,8 +10,8 @@ import (
 	"sync"
 )
 
-// The mode of a blob tells whether it is durable. It is changed last, so a power failure can at most make a durable
-// blob look staged, which costs another reading of it.
+// The mode of a blob tells whether it is durable. It is changed last, so a power failure can at
+// most make a durable blob look staged, which costs another reading of it.
 const (
 	stagedMode  fs.FileMode = 0o640
 	durableMode fs.FileMode = 0o440
@@ -19,7 +19,8 @@ const (
 
 func isDurable(info fs.FileInfo) bool { return info.Mode().Perm()&0o200 == 0 }
 
-// Sync implements Store. The blobs are synced side by side, since a disk takes little longer for many than for one.
+// Sync implements Store. The blobs are synced side by side, since a disk takes little longer for
+// many than for one.
 func (d *Disk) Sync(ctx context.Context, digests ...Digest) error {
 	errs := make([]error, len(digests))
 	var wg sync.WaitGroup
@@ -66,9 +67,9 @@ func (d *Disk) syncStaged(digest Digest) error {
 		return notFoundError(err)
 	}
 	defer f.Close()
-	if err := d.sync.file(f); err != nil {
+	if err := d.sync.file(f); err != nil { // a second fsync may succeed without the bytes
 		d.staged.Delete(digest)
-		return errors.Join(err, os.Remove(d.path(digest))) // a second fsync may succeed without the bytes
+		return errors.Join(err, os.Remove(d.path(digest)))
 	}
 	if err := d.fanoutOf(digest).flush(d.sync, filepath.Dir(d.path(digest))); err != nil {
 		return err

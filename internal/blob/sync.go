@@ -5,10 +5,12 @@ import (
 	"os"
 )
 
-// syncer makes files and directory entries durable. Tests put one in place of osSyncer that notes the order or fails.
+// syncer makes files and directory entries durable. Tests put one in place of osSyncer that notes
+// the order or fails.
 //
-// Commits are not grouped: a filesystem with a journal already lets concurrent fsyncs share one write of the
-// journal (measured on ext4: eight committers take as long per blob as without any fsync).
+// Commits are not grouped: a filesystem with a journal already lets concurrent fsyncs share one
+// write of the journal (measured on ext4: eight committers take as long per blob as without any
+// fsync).
 type syncer interface {
 	file(f *os.File) error
 	dir(path string) error

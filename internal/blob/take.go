@@ -10,12 +10,13 @@ import (
 	"path/filepath"
 )
 
-// Peek gives a process that does not own dir a look at its blobs: only Walk, Stat, and being the other store of Take
-// are allowed. It changes nothing.
+// Peek gives a process that does not own dir a look at its blobs: only Walk, Stat, and being the
+// other store of Take are allowed. It changes nothing.
 func Peek(dir string) *Disk { return &Disk{dir: dir, sync: osSyncer{}} }
 
-// Take stores a blob of another store, and tells whether it is a hard link: the bytes of both are one file then. One
-// that the other store lacks, or whose bytes turn out to be damaged, is ErrNotFound. The name is durable after SyncFolders.
+// Take stores a blob of another store, and tells whether it is a hard link: the bytes of both are
+// one file then. One that the other store lacks, or whose bytes turn out to be damaged, is
+// ErrNotFound. The name is durable after SyncFolders.
 func (d *Disk) Take(ctx context.Context, other *Disk, digest Digest) (linked bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
@@ -34,7 +35,8 @@ func (d *Disk) Take(ctx context.Context, other *Disk, digest Digest) (linked boo
 	case errors.Is(err, fs.ErrNotExist):
 		return false, fmt.Errorf("take blob %s: %w", digest, ErrNotFound)
 	}
-	if err := d.copyBlob(ctx, other, digest); err != nil { // another filesystem, or one without hard links
+	// Another filesystem, or one without hard links.
+	if err := d.copyBlob(ctx, other, digest); err != nil {
 		return false, fmt.Errorf("take blob %s: %w", digest, err)
 	}
 	return false, nil

@@ -10,9 +10,10 @@ import (
 	"os"
 )
 
-// Verify reads a blob again and tells whether its bytes still have its digest. wait, if not nil, is called with the
-// number of bytes before they are read, and may slow the reading down. Reading ends as soon as the blob is deleted,
-// since an open file keeps its bytes on the disk. Errors: ErrNotFound, or reading failed.
+// Verify reads a blob again and tells whether its bytes still have its digest. wait, if not nil, is
+// called with the number of bytes before they are read, and may slow the reading down. Reading ends
+// as soon as the blob is deleted, since an open file keeps its bytes on the disk. Errors:
+// ErrNotFound, or reading failed.
 func (d *Disk) Verify(ctx context.Context, digest Digest, wait func(context.Context, int) error) (bool, error) {
 	r, err := d.open(ctx, digest)
 	if err != nil {
@@ -56,7 +57,8 @@ func hasDigest(r io.Reader, digest Digest, before func(int) error) (bool, error)
 // smallBlob is the size in bytes up to which a blob is read again whenever it is opened.
 const smallBlob = 64 << 10
 
-// intactIfSmall compares a small file with its digest and rewinds it; a larger one is taken as intact.
+// intactIfSmall compares a small file with its digest and rewinds it; a larger one is taken as
+// intact.
 func intactIfSmall(f *os.File, digest Digest) (bool, error) {
 	info, err := f.Stat()
 	if err != nil || info.Size() > smallBlob {

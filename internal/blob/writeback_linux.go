@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// startWriteBack asks the kernel to begin writing a range of f to the disk. It promises nothing, so its
-// failure means nothing; the fsync tells.
+// startWriteBack asks the kernel to begin writing a range of f to the disk. It promises nothing, so
+// its failure means nothing; the fsync tells.
 func startWriteBack(f *os.File, off, n int64) {
 	conn, err := f.SyscallConn()
 	if err != nil {

@@ -12,7 +12,8 @@ import (
 
 // diskWriter is the Writer of Disk: one temporary file, hashed as it is written.
 //
-// The file stays open after the end while somebody may still read from it: if it was ever read, until Close.
+// The file stays open after the end while somebody may still read from it: if it was ever read,
+// until Close.
 type diskWriter struct {
 	disk *Disk
 	hash *hasher
@@ -49,7 +50,8 @@ func (w *diskWriter) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// writeBack has the kernel begin with what was written, so that the fsync of a large blob finds little left to do.
+// writeBack has the kernel begin with what was written, so that the fsync of a large blob finds
+// little left to do.
 func (w *diskWriter) writeBack() {
 	const step = 8 << 20
 	if w.size-w.sent < step {
@@ -121,8 +123,9 @@ func (w *diskWriter) commit(ctx context.Context, mode fs.FileMode, record func(S
 	return record(sums)
 }
 
-// held puts the bytes in their place, durably or staged, and returns a shared lock: the same bytes may be recorded under
-// many names at a time. The lock is exclusive only while bytes are stored that were not there.
+// held puts the bytes in their place, durably or staged, and returns a shared lock: the same bytes
+// may be recorded under many names at a time. The lock is exclusive only while bytes are stored
+// that were not there.
 func (w *diskWriter) held(ctx context.Context, sums Sums, mode fs.FileMode) (*hold, error) {
 	lock, err := w.disk.locks.shared(ctx, sums.SHA256)
 	if err != nil {
@@ -150,9 +153,9 @@ func (w *diskWriter) held(ctx context.Context, sums Sums, mode fs.FileMode) (*ho
 	return lock, nil
 }
 
-// found tells whether the bytes are there already, and makes them durable unless they are to be staged. The digest is
-// locked. A durable file of the right size is complete; one of another size was damaged and is replaced, and so is a
-// staged one that lost its bytes.
+// found tells whether the bytes are there already, and makes them durable unless they are to be
+// staged. The digest is locked. A durable file of the right size is complete; one of another size
+// was damaged and is replaced, and so is a staged one that lost its bytes.
 func (w *diskWriter) found(ctx context.Context, sums Sums, mode fs.FileMode) (bool, error) {
 	info, err := os.Stat(w.disk.path(sums.SHA256))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -205,7 +208,8 @@ func (w *diskWriter) Abort() {
 	}
 }
 
-// finish ends the writing: the temporary file goes, its bytes count no more. stored is empty if nothing was committed.
+// finish ends the writing: the temporary file goes, its bytes count no more. stored is empty if
+// nothing was committed.
 func (w *diskWriter) finish(stored string) {
 	w.done = true
 	w.hash.stop()

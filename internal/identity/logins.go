@@ -45,6 +45,10 @@ func newLogins(users *userFile, now func() time.Time) (*logins, error) {
 	if err != nil {
 		return nil, err
 	}
+	queue, err := newQueue(max(2, runtime.GOMAXPROCS(0)/2), maxQueued, throttle.isSuspect)
+	if err != nil {
+		return nil, err
+	}
 	key := make([]byte, sha256.Size)
 	rand.Read(key) // never fails
 	return &logins{
@@ -53,7 +57,7 @@ func newLogins(users *userFile, now func() time.Time) (*logins, error) {
 		key:        key,
 		remembered: remembered,
 		throttle:   throttle,
-		queue:      newQueue(max(2, runtime.GOMAXPROCS(0)/2), maxQueued, throttle.isSuspect),
+		queue:      queue,
 	}, nil
 }
 
@@ -133,10 +137,11 @@ func (l *logins) compare(ctx context.Context, a login, from netip.Prefix) (bool,
 
 // compareNow runs bcrypt when a slot is free, unless the pair was found right meanwhile.
 func (l *logins) compareNow(a login, from netip.Prefix) (bool, error) {
-	if err := l.queue.enter(from); err != nil {
+	place := source{from, a.user}
+	if err := l.queue.enter(place); err != nil {
 		return false, err
 	}
-	defer l.queue.leave(from)
+	defer l.queue.leave(place)
 	if a.exists && l.isRemembered(a.pair) {
 		return true, nil
 	}

@@ -118,10 +118,12 @@ func TestWaitingIsBounded(t *testing.T) {
 
 var elsewhere = netip.MustParseAddr("192.0.2.2")
 
+// holders take slots.
+var holders = source{network: network(netip.MustParseAddr("198.51.100.1"))}
+
 // takeSlots takes every slot in which passwords are checked, and gives them back when called.
 func takeSlots(t *testing.T, l *logins) (giveBack func()) {
 	t.Helper()
-	holders := network(netip.MustParseAddr("198.51.100.1"))
 	for range l.queue.slots {
 		if err := l.queue.enter(holders); err != nil {
 			t.Fatal(err)
@@ -143,7 +145,7 @@ func TestGuessersHaveHalfOfTheSlots(t *testing.T) {
 		}
 		half := g.logins.queue.slots / 2
 		for range half { // as many guesses are being checked
-			if err := g.logins.queue.enter(network(here)); err != nil {
+			if err := g.logins.queue.enter(source{network: network(here)}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -165,7 +167,7 @@ func TestGuessersHaveHalfOfTheSlots(t *testing.T) {
 			t.Errorf("a remembered login from there: %v", err)
 		}
 		for range half {
-			g.logins.queue.leave(network(here))
+			g.logins.queue.leave(source{network: network(here)})
 		}
 		if err := <-done; !errors.Is(err, ErrLogin) {
 			t.Errorf("the other guess: error %v, want a login", err)
@@ -173,59 +175,88 @@ func TestGuessersHaveHalfOfTheSlots(t *testing.T) {
 	})
 }
 
-// A burst of guesses from one address: the oldest that find no room are put off, and a login that
-// comes later waits for no more than the check under way, from there and from elsewhere.
+// Of a burst of guesses from one address the oldest that find no room are put off. Logins that come later
+// take the places of more of them, from there and from elsewhere.
 func TestBurstOfGuesses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, _ := loginDirectory(t, map[string]string{"ann": "right", "bob": "right"})
-		q := g.logins.queue
-		takeSlots(t, g.logins) // given back one by one below
+		giveBack := takeSlots(t, g.logins)
 		const burst = 200
-		results := make(chan error, burst)
+		guesses := make(chan error, burst)
 		for n := range burst {
 			go func() {
 				_, err := g.Identify(t.Context(), loginHeader("ann", fmt.Sprint("guess", n)), here)
-				results <- err
+				guesses <- err
 			}()
 		}
 		synctest.Wait()
-		for range burst - maxQueued {
-			if err := <-results; !errors.Is(err, ErrBusy) || errors.Is(err, ErrLogin) {
-				t.Fatalf("error %v, want %v", err, ErrBusy)
-			}
-		}
-		started := make(chan netip.Prefix, 2)
-		for _, addr := range []netip.Addr{here, elsewhere} {
+		later := make(chan error, 3)
+		for _, from := range []struct {
+			addr netip.Addr
+			user string
+		}{{here, "bob"}, {elsewhere, "bob"}, {here, "ann"}} {
 			go func() {
-				if err := q.enter(network(addr)); err != nil {
-					t.Errorf("a later login from %v: %v", addr, err)
-				}
-				started <- network(addr)
+				_, err := g.Identify(t.Context(), loginHeader(from.user, "right"), from.addr)
+				later <- err
 			}()
 			synctest.Wait()
 		}
-		if err := <-results; !errors.Is(err, ErrBusy) {
-			t.Errorf("error %v, want that guesses make room for others", err)
-		}
-		// Each of the two gets the next slot that its network has.
-		holders := network(netip.MustParseAddr("198.51.100.1"))
-		q.leave(holders)
-		q.leave(holders)
-		synctest.Wait()
-		if len(started) != 2 {
-			t.Errorf("%d of the two later logins were checked next", len(started))
-		}
-		for range cap(started) {
-			q.leave(<-started)
-		}
-		for range q.slots - 2 {
-			q.leave(holders)
-		}
-		synctest.Wait()
-		for range maxQueued - 1 {
-			if err := <-results; err == nil {
-				t.Error("a guess was right")
+		for range burst - maxQueued + cap(later) {
+			if err := <-guesses; !errors.Is(err, ErrBusy) || errors.Is(err, ErrLogin) {
+				t.Fatalf("error %v, want %v", err, ErrBusy)
 			}
+		}
+		giveBack()
+		for range cap(later) {
+			if err := <-later; err != nil {
+				t.Errorf("a later login: %v", err)
+			}
+		}
+		for range maxQueued - cap(later) {
+			if err := <-guesses; !errors.Is(err, ErrLogin) {
+				t.Errorf("a guess: error %v, want a login", err)
+			}
+		}
+		if got := value(t, g.metrics.logins.WithLabelValues(loginBusy)); got != burst-maxQueued+3 {
+			t.Errorf("%v logins counted as put off", got)
+		}
+	})
+}
+
+// Networks take turns, and in a network the names; between equals the newest goes first.
+func TestTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, err := newQueue(1, 10, func(netip.Prefix) bool { return false })
+		if err != nil {
+			t.Fatal(err)
+		}
+		ann, bob, other := source{network(here), "ann"}, source{network(here), "bob"}, source{network(elsewhere), "ann"}
+		checked := make(chan string)
+		enter := func(name string, from source) {
+			go func() {
+				if err := q.enter(from); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+				checked <- name
+				q.leave(from)
+			}()
+			synctest.Wait()
+		}
+		enter("first", holders)
+		enter("ann, oldest", ann)
+		enter("ann", ann)
+		enter("bob", bob)
+		enter("elsewhere", other)
+		enter("elsewhere, newest", other)
+		got := []string{<-checked, <-checked, <-checked}
+		synctest.Wait() // another one is being checked
+		enter("bob, newest", bob)
+		for range 4 {
+			got = append(got, <-checked)
+		}
+		want := []string{"first", "elsewhere, newest", "bob", "elsewhere", "ann", "bob, newest", "ann, oldest"}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("order of the checks (-want +got):\n%s", diff)
 		}
 	})
 }
@@ -244,7 +275,7 @@ func TestEqualLoginsShareACheck(t *testing.T) {
 			})
 		}
 		synctest.Wait()
-		if n := g.logins.queue.waiting; n != 1 {
+		if n := len(g.logins.queue.waiting); n != 1 {
 			t.Errorf("%d checks wait, want one", n)
 		}
 		giveBack()

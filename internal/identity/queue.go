@@ -5,107 +5,144 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+
+	lru "github.com/hashicorp/golang-lru/v2"
 )
 
-// ErrBusy is the failure of a login that was not checked because too many others wait: it may be
-// right and is to be sent again.
+// ErrBusy is the failure of a login that was not checked because too many others wait: it may be right
+// and is to be sent again.
 var ErrBusy = errors.New("too many logins at once; try again")
 
-// queue gives the slots in which passwords are checked to networks in turn, so that a login waits
-// for one check of each other network and not for all guesses of one. Within a network the newest
-// goes first: after a burst of guesses a later login need not wait for them. If more wait than the
-// queue holds, the oldest of the network that has most of them are refused.
+// queue gives out the slots in which passwords are checked. Networks take turns, and in a network the
+// names: a login waits for one check of each other and not for all guesses of one. Between equals the
+// newest goes first, so that a login after a burst of guesses need not wait for them. If more wait
+// than the queue has room for, the oldest login of the longest line is refused.
 type queue struct {
 	isSuspect func(netip.Prefix) bool // a network that guesses; it gets half of the slots
 	slots     int
 	room      int // for logins that wait
 
 	mu      sync.Mutex
-	used    int     // slots
-	waiting int     // logins
-	lines   []*line // with a login that waits or is checked; the front one is served next
+	used    int                        // slots
+	running map[netip.Prefix]int       // slots by network
+	waiting []waiter                   // oldest first
+	turn    uint64                     // counts the checks
+	last    *lru.Cache[source, uint64] // the turn of a network, and of a name in it; none: long ago
 }
 
-// line is the logins of a network.
-type line struct {
+// source is where a login comes from: a network and the name that was sent, or a network as a whole.
+type source struct {
 	network netip.Prefix
-	running int
-	waiting []chan error // oldest first; each gets nil for a slot, or ErrBusy
+	user    string
 }
 
-func newQueue(slots, room int, isSuspect func(netip.Prefix) bool) *queue {
-	return &queue{isSuspect: isSuspect, slots: slots, room: room}
+// whole is the network of a source.
+func (s source) whole() source { return source{network: s.network} }
+
+// waiter is a login that waits.
+type waiter struct {
+	source
+	ready chan error // gets nil for a slot, or ErrBusy
+}
+
+// rememberedTurns bounds the sources of which the last turn is known.
+const rememberedTurns = 1024
+
+func newQueue(slots, room int, isSuspect func(netip.Prefix) bool) (*queue, error) {
+	last, err := lru.New[source, uint64](rememberedTurns)
+	if err != nil {
+		return nil, err
+	}
+	return &queue{isSuspect: isSuspect, slots: slots, room: room, running: map[netip.Prefix]int{}, last: last}, nil
 }
 
 // enter waits for a slot, which the caller leaves, or is ErrBusy.
-func (q *queue) enter(network netip.Prefix) error {
-	ready := make(chan error, 1)
+func (q *queue) enter(from source) error {
+	w := waiter{from, make(chan error, 1)}
 	q.mu.Lock()
-	l := q.line(network)
-	l.waiting = append(l.waiting, ready)
-	q.waiting++
+	q.waiting = append(q.waiting, w)
 	q.serve()
-	if q.waiting > q.room {
-		q.refuseOne()
+	if len(q.waiting) > q.room {
+		q.take(q.longest()).ready <- ErrBusy
 	}
 	q.mu.Unlock()
-	return <-ready
+	return <-w.ready
 }
 
 // leave gives a slot back.
-func (q *queue) leave(network netip.Prefix) {
+func (q *queue) leave(from source) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.line(network).running--
 	q.used--
-	q.serve()
-	q.lines = slices.DeleteFunc(q.lines, func(l *line) bool { return l.running == 0 && len(l.waiting) == 0 })
-}
-
-func (q *queue) line(network netip.Prefix) *line {
-	i := slices.IndexFunc(q.lines, func(l *line) bool { return l.network == network })
-	if i >= 0 {
-		return q.lines[i]
+	if q.running[from.network]--; q.running[from.network] == 0 {
+		delete(q.running, from.network)
 	}
-	l := &line{network: network}
-	q.lines = append(q.lines, l)
-	return l
+	q.serve()
 }
 
 // serve gives away the free slots.
 func (q *queue) serve() {
 	for q.used < q.slots {
-		i := slices.IndexFunc(q.lines, q.mayRun)
+		i := q.next()
 		if i < 0 {
 			return
 		}
-		l := q.lines[i]
-		q.lines = append(slices.Delete(q.lines, i, i+1), l)
-		newest := len(l.waiting) - 1
-		l.waiting[newest] <- nil
-		l.waiting = l.waiting[:newest]
-		l.running++
+		w := q.take(i)
+		q.turn++
+		q.last.Add(w.whole(), q.turn)
+		q.last.Add(w.source, q.turn)
+		q.running[w.network]++
 		q.used++
-		q.waiting--
+		w.ready <- nil
 	}
 }
 
-func (q *queue) mayRun(l *line) bool {
-	return len(l.waiting) > 0 && (l.running < max(1, q.slots/2) || !q.isSuspect(l.network))
+// take removes a login from those that wait.
+func (q *queue) take(i int) waiter {
+	w := q.waiting[i]
+	q.waiting = slices.Delete(q.waiting, i, i+1)
+	return w
 }
 
-// refuseOne refuses the oldest login of the longest line; of equal ones, of that served last.
-func (q *queue) refuseOne() {
-	l := q.lines[0]
-	for _, other := range q.lines {
-		if len(other.waiting) >= len(l.waiting) {
-			l = other
+// next is the login whose turn it is, or -1.
+func (q *queue) next() int {
+	best := -1
+	for i, w := range q.waiting {
+		if q.running[w.network] >= max(1, q.slots/2) && q.isSuspect(w.network) {
+			continue
+		}
+		if best < 0 || !q.isBefore(q.waiting[best].source, w.source) {
+			best = i
 		}
 	}
-	l.waiting[0] <- ErrBusy
-	l.waiting = slices.Delete(l.waiting, 0, 1)
-	q.waiting--
-	if l.running == 0 && len(l.waiting) == 0 {
-		q.lines = slices.DeleteFunc(q.lines, func(o *line) bool { return o == l })
+	return best
+}
+
+// isBefore tells whether the last turn of a is longer ago than that of b.
+func (q *queue) isBefore(a, b source) bool {
+	networkA, _ := q.last.Peek(a.whole())
+	networkB, _ := q.last.Peek(b.whole())
+	if networkA != networkB {
+		return networkA < networkB
 	}
+	turnA, _ := q.last.Peek(a)
+	turnB, _ := q.last.Peek(b)
+	return turnA < turnB
+}
+
+// longest is the oldest login of the network that has most of them, there of the name that has most.
+func (q *queue) longest() int {
+	networks, names := map[netip.Prefix]int{}, map[source]int{}
+	for _, w := range q.waiting {
+		networks[w.network]++
+		names[w.source]++
+	}
+	longest := 0
+	for i, w := range q.waiting {
+		than := q.waiting[longest]
+		if n, most := networks[w.network], networks[than.network]; n > most || n == most && w.network == than.network && names[w.source] > names[than.source] {
+			longest = i
+		}
+	}
+	return longest
 }

@@ -59,7 +59,8 @@ func (db *DB) Garbage(ctx context.Context, limit int) ([]string, error) {
 	return column[string](ctx, db.read, "read garbage", `SELECT sha256 FROM garbage ORDER BY sha256 LIMIT $1`, limit)
 }
 
-// ForgetBlob ends a digest's being garbage: its row of sums goes too if nothing names it any more. Call it before the unlink, inside the blob store's Delete.
+// ForgetBlob ends a digest's being garbage: its row of sums goes too if nothing names it any more.
+// Call it before the unlink, inside the blob store's Delete.
 func (db *DB) ForgetBlob(ctx context.Context, sha256 string) (named bool, err error) {
 	err = db.update(ctx, func(ctx context.Context, tx *transaction) error {
 		q := `SELECT EXISTS (SELECT 1 FROM files WHERE sha256 = $1) OR EXISTS (SELECT 1 FROM stage_files WHERE sha256 = $1)`
@@ -81,8 +82,8 @@ func (db *DB) ForgetBlob(ctx context.Context, sha256 string) (named bool, err er
 	return named, nil
 }
 
-// DropCachedFiles removes the rows of upstreams that name a blob, so that it is fetched again when it is asked for; rows
-// of stores stay. The blob becomes garbage.
+// DropCachedFiles removes the rows of upstreams that name a blob, so that it is fetched again when
+// it is asked for; rows of stores stay. The blob becomes garbage.
 func (db *DB) DropCachedFiles(ctx context.Context, sha256 string) error {
 	return db.update(ctx, func(ctx context.Context, tx *transaction) error {
 		const cached = `EXISTS (SELECT 1 FROM revision_kinds k WHERE k.revision_id = files.revision_id AND k.kind = 'upstream')`

@@ -10,7 +10,8 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// Document is what an upstream said at some time and may say differently later. The cache makes its keys and bodies.
+// Document is what an upstream said at some time and may say differently later. The cache makes its
+// keys and bodies.
 type Document struct {
 	Body    []byte
 	Fetched time.Time // to the microsecond
@@ -32,7 +33,7 @@ func (db *DB) Document(ctx context.Context, member MemberID, kind, key string) (
 	return d, nil
 }
 
-// PutDocument remembers a document in place of an earlier one. A failure of power may take it back.
+// PutDocument remembers a document in place of an earlier one. A power failure can lose it.
 func (db *DB) PutDocument(ctx context.Context, member MemberID, kind, key string, d Document) error {
 	err := db.remember(ctx, func(ctx context.Context, tx *transaction) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO documents (member_id, kind, key, body, fetched) VALUES ($1, $2, $3, $4, $5)
@@ -59,8 +60,8 @@ func (db *DB) DeleteDocuments(ctx context.Context, member MemberID, kind string,
 	})
 }
 
-// OldDocuments lists the keys of up to limit documents of a kind that were fetched before a time and come
-// after the key given, by key.
+// OldDocuments lists the keys of up to limit documents of a kind that were fetched before a time
+// and come after the key given, by key.
 func (db *DB) OldDocuments(ctx context.Context, member MemberID, kind string, before time.Time, after string, limit int) ([]string, error) {
 	return column[string](ctx, db.read, "list documents", `SELECT key FROM documents WHERE member_id = $1 AND kind = $2 AND fetched < $3 AND key > $4
 		ORDER BY key LIMIT $5`, member, kind, before.UnixMicro(), after, limit)

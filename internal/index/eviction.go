@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// CachedBytes is the size of all blobs that rows of upstreams name and no row of a store or of a stage does. The same
-// transactions keep it that write those rows, so reading it costs the same however many blobs there are.
+// CachedBytes is the size of all blobs that rows of upstreams name and no row of a store or of a
+// stage does. The same transactions keep it that write those rows, so reading it costs the same
+// however many blobs there are.
 func (db *DB) CachedBytes(ctx context.Context) (int64, error) {
 	var n int64
 	if err := db.read.QueryRowContext(ctx, `SELECT COALESCE(SUM(bytes), 0) FROM cached_bytes`).Scan(&n); err != nil {

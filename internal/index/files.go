@@ -24,7 +24,8 @@ func FileInfo(name string, s blob.Sums) conan.FileInfo {
 
 const fileColumns = `x.name, b.size, b.md5, b.sha1, b.sha256`
 
-// Files lists the files of a pinned revision that the member has, sorted; empty if the revision is not there.
+// Files lists the files of a pinned revision that the member has, sorted; empty if the revision is
+// not there.
 func (db *DB) Files(ctx context.Context, member MemberID, rev conan.Revision) (conan.Snapshot, error) {
 	return collect(ctx, db.read, "read files of "+rev.String(), scanFile, `SELECT `+fileColumns+`
 		FROM refs f JOIN revisions r ON r.ref_id = f.id JOIN files x ON x.revision_id = r.id JOIN blobs b ON b.sha256 = x.sha256
@@ -138,8 +139,8 @@ type MemberRef struct {
 	conan.Ref
 }
 
-// HoldersBySHA1 lists the blobs with that sha1 which a revision of any member names, each with the references of those
-// revisions.
+// HoldersBySHA1 lists the blobs with that sha1 which a revision of any member names, each with the
+// references of those revisions.
 func (db *DB) HoldersBySHA1(ctx context.Context, sha1 string) ([]Holder, error) {
 	var out []Holder
 	_, err := collect(ctx, db.read, "look for sha1", func(r scanner) (_ struct{}, err error) {

@@ -1,6 +1,6 @@
 // Package index is the one SQL index: which revisions each member has, which blobs their files are,
-// what upstreams said, and what is being uploaded. Rows are written after the bytes they name are durable
-// and removed before those bytes are.
+// what upstreams said, and what is being uploaded. Rows are written after the bytes they name are
+// durable and removed before those bytes are.
 package index
 
 import (
@@ -25,8 +25,8 @@ var ErrNoIndex = errors.New("there is no index")
 // ErrNewerSchema is returned for an index that a later release has written.
 var ErrNewerSchema = errors.New("a later release of conanproxy has written the index; run that release, or restore a backup")
 
-// DB is the index. All methods may be called concurrently. Writes go through one connection, reads through many. No
-// method has a transaction open across network or disk copies.
+// DB is the index. All methods may be called concurrently. Writes go through one connection, reads
+// through many. No method has a transaction open across network or disk copies.
 type DB struct {
 	path  string
 	read  reader
@@ -38,11 +38,12 @@ type DB struct {
 	journal keptJournal
 }
 
-// Changes counts what the writes of this index changed. The counters of a write are raised before it returns.
+// Changes counts what the writes of this index changed. The counters of a write are raised before
+// it returns.
 func (db *DB) Changes() *memory.Changes { return db.changes }
 
-// Open opens or creates the index at path and brings its schema up to date. Use it only where no blobs are without an
-// index; else use OpenExisting.
+// Open opens or creates the index at path and brings its schema up to date. Use it only where no
+// blobs are without an index; else use OpenExisting.
 func Open(ctx context.Context, path string) (*DB, error) {
 	if err := keepPrivate(path); err != nil {
 		return nil, err
@@ -65,8 +66,8 @@ func Open(ctx context.Context, path string) (*DB, error) {
 	return db, nil
 }
 
-// OpenExisting is Open for an index that must be there, else ErrNoIndex. A new index beside stored blobs would make
-// all of them orphans.
+// OpenExisting is Open for an index that must be there, else ErrNoIndex. A new index beside stored
+// blobs would make all of them orphans.
 func OpenExisting(ctx context.Context, path string) (*DB, error) {
 	info, err := os.Stat(path)
 	if err == nil && info.Size() == 0 {

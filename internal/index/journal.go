@@ -18,8 +18,9 @@ import (
 var ErrJournalAhead = errors.New("the journal has changes that the index lacks, so the index is an older copy: " +
 	"rebuild the index, or remove the journal to go on with this index")
 
-// keptJournal is the journal file that follows the index. A write commits its lines as rows beside what it changes, and
-// they are appended to the file before it returns; so a crash in between leaves rows that KeepJournal appends.
+// keptJournal is the journal file that follows the index. A write commits its lines as rows beside
+// what it changes, and they are appended to the file before it returns; so a crash in between
+// leaves rows that KeepJournal appends.
 type keptJournal struct {
 	file *journal.Journal // nil: none is kept; used by the committing goroutine
 
@@ -47,9 +48,10 @@ func (j *keptJournal) close() error {
 	return j.file.Close()
 }
 
-// KeepJournal has every later change of a store written to the journal at path before the write returns. Call it once,
-// right after Open. A journal that is missing or lacks changes which are rows no more is made anew from the index. One
-// that has changes which the index lacks is ErrJournalAhead.
+// KeepJournal has every later change of a store written to the journal at path before the write
+// returns. Call it once, right after Open. A journal that is missing or lacks changes which are
+// rows no more is made anew from the index. One that has changes which the index lacks is
+// ErrJournalAhead.
 func (db *DB) KeepJournal(ctx context.Context, path string) error {
 	var oldest, newest int64
 	err := db.read.QueryRowContext(ctx, `SELECT COALESCE(MIN(seq), 0), COALESCE(MAX(seq), 0) FROM journal`).Scan(&oldest, &newest)
@@ -72,7 +74,8 @@ func (db *DB) KeepJournal(ctx context.Context, path string) error {
 	return db.writeJournal(ctx)
 }
 
-// makeJournal replaces the journal, which may be nil, by one with a line for every revision of a store.
+// makeJournal replaces the journal, which may be nil, by one with a line for every revision of a
+// store.
 func (db *DB) makeJournal(ctx context.Context, path string, seq int64, old *journal.Journal) (*journal.Journal, error) {
 	if old != nil {
 		if err := old.Close(); err != nil {
@@ -85,8 +88,8 @@ func (db *DB) makeJournal(ctx context.Context, path string, seq int64, old *jour
 	return journal.Open(path)
 }
 
-// published yields a line for every revision of a store, in the order of their rows. All have the number of the
-// last change, which they include.
+// published yields a line for every revision of a store, in the order of their rows. All have the
+// number of the last change, which they include.
 func (db *DB) published(ctx context.Context, seq int64) iter.Seq2[journal.Line, error] {
 	return func(yield func(journal.Line, error) bool) {
 		for after := int64(0); ; {
@@ -124,7 +127,8 @@ type storedIn struct {
 	member string
 }
 
-// journalChanges leaves a row for each revision of a store that the write changed, and tells whether there is one.
+// journalChanges leaves a row for each revision of a store that the write changed, and tells
+// whether there is one.
 func (db *DB) journalChanges(ctx context.Context, tx *transaction) (bool, error) {
 	journaled := false
 	for _, c := range tx.changes {
@@ -206,8 +210,8 @@ type Change struct {
 	Info *string // conaninfo.txt of a package; nil if not known
 }
 
-// Replay makes the changes that lines of a journal tell in one transaction, in their order, without journaling them
-// again. The index counts as having every change up to the last line.
+// Replay makes the changes that lines of a journal tell in one transaction, in their order, without
+// journaling them again. The index counts as having every change up to the last line.
 func (db *DB) Replay(ctx context.Context, changes []Change) error {
 	if len(changes) == 0 {
 		return nil

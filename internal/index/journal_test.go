@@ -71,7 +71,8 @@ func TestJournalTellsWhatBecameOfStores(t *testing.T) {
 	}
 }
 
-// What was committed before a crash and not yet appended is appended by the next process; half a line goes.
+// What was committed before a crash and not yet appended is appended by the next process; half a
+// line goes.
 func TestJournalCatchesUp(t *testing.T) {
 	ctx := t.Context()
 	dir := t.TempDir()

@@ -12,7 +12,8 @@ import (
 // Kind is what a member is.
 type Kind string
 
-// The kinds of members. Revisions of a store are published and never evicted; those of an upstream are cached.
+// The kinds of members. Revisions of a store are published and never evicted; those of an upstream
+// are cached.
 const (
 	KindStore    Kind = "store"
 	KindUpstream Kind = "upstream"
@@ -28,8 +29,8 @@ type Member struct {
 	Kind Kind
 }
 
-// Member returns the id of the member with that name, which is made if it is not known. A name that is known with
-// another kind is conan.ErrConflict.
+// Member returns the id of the member with that name, which is made if it is not known. A name that
+// is known with another kind is conan.ErrConflict.
 func (db *DB) Member(ctx context.Context, name string, kind Kind) (MemberID, error) {
 	var id MemberID
 	err := db.update(ctx, func(ctx context.Context, tx *transaction) error {

@@ -13,8 +13,9 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// TestPlans asks every question once and looks how SQLite finds the answers: nothing may read a whole table whose size
-// grows with what is stored, but for the lists that are asked for whole or in the order of an index.
+// TestPlans asks every question once and looks how SQLite finds the answers: nothing may read a
+// whole table whose size grows with what is stored, but for the lists that are asked for whole or
+// in the order of an index.
 func TestPlans(t *testing.T) {
 	db := openForTest(t, t.TempDir())
 	ctx := t.Context()
@@ -134,8 +135,8 @@ var mayScan = regexp.MustCompile(`^SCAN (` +
 	`r USING INDEX revisions_used` + // in order, up to a limit
 	`)$`)
 
-// peeked compares a bound value with the column that a partial index is about: SQLite plans such a statement anew for
-// each value.
+// peeked compares a bound value with the column that a partial index is about: SQLite plans such a
+// statement anew for each value.
 var peeked = regexp.MustCompile(`package_id (=|<>|IN) *\(?\$`)
 
 func checkPlan(t *testing.T, db *DB, query string) {
@@ -181,7 +182,8 @@ func plan(t *testing.T, db *DB, query string) []string {
 	return steps
 }
 
-// Every foreign key is found from its parent's side by an index, or deleting one parent would read the whole child.
+// Every foreign key is found from its parent's side by an index, or deleting one parent would read
+// the whole child.
 func TestForeignKeysHaveIndexes(t *testing.T) {
 	db := openForTest(t, t.TempDir())
 	tables, err := column[string](t.Context(), db.read, "read the schema", `SELECT name FROM sqlite_master WHERE type = 'table'`)
@@ -211,8 +213,8 @@ func TestForeignKeysHaveIndexes(t *testing.T) {
 	}
 }
 
-// TestPlansOfLongHistories looks at references of which thousands of revisions are kept: what is asked for all the time
-// must not read them all.
+// TestPlansOfLongHistories looks at references of which thousands of revisions are kept: what is
+// asked for all the time must not read them all.
 func TestPlansOfLongHistories(t *testing.T) {
 	db := openForTest(t, t.TempDir())
 	ctx := t.Context()

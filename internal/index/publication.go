@@ -11,7 +11,8 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// Publication is what becomes a revision of a store. It was validated against what Staged and Existing say.
+// Publication is what becomes a revision of a store. It was validated against what Staged and
+// Existing say.
 type Publication struct {
 	Member   MemberID // the store
 	StageID  string
@@ -23,18 +24,19 @@ type Publication struct {
 	Remove   []string          // names that files under other names replace
 	Audit    []Audit           // lines that say which bytes were replaced
 	Now      time.Time         // the server's clock
-	// KeepTime is how long after its publication a revision keeps its time when it is published again. Afterwards it
-	// becomes the newest.
+	// KeepTime is how long after its publication a revision keeps its time when it is published
+	// again. Afterwards it becomes the newest.
 	KeepTime time.Duration
 	// RecipeStage is a stage that may stand for the recipe revision of a package: the package
 	// stays hidden until the recipe is published. May be empty.
 	RecipeStage string
 }
 
-// Publish makes a stage a revision of a store in one transaction: files, time, and the stage is gone. Metadata files of
-// the stage are published too. The time is Now, but later than that of every other revision of the reference; a revision
-// that is the newest of its siblings already, or was published within KeepTime, keeps its time. It fails with ErrNoStage,
-// with ErrStageChanged if what was validated is no longer so, and with conan.ErrNotFound if the recipe revision of a
+// Publish makes a stage a revision of a store in one transaction: files, time, and the stage is
+// gone. Metadata files of the stage are published too. The time is Now, but later than that of
+// every other revision of the reference; a revision that is the newest of its siblings already, or
+// was published within KeepTime, keeps its time. It fails with ErrNoStage, with ErrStageChanged if
+// what was validated is no longer so, and with conan.ErrNotFound if the recipe revision of a
 // package is not there. changed tells whether readers see anything new.
 func (db *DB) Publish(ctx context.Context, p Publication) (changed bool, err error) {
 	err = db.update(ctx, func(ctx context.Context, tx *transaction) error {
@@ -68,7 +70,8 @@ func (db *DB) Publish(ctx context.Context, p Publication) (changed bool, err err
 	return changed, err
 }
 
-// validatedFiles checks that stage and revision are as they were validated and returns the files to be added.
+// validatedFiles checks that stage and revision are as they were validated and returns the files to
+// be added.
 func validatedFiles(ctx context.Context, tx *transaction, p Publication) ([]conan.FileInfo, error) {
 	var one int
 	err := tx.QueryRowContext(ctx, `SELECT 1 FROM stages WHERE id = $1`, p.StageID).Scan(&one)
@@ -101,7 +104,8 @@ func validatedFiles(ctx context.Context, tx *transaction, p Publication) ([]cona
 	return files, nil
 }
 
-// revisionFiles maps the names of a revision's files to their sha256, metadata left out; empty if it is not there.
+// revisionFiles maps the names of a revision's files to their sha256, metadata left out; empty if
+// it is not there.
 func revisionFiles(ctx context.Context, tx *transaction, member MemberID, rev conan.Revision) (map[string]string, error) {
 	out := make(map[string]string)
 	id, err := revisionID(ctx, tx, member, rev)
@@ -134,8 +138,9 @@ func requireRecipe(ctx context.Context, tx *transaction, p Publication) error {
 	return under
 }
 
-// publicationTime is the time that a revision gets: its own, if it was published here and is the newest of its siblings or
-// younger than KeepTime; else now, but later than every time of the reference.
+// publicationTime is the time that a revision gets: its own, if it was published here and is the
+// newest of its siblings or younger than KeepTime; else now, but later than every time of the
+// reference.
 func publicationTime(ctx context.Context, tx *transaction, p Publication) (t time.Time, kept bool, err error) {
 	var micros int64
 	var adopted bool
@@ -160,8 +165,8 @@ func publicationTime(ctx context.Context, tx *transaction, p Publication) (t tim
 	return time.UnixMicro(last.Int64 + 1), false, nil
 }
 
-// newestSibling tells whether a revision is the newest recipe revision of its reference, or the newest revision of its
-// package.
+// newestSibling tells whether a revision is the newest recipe revision of its reference, or the
+// newest revision of its package.
 func newestSibling(ctx context.Context, tx *transaction, p Publication) (bool, error) {
 	siblings, args := ` AND r.package_id = ''`, refArgs(p.Member, p.Revision.Ref)
 	if p.Revision.IsPackage() {
@@ -176,9 +181,9 @@ func newestSibling(ctx context.Context, tx *transaction, p Publication) (bool, e
 	return id == p.Revision.ID(), nil
 }
 
-// Adopt makes a stage of files that were fetched from upstream a recipe revision of a store, with upstream's time. files maps
-// their names to sha256; ErrStageChanged if the stage has others. A recipe revision that is there already is left as it
-// is. The stage is gone afterwards.
+// Adopt makes a stage of files that were fetched from upstream a recipe revision of a store, with
+// upstream's time. files maps their names to sha256; ErrStageChanged if the stage has others. A
+// recipe revision that is there already is left as it is. The stage is gone afterwards.
 func (db *DB) Adopt(ctx context.Context, member MemberID, stageID string, recipe conan.Revision, published time.Time, files map[string]string) error {
 	return db.update(ctx, func(ctx context.Context, tx *transaction) error {
 		_, err := revisionID(ctx, tx, member, recipe)

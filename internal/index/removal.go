@@ -8,9 +8,9 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// Remove deletes what r selects from a store, all or nothing, with the audit line, in one transaction:
-// a recipe revision goes with its packages, a whole reference with its stages too. Blobs become garbage. It fails with
-// conan.ErrNotFound if a part of the selection is not there.
+// Remove deletes what r selects from a store, all or nothing, with the audit line, in one
+// transaction: a recipe revision goes with its packages, a whole reference with its stages too.
+// Blobs become garbage. It fails with conan.ErrNotFound if a part of the selection is not there.
 func (db *DB) Remove(ctx context.Context, member MemberID, r conan.Removal, audit Audit, now time.Time) error {
 	return db.update(ctx, func(ctx context.Context, tx *transaction) error {
 		nodes, err := storeNodes(ctx, tx, member, r.Ref)
@@ -37,7 +37,8 @@ func wholeReference(r conan.Removal) bool {
 	return r.RRev == "" && r.PackageID == "" && !r.AllPackages && len(r.PackageIDs) == 0
 }
 
-// RemoveFiles takes files out of a revision; their blobs become garbage. Names that are not there change nothing.
+// RemoveFiles takes files out of a revision; their blobs become garbage. Names that are not there
+// change nothing.
 func (db *DB) RemoveFiles(ctx context.Context, member MemberID, rev conan.Revision, names []string, audit Audit, now time.Time) error {
 	return db.update(ctx, func(ctx context.Context, tx *transaction) error {
 		id, err := revisionID(ctx, tx, member, rev)
@@ -80,8 +81,8 @@ func storeNodes(ctx context.Context, tx *transaction, member MemberID, ref conan
 	}, `SELECT r.id, r.rrev, r.package_id, r.prev`+ofRef, refArgs(member, ref)...)
 }
 
-// selected are the row ids that r selects. Packages of a recipe revision that is not published are not there for
-// the caller, but go with their reference.
+// selected are the row ids that r selects. Packages of a recipe revision that is not published are
+// not there for the caller, but go with their reference.
 func (ns nodes) selected(r conan.Removal) ([]int64, error) {
 	missing := fmt.Errorf("%s: %w", r.Revision, conan.ErrNotFound)
 	published := make(map[string]bool)

@@ -32,12 +32,13 @@ type PutOptions struct {
 
 const storedColumns = `r.id, f.name, f.version, f.usr, f.channel, r.rrev, r.package_id, r.prev, r.time, r.adopted`
 
-// samePackage compares with the package id that is bound as $7. Compared bare, SQLite would look whether the value allows
-// the index of recipes, which has ” only, and so plan the statement anew whenever another value is bound.
+// samePackage compares with the package id that is bound as $7. Compared bare, SQLite would look
+// whether the value allows the index of recipes, which has ” only, and so plan the statement anew
+// whenever another value is bound.
 const samePackage = `r.package_id = '' || $7`
 
-// ofRef selects the revisions of one reference in one member, and ofRevision one of them. Their arguments are refArgs
-// and revisionArgs.
+// ofRef selects the revisions of one reference in one member, and ofRevision one of them. Their
+// arguments are refArgs and revisionArgs.
 const (
 	ofRef = ` FROM refs f JOIN revisions r ON r.ref_id = f.id
 		WHERE f.member_id = $1 AND f.name = $2 AND f.version = $3 AND f.usr = $4 AND f.channel = $5`
@@ -52,8 +53,8 @@ func revisionArgs(member MemberID, rev conan.Revision) []any {
 	return append(refArgs(member, rev.Ref), rev.RRev, rev.PackageID, rev.PRev)
 }
 
-// Revisions lists what a member has, newest first: the recipe revisions of rev.Ref if rev.PackageID is empty,
-// else the package revisions of rev.PackageID in rev.RRev. None is an empty list.
+// Revisions lists what a member has, newest first: the recipe revisions of rev.Ref if rev.PackageID
+// is empty, else the package revisions of rev.PackageID in rev.RRev. None is an empty list.
 func (db *DB) Revisions(ctx context.Context, member MemberID, rev conan.Revision) ([]Stored, error) {
 	const newestFirst = ` ORDER BY r.time DESC, r.id DESC`
 	if rev.IsPackage() {
@@ -87,8 +88,8 @@ func scanStored(r scanner, more ...any) (s Stored, err error) {
 	return s, err
 }
 
-// Packages lists the binaries that the member has of a recipe revision: the newest PRev of each package id, sorted
-// by id. With idsOnly the Info is left out.
+// Packages lists the binaries that the member has of a recipe revision: the newest PRev of each
+// package id, sorted by id. With idsOnly the Info is left out.
 func (db *DB) Packages(ctx context.Context, member MemberID, recipe conan.Revision, idsOnly bool) ([]conan.Package, error) {
 	info := `r.info`
 	if idsOnly {
@@ -105,12 +106,14 @@ func (db *DB) Packages(ctx context.Context, member MemberID, recipe conan.Revisi
 	return slices.CompactFunc(all, func(a, b conan.Package) bool { return a.ID == b.ID }), err
 }
 
-// Refs lists every reference of which the member has a recipe or package revision, in no particular order.
+// Refs lists every reference of which the member has a recipe or package revision, in no particular
+// order.
 func (db *DB) Refs(ctx context.Context, member MemberID) ([]conan.Ref, error) {
 	return db.refs(ctx, `SELECT name, version, usr, channel FROM refs WHERE member_id = $1`, member)
 }
 
-// RecipeRefs lists the references of which the member has a recipe revision, in no particular order.
+// RecipeRefs lists the references of which the member has a recipe revision, in no particular
+// order.
 func (db *DB) RecipeRefs(ctx context.Context, member MemberID) ([]conan.Ref, error) {
 	return db.refs(ctx, `SELECT f.name, f.version, f.usr, f.channel FROM refs f WHERE f.member_id = $1
 		AND EXISTS (SELECT 1 FROM revisions r WHERE r.ref_id = f.id AND r.package_id = '')`, member)
@@ -122,9 +125,10 @@ func (db *DB) refs(ctx context.Context, query string, args ...any) ([]conan.Ref,
 	}, query, args...)
 }
 
-// PutRevision records a revision and its files in one transaction. A revision that is there keeps its files of other
-// names and gets the given time; the blobs must be durable. A power failure can take back what was recorded for an
-// upstream, which is fetched again then, but not what was recorded for a store.
+// PutRevision records a revision and its files in one transaction. A revision that is there keeps
+// its files of other names and gets the given time; the blobs must be durable. A power failure can
+// take back what was recorded for an upstream, which is fetched again then, but not what was
+// recorded for a store.
 func (db *DB) PutRevision(ctx context.Context, member MemberID, rev conan.Revision, o PutOptions) error {
 	m, err := db.member(ctx, db.read, member)
 	if err != nil {
@@ -168,8 +172,8 @@ func putRevision(ctx context.Context, tx *transaction, member MemberID, rev cona
 	return nil
 }
 
-// neverCold is the time of last use of what is never evicted, so that the coldest revisions are found without a look
-// at those of stores.
+// neverCold is the time of last use of what is never evicted, so that the coldest revisions are
+// found without a look at those of stores.
 const neverCold = math.MaxInt64
 
 func revisionID(ctx context.Context, tx *transaction, member MemberID, rev conan.Revision) (int64, error) {
@@ -196,8 +200,8 @@ func (db *DB) Touch(ctx context.Context, used map[int64]time.Time) error {
 	})
 }
 
-// RemoveRevisions deletes rows by id with their files, and references left without revisions; their blobs become
-// garbage.
+// RemoveRevisions deletes rows by id with their files, and references left without revisions; their
+// blobs become garbage.
 func (db *DB) RemoveRevisions(ctx context.Context, ids []int64) error {
 	return db.update(ctx, func(ctx context.Context, tx *transaction) error { return removeRevisions(ctx, tx, ids) })
 }

@@ -15,12 +15,12 @@ import (
 
 // This file has what another SQL database would do in another way.
 
-// listed stands for the ids of a JSON list that is bound as $1: one argument, so that a statement has the same text for
-// any number of them.
+// listed stands for the ids of a JSON list that is bound as $1: one argument, so that a statement
+// has the same text for any number of them.
 const listed = `(SELECT value FROM json_each($1))`
 
-// openPool opens connections to the database at path. There is one that writes, since SQLite takes one writer at a
-// time; many may read beside it.
+// openPool opens connections to the database at path. There is one that writes, since SQLite takes
+// one writer at a time; many may read beside it.
 func openPool(path string, readOnly bool) (*sql.DB, error) {
 	db, err := sql.Open("sqlite", dsn(path, readOnly))
 	if err != nil {
@@ -35,7 +35,8 @@ func openPool(path string, readOnly bool) (*sql.DB, error) {
 	return db, nil
 }
 
-// dsn sets the pragmas of every connection; foreign_keys and busy_timeout are per connection in SQLite.
+// dsn sets the pragmas of every connection; foreign_keys and busy_timeout are per connection in
+// SQLite.
 func dsn(path string, readOnly bool) string {
 	q := url.Values{}
 	for _, p := range []string{
@@ -54,8 +55,8 @@ func dsn(path string, readOnly bool) string {
 // sideFiles are the suffixes of the files of a database.
 var sideFiles = []string{"", "-wal", "-shm"}
 
-// keepPrivate makes the database at path, if it is not there, and closes it to other users: it has names and answers
-// that rules hide. SQLite gives its other files the mode of the first.
+// keepPrivate makes the database at path, if it is not there, and closes it to other users: it has
+// names and answers that rules hide. SQLite gives its other files the mode of the first.
 func keepPrivate(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -87,8 +88,8 @@ func (db *DB) Size() (int64, error) {
 	return size, nil
 }
 
-// Snapshot copies the index at path into a new file, as it is at one moment, beside a running server. It needs
-// no DB of this process.
+// Snapshot copies the index at path into a new file, as it is at one moment, beside a running
+// server. It needs no DB of this process.
 func Snapshot(ctx context.Context, path, to string) error {
 	if _, err := os.Stat(path); err != nil {
 		return fmt.Errorf("copy index: %w", noIndex(err))

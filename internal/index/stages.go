@@ -11,10 +11,12 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// ErrNoStage is returned for a stage that is not there: never declared, published, removed or swept.
+// ErrNoStage is returned for a stage that is not there: never declared, published, removed or
+// swept.
 var ErrNoStage = errors.New("no such stage")
 
-// ErrStageChanged is returned by Publish if what it was told no longer holds: look again and repeat.
+// ErrStageChanged is returned by Publish if what it was told no longer holds: look again and
+// repeat.
 var ErrStageChanged = errors.New("stage changed meanwhile")
 
 // Stage is an upload that is not published yet.
@@ -110,7 +112,8 @@ func stagedFiles(ctx context.Context, q queryer, id string) ([]conan.FileInfo, e
 		FROM stage_files x JOIN blobs b ON b.sha256 = x.sha256 WHERE x.stage_id = $1 ORDER BY x.name`, id)
 }
 
-// StagedMembers returns the list of an archive's members that was kept for these bytes in a stage; empty if none was.
+// StagedMembers returns the list of an archive's members that was kept for these bytes in a stage;
+// empty if none was.
 func (db *DB) StagedMembers(ctx context.Context, id, name, sha256 string) (string, error) {
 	var members string
 	err := db.read.QueryRowContext(ctx, `SELECT members FROM stage_files WHERE stage_id = $1 AND name = $2 AND sha256 = $3`,
@@ -130,11 +133,11 @@ func (db *DB) StageExists(ctx context.Context, id string) (bool, error) {
 	return there, nil
 }
 
-// PutStaged names a blob in a stage and replaces a file of the same name. A declared stage must be there (else
-// ErrNoStage), another one is made when its first file comes. It returns the names that the stage has now. The blob may
-// be staged still, and a power failure can lose what was put: the set is synced and committed when it is published. A
-// metadata file is durable at once and its blob must be, since it may go to a revision that is published already,
-// whose time stays.
+// PutStaged names a blob in a stage and replaces a file of the same name. A declared stage must be
+// there (else ErrNoStage), another one is made when its first file comes. It returns the names that
+// the stage has now. The blob may be staged still, and a power failure can lose what was put: the
+// set is synced and committed when it is published. A metadata file is durable at once and its blob
+// must be, since it may go to a revision that is published already, whose time stays.
 func (db *DB) PutStaged(ctx context.Context, s Stage, f StagedFile) (names []string, err error) {
 	write := db.remember
 	if conan.IsMetadata(f.Name) {
@@ -211,8 +214,9 @@ const hiddenPackages = `SELECT p.id FROM revisions p JOIN refs f ON f.id = p.ref
 	WHERE m.kind = 'store' AND p.package_id <> '' AND p.time < $1 AND NOT EXISTS
 	(SELECT 1 FROM revisions r WHERE r.ref_id = p.ref_id AND r.rrev = p.rrev AND r.package_id = '')`
 
-// SweepStages removes the stages that took no file since before, and package revisions of stores older than that
-// whose recipe revision was never published. Their blobs become garbage. It returns how many of both went.
+// SweepStages removes the stages that took no file since before, and package revisions of stores
+// older than that whose recipe revision was never published. Their blobs become garbage. It returns
+// how many of both went.
 func (db *DB) SweepStages(ctx context.Context, before time.Time) (stages, orphans int, err error) {
 	// The long look at all packages is a reader's; the writer looks at what it found once more.
 	hidden, err := column[int64](ctx, db.read, "sweep hidden packages", hiddenPackages, before.UnixMicro())

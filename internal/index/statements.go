@@ -7,8 +7,9 @@ import (
 	"sync"
 )
 
-// statements are the prepared statements of a pool. Each text is prepared once and kept, since SQLite takes longer to
-// plan the small queries here than to run them; so texts must not be made of data.
+// statements are the prepared statements of a pool. Each text is prepared once and kept, since
+// SQLite takes longer to plan the small queries here than to run them; so texts must not be made of
+// data.
 type statements struct {
 	db *sql.DB
 
@@ -78,8 +79,8 @@ func (r reader) QueryRowContext(ctx context.Context, query string, args ...any) 
 	return stmt.QueryRowContext(ctx, args...)
 }
 
-// transaction is one of the writer. It uses what is prepared; a new text runs as it is, since the only connection is
-// taken, and is noted to be prepared afterwards.
+// transaction is one of the writer. It uses what is prepared; a new text runs as it is, since the
+// only connection is taken, and is noted to be prepared afterwards.
 type transaction struct {
 	tx         *sql.Tx
 	statements *statements

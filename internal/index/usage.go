@@ -11,7 +11,8 @@ type Usage struct {
 	Bytes                         int64 // of its files, the same bytes once
 }
 
-// Usage counts what every member has, by name. It reads all revisions and files, so it is not for every request.
+// Usage counts what every member has, by name. It reads all revisions and files, so it is not for
+// every request.
 func (db *DB) Usage(ctx context.Context) ([]Usage, error) {
 	return collect(ctx, db.read, "count what members have", func(r scanner) (u Usage, err error) {
 		return u, r.Scan(&u.ID, &u.Name, &u.Kind, &u.References, &u.Recipes, &u.Packages, &u.Bytes)

@@ -9,7 +9,8 @@ import (
 	"sync"
 )
 
-// writeQueue groups writes that come while another one is being made durable: one fsync then serves all of them.
+// writeQueue groups writes that come while another one is being made durable: one fsync then serves
+// all of them.
 type writeQueue struct {
 	mu      sync.Mutex
 	waiting []*write
@@ -18,7 +19,8 @@ type writeQueue struct {
 	unsynced bool // the connection commits without a sync; used by the committing goroutine only
 }
 
-// write is one caller's work; it sees the work of those before it in the same transaction. If it fails, only it is undone.
+// write is one caller's work; it sees the work of those before it in the same transaction. If it
+// fails, only it is undone.
 type write struct {
 	ctx     context.Context
 	fn      func(context.Context, *transaction) error
@@ -29,16 +31,18 @@ type write struct {
 	journaled bool // it left some
 }
 
-// update runs fn in a transaction, which it may share with other writes, and returns when that is durable. If fn fails its own
-// changes are undone and its error is returned. fn gets a context that does not end, since SQLite undoes a whole
-// transaction when a statement in it is interrupted; a ctx that ended before its turn is an error.
+// update runs fn in a transaction, which it may share with other writes, and returns when that is
+// durable. If fn fails its own changes are undone and its error is returned. fn gets a context that
+// does not end, since SQLite undoes a whole transaction when a statement in it is interrupted; a
+// ctx that ended before its turn is an error.
 func (db *DB) update(ctx context.Context, fn func(context.Context, *transaction) error) error {
 	return db.enqueue(&write{ctx: ctx, fn: fn, durable: true, done: make(chan error, 1)})
 }
 
-// remember is update for what upstream can say again or a client sends again: it returns when the write is committed, before the disk has it. A
-// crash of the process loses nothing; a power failure can lose the last of these writes, in order, up to the
-// last update. So a write that bytes are removed for is never one of these.
+// remember is update for what upstream can say again or a client sends again: it returns when the
+// write is committed, before the disk has it. A crash of the process loses nothing; a power failure
+// can lose the last of these writes, in order, up to the last update. So a write that bytes are
+// removed for is never one of these.
 func (db *DB) remember(ctx context.Context, fn func(context.Context, *transaction) error) error {
 	return db.enqueue(&write{ctx: ctx, fn: fn, done: make(chan error, 1)})
 }

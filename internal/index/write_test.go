@@ -15,7 +15,8 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// TestWritesThatShareATransaction lets writes wait behind one that is under way, so that they share the next transaction.
+// TestWritesThatShareATransaction lets writes wait behind one that is under way, so that they share
+// the next transaction.
 func TestWritesThatShareATransaction(t *testing.T) {
 	db, err := Open(t.Context(), filepath.Join(t.TempDir(), "index.db"))
 	if err != nil {
@@ -105,7 +106,8 @@ func TestWritesThatShareATransaction(t *testing.T) {
 	}
 }
 
-// TestWhatIsSynced reads inside each write whether its commit will be synced: 2 is FULL, 1 is NORMAL.
+// TestWhatIsSynced reads inside each write whether its commit will be synced: 2 is FULL, 1 is
+// NORMAL.
 func TestWhatIsSynced(t *testing.T) {
 	ctx := t.Context()
 	db, err := Open(ctx, filepath.Join(t.TempDir(), "index.db"))
@@ -149,7 +151,8 @@ func TestWhatIsSynced(t *testing.T) {
 	}
 }
 
-// TestDurableWrites tells which methods return before the medium has what they wrote: those of caches only.
+// TestDurableWrites tells which methods return before the medium has what they wrote: those of
+// caches only.
 func TestDurableWrites(t *testing.T) {
 	ctx := t.Context()
 	db, err := Open(ctx, filepath.Join(t.TempDir(), "index.db"))

@@ -113,8 +113,8 @@ func create(path string, lines iter.Seq2[Line, error]) error {
 // Last is the number of the last line; 0 if there is none.
 func (j *Journal) Last() int64 { return j.last }
 
-// Append adds lines, durably and all or none. It may be called again after a failure: the end of the
-// file is overwritten then.
+// Append adds lines, durably and all or none. It may be called again after a failure: the end of
+// the file is overwritten then.
 func (j *Journal) Append(lines ...Line) error {
 	before := *j
 	err := j.write(lines)

@@ -58,9 +58,9 @@ func (l Line) Revision() (conan.Revision, error) {
 	return conan.NewRevision(ref, l.RRev, l.PackageID, l.PRev)
 }
 
-// Read reads the journal at path; one that is not there is fs.ErrNotExist. A line of another version
-// or with an unknown event is an error and ends it, since what it changed is not known. A last line
-// that a crash cut short does not count.
+// Read reads the journal at path; one that is not there is fs.ErrNotExist. A line of another
+// version or with an unknown event is an error and ends it, since what it changed is not known. A
+// last line that a crash cut short does not count.
 func Read(path string) iter.Seq2[Line, error] {
 	return func(yield func(Line, error) bool) {
 		f, err := os.Open(path)

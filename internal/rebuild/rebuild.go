@@ -25,8 +25,8 @@ type Options struct {
 	// Missing is called for every file of a published revision whose bytes are not there; nil: they
 	// are only counted. The revision is back nevertheless.
 	Missing func(index.FileRow)
-	// Unnamed is called for every manifest that no published revision names; nil: they are not looked
-	// for. It tells what cached, removed or abandoned blobs were part of.
+	// Unnamed is called for every manifest that no published revision names; nil: they are not
+	// looked for. It tells what cached, removed or abandoned blobs were part of.
 	Unnamed func(Unnamed)
 }
 
@@ -106,8 +106,8 @@ func replay(ctx context.Context, o Options, db *index.DB) (n int64, err error) {
 	return n, db.Replay(ctx, changes)
 }
 
-// info reads the conaninfo.txt of a package, which the index has as text. It is nil for a recipe and
-// for bytes that are not there, for example of a package that was removed later.
+// info reads the conaninfo.txt of a package, which the index has as text. It is nil for a recipe
+// and for bytes that are not there, for example of a package that was removed later.
 func info(ctx context.Context, blobs *blob.Disk, line journal.Line) (*string, error) {
 	for _, f := range line.Files {
 		if f.Name != conan.InfoFile || line.PackageID == "" {

@@ -22,8 +22,8 @@ type Unnamed struct {
 // maxSmall bounds the blobs that are read to find manifests and recipes, in bytes.
 const maxSmall = 1 << 20
 
-// findUnnamed counts the blobs that the index does not name, and tells what the manifests among them
-// say.
+// findUnnamed counts the blobs that the index does not name, and tells what the manifests among
+// them say.
 func findUnnamed(ctx context.Context, o Options, db *index.DB, r *Report) error {
 	recipes := make(map[string]Unnamed) // md5 of a conanfile.py → its Name and Version
 	manifests := make(map[blob.Digest]*conan.Manifest)

@@ -10,16 +10,17 @@ import (
 	"conanproxy/internal/index"
 )
 
-// pause is how long the background scrub rests after a whole round, and after a failure; delay, how long it waits
-// after the start of the process.
+// pause is how long the background scrub rests after a whole round, and after a failure; delay, how
+// long it waits after the start of the process.
 const (
 	pause = time.Hour
 	delay = time.Minute
 )
 
-// Run re-reads every blob again and again, at most bytesPerSecond, beside a running server, until ctx is done. It
-// continues where it was after a restart. Damaged blobs are set aside at once, so that they are never served after that;
-// a cached one is fetched again when it is asked for. Run sets Options.Repair and Wait itself.
+// Run re-reads every blob again and again, at most bytesPerSecond, beside a running server, until
+// ctx is done. It continues where it was after a restart. Damaged blobs are set aside at once, so
+// that they are never served after that; a cached one is fetched again when it is asked for. Run
+// sets Options.Repair and Wait itself.
 func Run(ctx context.Context, o Options, bytesPerSecond int64, log *zap.Logger) {
 	limit := rate.NewLimiter(rate.Limit(bytesPerSecond), max(int(bytesPerSecond), readSize))
 	o.Repair = true

@@ -1,5 +1,6 @@
-// Package scrub re-reads what is stored and finds what is not as it was written: damaged files, missing files, and
-// orphaned files. It serves the fsck command, with the server stopped, and the background scrub.
+// Package scrub re-reads what is stored and finds what is not as it was written: damaged files,
+// missing files, and orphaned files. It serves the fsck command, with the server stopped, and the
+// background scrub.
 package scrub
 
 import (
@@ -27,7 +28,8 @@ type Finding struct {
 	Digest blob.Digest
 	Size   int64           // as recorded; of an orphan, as found
 	Files  []index.FileRow // that name it
-	// Healed tells that every file has its bytes again, or that the orphan was set aside. It stays false without Repair.
+	// Healed tells that every file has its bytes again, or that the orphan was set aside. It stays
+	// false without Repair.
 	Healed bool
 	// Trouble says why it could not be healed; empty if it was not tried.
 	Trouble string
@@ -37,8 +39,8 @@ type Finding struct {
 type Options struct {
 	Index *index.DB
 	Blobs *blob.Disk
-	// Repair sets damaged and orphaned blobs aside, drops the cached files that name a damaged or missing one, and
-	// fetches them again. It deletes nothing.
+	// Repair sets damaged and orphaned blobs aside, drops the cached files that name a damaged or
+	// missing one, and fetches them again. It deletes nothing.
 	Repair bool
 	// Fetch gets one file again from an upstream that has it; nil: nothing is fetched.
 	Fetch func(context.Context, index.FileRow) error
@@ -58,8 +60,8 @@ type Summary struct {
 // batch is how many rows are read at a time.
 const batch = 500
 
-// Check looks at every blob of the index and then at every blob on disk. Without Repair it changes nothing. The server must be
-// stopped: what it is writing would look like orphans.
+// Check looks at every blob of the index and then at every blob on disk. Without Repair it changes
+// nothing. The server must be stopped: what it is writing would look like orphans.
 func Check(ctx context.Context, o Options) (Summary, error) {
 	var s Summary
 	report := func(f Finding) {
@@ -168,8 +170,8 @@ func heal(ctx context.Context, o Options, f *Finding) {
 	f.Healed = f.Trouble == ""
 }
 
-// Orphans looks at every blob on disk and reports those that the index does not know; with Repair they are set aside.
-// The server must be stopped.
+// Orphans looks at every blob on disk and reports those that the index does not know; with Repair
+// they are set aside. The server must be stopped.
 func Orphans(ctx context.Context, o Options) error {
 	found := o.Found
 	if found == nil {

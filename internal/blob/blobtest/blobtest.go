@@ -1,4 +1,5 @@
-// Package blobtest is the contract suite of blob.Store: every implementation and every wrapper runs it.
+// Package blobtest is the contract suite of blob.Store: every implementation and every wrapper runs
+// it.
 package blobtest
 
 import (
@@ -21,7 +22,8 @@ import (
 	"conanproxy/internal/blob"
 )
 
-// Run checks that the stores that newStore makes keep the contract. Each call of newStore gives an empty store.
+// Run checks that the stores that newStore makes keep the contract. Each call of newStore gives an
+// empty store.
 func Run(t *testing.T, newStore func(t *testing.T) blob.Store) {
 	tests := []struct {
 		name string

@@ -13,8 +13,8 @@ import (
 	"conanproxy/internal/blob"
 )
 
-// rows stands for an index that names one blob or not. Calls of record may overlap each other; a call of named overlaps
-// none, of either kind.
+// rows stands for an index that names one blob or not. Calls of record may overlap each other; a
+// call of named overlaps none, of either kind.
 type rows struct {
 	calls sync.RWMutex // tried, never waited for: the store keeps the rule
 	named atomic.Bool
