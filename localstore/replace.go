@@ -30,7 +30,7 @@ func (s *Store) findReplaced(ctx context.Context, k *conan.Check, c *candidate, 
 			c.replaced = append(c.replaced, replacement{old, sent})
 		}
 	}
-	if len(c.replaced) == 0 || s.overwrite {
+	if len(c.replaced) == 0 || s.overwrite.Load() {
 		return nil
 	}
 	var names []string

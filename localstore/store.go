@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -62,7 +63,7 @@ type Store struct {
 	upstream     conan.Source
 	checkSpace   func(context.Context, int64) error
 	lease        func(context.Context, int64) (Lease, error)
-	overwrite    bool
+	overwrite    atomic.Bool
 	checks       *conan.Checks
 	names        names
 	log          *zap.Logger
@@ -100,10 +101,11 @@ func New(o Options) (*Store, error) {
 	o.setDefaults()
 	s := &Store{
 		name: o.Name, member: o.Member, index: o.Index, blobs: o.Blobs, memory: o.Memory, upstream: o.Upstream,
-		checkSpace: o.CheckSpace, lease: o.Lease, overwrite: o.Overwrite, checks: o.Checks, names: names{index: o.Index, member: o.Member},
+		checkSpace: o.CheckSpace, lease: o.Lease, checks: o.Checks, names: names{index: o.Index, member: o.Member},
 		log: o.Log.With(zap.String("member", o.Name)), metrics: o.Metrics, now: o.Now, checkTimeout: o.CheckTimeout,
 		verdicts: verdicts, works: make(map[string]*work),
 	}
+	s.overwrite.Store(o.Overwrite)
 	s.metrics.prime(s.name)
 	s.index.Changes().Subscribe(s.names.note)
 	s.ctx, s.stop = context.WithCancel(context.Background())
@@ -136,6 +138,9 @@ func (o *Options) setDefaults() {
 		o.CheckTimeout = 45 * time.Second
 	}
 }
+
+// SetOverwrite replaces Options.Overwrite.
+func (s *Store) SetOverwrite(allowed bool) { s.overwrite.Store(allowed) }
 
 // Close ends the checks that are still running and waits for them. What they checked stays staged.
 func (s *Store) Close() {

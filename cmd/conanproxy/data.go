@@ -12,10 +12,12 @@ import (
 
 	"conanproxy/cache"
 	"conanproxy/internal/blob"
+	"conanproxy/internal/conan"
 	"conanproxy/internal/config"
 	"conanproxy/internal/index"
 	"conanproxy/internal/memory"
 	"conanproxy/internal/space"
+	"conanproxy/localstore"
 	"conanproxy/upstream"
 )
 
@@ -26,10 +28,12 @@ type data struct {
 	index   *index.DB
 	memory  *memory.Answers // decoded answers of all members
 	budget  *space.Budget
+	checks  *conan.Checks // bounds the memory and work of reading archives
 	closers []func() error
 
 	upstreamMetrics *upstream.Metrics
 	cacheMetrics    *cache.Metrics
+	storeMetrics    *localstore.Metrics
 }
 
 // dataOptions are what openData needs.
@@ -47,6 +51,8 @@ func openData(ctx context.Context, o dataOptions) (_ *data, err error) {
 		memory:          memory.NewAnswers(answersMemory(o.config)),
 		upstreamMetrics: upstream.NewMetrics(o.registry),
 		cacheMetrics:    cache.NewMetrics(o.registry),
+		storeMetrics:    localstore.NewMetrics(o.registry),
+		checks:          conan.NewChecks(),
 	}
 	defer func() {
 		if err != nil {

@@ -14,6 +14,7 @@ import (
 func blobsPath(dir string) string   { return filepath.Join(dir, "blobs") }
 func indexPath(dir string) string   { return filepath.Join(dir, "index.db") }
 func journalPath(dir string) string { return filepath.Join(dir, "blobs", "journal.jsonl") }
+func secretPath(dir string) string  { return filepath.Join(dir, "secret") }
 
 // checkDataDir refuses a folder that no server has used: commands must not make a store of it and report it as sound.
 func checkDataDir(dir string) error {
@@ -46,7 +47,7 @@ const secretSize = 48
 
 // loadSecret reads the signing key, or makes one at the first start.
 func loadSecret(dir string) ([]byte, error) {
-	path := filepath.Join(dir, "secret")
+	path := secretPath(dir)
 	b, err := os.ReadFile(path)
 	if err == nil {
 		if len(b) < 32 {
@@ -80,6 +81,18 @@ func writeSecret(dir, path string, b []byte) error {
 		return fmt.Errorf("write secret: %w", err)
 	}
 	return nil
+}
+
+// copySecret copies the signing key into another data directory. A directory that no server has used has none.
+func copySecret(from, to string) error {
+	b, err := os.ReadFile(secretPath(from))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("copy secret: %w", err)
+	}
+	return writeSecret(to, secretPath(to), b)
 }
 
 // checkPrivate refuses a file that others can read. On Windows a file's mode does not tell that.

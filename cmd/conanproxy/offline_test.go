@@ -108,6 +108,32 @@ func listOf(rev conan.Revision) conan.Revision {
 	return rev
 }
 
+// A backup beside a running server can be started and has every published revision.
+func TestBackup(t *testing.T) {
+	t.Setenv("CONANPROXY_UPSTREAMS", "")
+	cfg, sets := published(t)
+	before := timesOf(t, cfg, sets)
+	s, err := newServer(t.Context(), cfg, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := filepath.Join(t.TempDir(), "copy")
+	args := []string{"backup", to, "--check", "--data-dir", cfg.DataDir}
+	first, second := run(t.Context(), args), run(t.Context(), args)
+	secret := s.secret
+	s.close()
+	if first != exitOK || second != exitUsage {
+		t.Fatalf("exit codes %d, and %d for a folder that is not empty", first, second)
+	}
+	cfg.DataDir = to
+	if after := timesOf(t, cfg, sets); after != before {
+		t.Errorf("the times were %s and are %s", before, after)
+	}
+	if copied, err := loadSecret(to); err != nil || !bytes.Equal(copied, secret) {
+		t.Errorf("the signing key is another one: %v", err)
+	}
+}
+
 func TestFsckExitCodes(t *testing.T) {
 	t.Setenv("CONANPROXY_UPSTREAMS", "") // no upstream repairs anything
 	cfg, sets := published(t)

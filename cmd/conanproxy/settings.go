@@ -112,22 +112,62 @@ func (s *server) resolver(scope string, owned policy.Globs, members []resolver.M
 	})
 }
 
-// views mounts the members: all of them at the root, each store alone, and each upstream alone.
+// views mounts each store, upstream and configured view at /r/NAME, the first store also at /local and each upstream also
+// at /upstream/NAME. At the root is the view named default, else all members.
 func (s *server) views(of *settings) (views []proxy.View, err error) {
-	mount := func(v proxy.View, owned policy.Globs, members ...resolver.Member) {
-		r, failed := s.resolver("view "+v.Name, owned, members)
+	all := make(map[string]resolver.Member)
+	for _, m := range append(of.stores.resolverMembers(), of.upstreams.resolverMembers()...) {
+		all[m.Name] = m
+	}
+	mount := func(v proxy.View, names ...string) {
+		members := make([]resolver.Member, len(names))
+		for i, name := range names {
+			members[i] = all[name]
+			if members[i].Store == nil {
+				v.Upstreams = append(v.Upstreams, name)
+			}
+		}
+		if publish, ok := of.stores.named(v.Store); ok {
+			v.Publisher = publish
+		}
+		r, failed := s.resolver("view "+v.Name, of.ownedIn(members), members)
 		v.Resolver = r
 		views = append(views, v)
 		err = errors.Join(err, failed)
 	}
-	first := of.stores[0]
-	members := append(of.stores.resolverMembers(), of.upstreams.resolverMembers()...)
-	mount(proxy.View{Name: config.AllName, Upstreams: of.upstreams.names(), Publisher: first, Store: first.config.Name}, nil, members...)
-	mount(proxy.View{Name: first.config.Name, Path: "/local", Publisher: first, Store: first.config.Name}, nil, of.stores.resolverMembers()[0])
-	for _, up := range of.upstreams.resolverMembers() {
-		mount(proxy.View{Name: up.Name, Path: "/upstream/" + up.Name, Upstreams: []string{up.Name}}, of.stores.owned(), up)
+	first := of.stores[0].config.Name
+	if !of.config.HasDefaultView() {
+		mount(proxy.View{Name: config.AllName, Store: first}, of.config.DefaultMembers()...)
+	}
+	for i, st := range of.stores {
+		v := proxy.View{Name: st.config.Name, Path: "/r/" + st.config.Name, Store: st.config.Name}
+		if i == 0 {
+			v.Path, v.Also = "/local", []string{v.Path}
+		}
+		mount(v, st.config.Name)
+	}
+	for _, name := range of.upstreams.names() {
+		mount(proxy.View{Name: name, Path: "/upstream/" + name, Also: []string{"/r/" + name}}, name)
+	}
+	for _, c := range of.config.Views {
+		v := proxy.View{Name: c.Name, Path: "/r/" + c.Name, Store: c.Publish}
+		if c.Name == config.DefaultView {
+			v.Path, v.Also = "", []string{v.Path}
+		}
+		mount(v, c.Members...)
 	}
 	return views, err
+}
+
+// ownedIn are the patterns of names that no upstream among the members is asked about: what their stores own, or where
+// there is no store, what any store owns.
+func (of *settings) ownedIn(members []resolver.Member) policy.Globs {
+	for _, m := range members {
+		if m.Store != nil {
+			return nil // the resolver knows what its stores own
+		}
+	}
+	return of.stores.owned()
 }
 
 // loadCertificate reads the certificate of the server; nil if there is none.
@@ -152,7 +192,7 @@ func needRestart(running, next *config.Config) []string {
 		{"listen", running.Listen, next.Listen},
 		{"data_dir", running.DataDir, next.DataDir},
 		{"tls", running.TLS.CertFile != "", next.TLS.CertFile != ""},
-		{"cache", running.Cache, next.Cache},
+		{"cache.memory", running.Cache.Memory, next.Cache.Memory},
 		{"log.format", running.Log.Format, next.Log.Format},
 		{"log.access", running.Log.Access, next.Log.Access},
 	} {

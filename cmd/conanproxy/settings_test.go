@@ -342,18 +342,67 @@ func TestReloadAppliesCertificate(t *testing.T) {
 	}
 }
 
+// Stores and views are mounted where the configuration says, and change by a reload.
+func TestStoresAndViews(t *testing.T) {
+	recipe := conantest.Recipe("outside", "1.0")
+	origin := conantest.NewServer(t, conantest.V2, recipe)
+	cfg := testConfig(t, origin.URL)
+	s := testServer(t, cfg)
+	status := func(path string) int {
+		rec := httptest.NewRecorder()
+		s.http.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, path, nil))
+		return rec.Code
+	}
+	latest := "/v2/conans/" + recipe.Ref.Path() + "/latest"
+	check := func(when string, want map[string]int) {
+		t.Helper()
+		for mount, code := range want {
+			if got := status(mount + latest); got != code {
+				t.Errorf("%s: %s answers %d, want %d", when, mount, got, code)
+			}
+		}
+	}
+	check("one store", map[string]int{"": 200, "/local": 404, "/r/local": 404, "/upstream/a": 200, "/r/a": 200, "/r/dev": 424})
+
+	own := s.current.Load().stores[0]
+	several := changedConfig(cfg, func(c *config.Config) {
+		c.Stores = []config.Store{{Name: "release", Overwrite: false}, {Name: "local2", Owns: []string{"outside/*"}, Overwrite: true}}
+		c.Views = []config.View{
+			{Name: "default", Members: []string{"release", "local2", "a"}, Publish: "local2"},
+			{Name: "free", Members: []string{"a", "release"}},
+		}
+	})
+	reloadWith(s, several)
+	if got := s.current.Load().config; got != several {
+		t.Fatal("the configuration was not taken")
+	}
+	check("several stores", map[string]int{
+		"": 404, "/r/default": 404, "/r/free": 200, "/local": 404, "/r/release": 404, "/r/local2": 404, "/r/a": 404, "/r/local": 424,
+	})
+	if err := conantest.Publish(t.Context(), s.current.Load().stores[1], recipe); err != nil {
+		t.Fatal(err)
+	}
+	check("after a publication", map[string]int{"": 200, "/r/local2": 200, "/r/release": 404})
+
+	reloadWith(s, cfg)
+	if s.current.Load().stores[0].Store == own.Store {
+		t.Error("a store that was not configured meanwhile stayed open")
+	}
+	check("one store again", map[string]int{"": 200, "/local": 404, "/r/local2": 424})
+}
+
 func TestNeedRestart(t *testing.T) {
 	cfg := testConfig(t)
 	tests := map[string]func(*config.Config){
 		"": func(c *config.Config) {
 			c.PublicURL, c.BasePath, c.Log.Level, c.Log.Probes = "http://x", "/x", "debug", true
 		},
-		"listen":     func(c *config.Config) { c.Listen = ":1" },
-		"data_dir":   func(c *config.Config) { c.DataDir = "x" },
-		"tls":        func(c *config.Config) { c.TLS.CertFile = "x" },
-		"cache":      func(c *config.Config) { c.Cache.Memory = 1 << 20 },
-		"log.format": func(c *config.Config) { c.Log.Format = "text" },
-		"log.access": func(c *config.Config) { c.Log.Access = false },
+		"listen":       func(c *config.Config) { c.Listen = ":1" },
+		"data_dir":     func(c *config.Config) { c.DataDir = "x" },
+		"tls":          func(c *config.Config) { c.TLS.CertFile = "x" },
+		"cache.memory": func(c *config.Config) { c.Cache.Memory = 1 << 20 },
+		"log.format":   func(c *config.Config) { c.Log.Format = "text" },
+		"log.access":   func(c *config.Config) { c.Log.Access = false },
 	}
 	for want, change := range tests {
 		var keys []string

@@ -58,7 +58,8 @@ func (d *data) openStore(ctx context.Context, c config.Store, adoptFrom conan.So
 	}
 	return localstore.New(localstore.Options{
 		Name: c.Name, Member: id, Index: d.index, Blobs: d.blobs, Memory: d.memory, Upstream: adoptFrom,
-		CheckSpace: d.budget.Check, Lease: d.leaseUpload, Log: d.log.Named("store"),
+		CheckSpace: d.budget.Check, Lease: d.leaseUpload, Overwrite: c.Overwrite, Checks: d.checks,
+		Log: d.log.Named("store"), Metrics: d.storeMetrics,
 	})
 }
 
@@ -127,6 +128,13 @@ func (list stores) abandoned(ctx context.Context) (uploads, packages int, err er
 		uploads, packages = uploads+u, packages+p
 	}
 	return uploads, packages, nil
+}
+
+// setOverwrite applies whether each store lets other bytes replace those of a published revision.
+func (list stores) setOverwrite() {
+	for _, s := range list {
+		s.SetOverwrite(s.config.Overwrite)
+	}
 }
 
 // sweep removes abandoned uploads.

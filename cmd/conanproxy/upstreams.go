@@ -77,7 +77,7 @@ func (d *data) openMember(ctx context.Context, c config.Upstream) (member, error
 	}
 	over, err := cache.New(cache.Options{
 		Name: c.Name, Member: id, Remote: remote, Index: d.index, Blobs: d.blobs, Budget: d.budget, Memory: d.memory,
-		Mode: cache.Mode(c.Mode), FreshFor: c.FreshFor, NotFoundFor: c.NotFoundFor, StaleFor: c.StaleFor,
+		Checks: d.checks, Mode: cache.Mode(c.Mode), FreshFor: c.FreshFor, NotFoundFor: c.NotFoundFor, StaleFor: c.StaleFor,
 		MaxFills: remote.MaxFiles(), Log: d.log.Named("cache"), Metrics: d.cacheMetrics,
 	})
 	if err != nil {

@@ -51,6 +51,11 @@ func (c *Config) DefaultMembers() []string {
 	return names
 }
 
+// HasDefaultView tells whether a view is configured for the root.
+func (c *Config) HasDefaultView() bool {
+	return slices.ContainsFunc(c.Views, func(v View) bool { return v.Name == DefaultView })
+}
+
 // validateStores checks stores and views, whose names are unique together with those of upstreams.
 func (l *loader) validateStores(c *Config) {
 	if len(c.Stores) > 0 && l.origin["local"] != "" {
