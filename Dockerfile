@@ -16,7 +16,7 @@ COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certifica
 COPY --from=build /out/conanproxy /conanproxy
 # A new volume takes over owner and mode of this folder. A folder of the host that is mounted here must belong to 65532.
 COPY --from=build --chown=65532:65532 /out/data /data
-# Settings come from the environment, so that the health check sees the same ones as the server.
+# The health check finds the running server by the address that it notes in the data directory.
 ENV CONANPROXY_LISTEN=:9300 \
     CONANPROXY_DATA_DIR=/data
 USER 65532:65532

@@ -34,6 +34,7 @@ type data struct {
 	upstreamMetrics *upstream.Metrics
 	cacheMetrics    *cache.Metrics
 	storeMetrics    *localstore.Metrics
+	spaceMetrics    *space.Metrics
 }
 
 // dataOptions are what openData needs.
@@ -52,6 +53,7 @@ func openData(ctx context.Context, o dataOptions) (_ *data, err error) {
 		upstreamMetrics: upstream.NewMetrics(o.registry),
 		cacheMetrics:    cache.NewMetrics(o.registry),
 		storeMetrics:    localstore.NewMetrics(o.registry),
+		spaceMetrics:    space.NewMetrics(o.registry),
 		checks:          conan.NewChecks(),
 	}
 	defer func() {
@@ -73,7 +75,7 @@ func openData(ctx context.Context, o dataOptions) (_ *data, err error) {
 	}
 	d.budget = space.New(space.Options{
 		Index: d.index, Blobs: d.blobs, MaxSize: int64(o.config.Cache.MaxSize), MinFree: int64(o.config.Cache.MinFree),
-		Block: d.blobs.BlockSize(), TempBytes: d.blobs.TempBytes, Log: o.log.Named("space"), Metrics: space.NewMetrics(o.registry),
+		Block: d.blobs.BlockSize(), TempBytes: d.blobs.TempBytes, Log: o.log.Named("space"), Metrics: d.spaceMetrics,
 	})
 	return d, nil
 }

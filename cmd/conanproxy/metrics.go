@@ -2,10 +2,13 @@ package main
 
 import (
 	"runtime"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"conanproxy/internal/scrub"
 )
 
 // newRegistry has the metrics of the process.
@@ -20,6 +23,7 @@ type serverMetrics struct {
 	reloads    *prometheus.CounterVec
 	successful prometheus.Gauge
 	changed    prometheus.Gauge
+	findings   *prometheus.CounterVec
 }
 
 // newServerMetrics registers the metrics of a server whose first settings are in force.
@@ -35,14 +39,22 @@ func newServerMetrics(reg prometheus.Registerer, s *server) *serverMetrics {
 			Name: "conanproxy_config_last_success_timestamp_seconds", Help: "When the settings in force were read.",
 		}),
 	}
+	m.findings = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "conanproxy_scrub_findings_total", Help: "Files that the background scrub found damaged or missing, by whether they were repaired.",
+	}, []string{"kind", "repaired"})
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "conanproxy_build_info", Help: "1, with the version of the server and of Go.",
 		ConstLabels: prometheus.Labels{"version": versionText(), "go": runtime.Version()},
 	})
-	reg.MustRegister(m.reloads, m.successful, m.changed, build, settingsCollector{s})
+	reg.MustRegister(m.reloads, m.successful, m.changed, m.findings, build, settingsCollector{s}, &usageCollector{index: s.index})
 	build.Set(1)
 	for _, result := range []string{"success", "failure"} {
 		m.reloads.WithLabelValues(result)
+	}
+	for _, kind := range []scrub.Kind{scrub.Damaged, scrub.Missing} {
+		for _, repaired := range []string{"false", "true"} {
+			m.findings.WithLabelValues(string(kind), repaired)
+		}
 	}
 	m.successful.Set(1)
 	m.changed.Set(seconds(time.Now()))
@@ -59,6 +71,11 @@ func (m *serverMetrics) reloaded(err error) {
 	m.reloads.WithLabelValues("success").Inc()
 	m.successful.Set(1)
 	m.changed.Set(seconds(time.Now()))
+}
+
+// found counts a finding of the scrub.
+func (m *serverMetrics) found(f scrub.Finding) {
+	m.findings.WithLabelValues(string(f.Kind), strconv.FormatBool(f.Healed)).Inc()
 }
 
 func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }

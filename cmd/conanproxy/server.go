@@ -78,7 +78,7 @@ func (s *server) start() {
 	s.workers.Go(func() { s.budget.Run(s.ctx) })
 	s.workers.Go(s.sweep)
 	s.workers.Go(func() {
-		o := scrub.Options{Index: s.index, Blobs: s.blobs, Fetch: s.fetch}
+		o := scrub.Options{Index: s.index, Blobs: s.blobs, Fetch: s.fetch, Found: s.metrics.found}
 		scrub.Run(s.ctx, o, scrubRate, s.log.Named("scrub"))
 	})
 }

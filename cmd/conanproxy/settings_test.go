@@ -382,6 +382,9 @@ func TestStoresAndViews(t *testing.T) {
 	if err := conantest.Publish(t.Context(), s.current.Load().stores[1], recipe); err != nil {
 		t.Fatal(err)
 	}
+	if got := metric(t, s, "conanproxy_member_recipe_revisions", "store", "local2"); got != 1 {
+		t.Errorf("the store has %v recipe revisions", got)
+	}
 	check("after a publication", map[string]int{"": 200, "/r/local2": 200, "/r/release": 404})
 
 	reloadWith(s, cfg)

@@ -84,6 +84,7 @@ func (d *data) openMember(ctx context.Context, c config.Upstream) (member, error
 		remote.Close()
 		return member{}, err
 	}
+	d.spaceMetrics.Prime(c.Name)
 	return member{config: c, remote: remote, cache: over}, nil
 }
 
