@@ -65,7 +65,20 @@ func generate(ctx context.Context, dataDir string, s shape) error {
 	if _, err := raw.ExecContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`); err != nil {
 		return err
 	}
-	return nil
+	return writeJournal(ctx, dataDir, path)
+}
+
+// writeJournal makes the journal of the generated store, as the server's first start over a store without one does.
+func writeJournal(ctx context.Context, dataDir, indexFile string) error {
+	blobs := filepath.Join(dataDir, "blobs")
+	if err := os.MkdirAll(blobs, 0o750); err != nil {
+		return err
+	}
+	db, err := index.Open(ctx, indexFile)
+	if err != nil {
+		return err
+	}
+	return errors.Join(db.KeepJournal(ctx, filepath.Join(blobs, "journal.jsonl")), db.Close())
 }
 
 func dropTriggers(ctx context.Context, db *sql.DB) ([]string, error) {
