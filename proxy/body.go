@@ -42,7 +42,8 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// drainLimit bounds what is read of a refused upload, so that the client is still listening when the refusal arrives.
+// drainLimit bounds what is read of a refused upload, so that the client is still listening when
+// the refusal arrives.
 const drainLimit = 64 << 20
 
 // drain reads what is left of the request's body, up to drainLimit and for no longer than silence.
@@ -61,7 +62,8 @@ func (r *request) drain() {
 // maxJSONBody bounds the JSON bodies of the v1 API.
 const maxJSONBody = 1 << 20
 
-// readJSON decodes the body into v; a body that is too long, not JSON, or followed by more is conan.ErrInvalid.
+// readJSON decodes the body into v; a body that is too long, not JSON, or followed by more is
+// conan.ErrInvalid.
 func (r *request) readJSON(v any) error {
 	body := http.MaxBytesReader(nil, r.body(), maxJSONBody)
 	decoder := json.NewDecoder(body)

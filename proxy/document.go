@@ -10,7 +10,8 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// The content types of answers. Clients take exactly this JSON type; nothing is ever text/html but our own page.
+// The content types of answers. Clients take exactly this JSON type; nothing is ever text/html but
+// our own page.
 const (
 	jsonType = "application/json"
 	textType = "text/plain; charset=utf-8"
@@ -55,7 +56,8 @@ func jsonDocument(v any) (*document, error) {
 // rendering is a Source's answer, rendered.
 type rendering = conan.Answer[*document]
 
-// renderJSON renders an answer, or passes its failure on. shape makes of its value what is written.
+// renderJSON renders an answer, or passes its failure on. shape turns its value into the value that
+// is written as JSON.
 func renderJSON[T any](a conan.Answer[T], err error, shape func(T) any) (rendering, error) {
 	rendered := rendering{Origin: a.Origin}
 	if err != nil {
@@ -91,7 +93,8 @@ func (r *request) text(status int, text string) error {
 	return r.send(newDocument(status, textType, []byte(text)), r.origin)
 }
 
-// done answers a write that worked: exactly 200, the only status that every client takes for success, and no body.
+// done answers a write that worked: exactly 200, the only status that every client takes for
+// success, and no body.
 func (r *request) done() error {
 	r.stored()
 	return r.text(http.StatusOK, "")

@@ -72,7 +72,8 @@ func (d *documents) get(key string, settings *Settings) *keptDocument {
 	return k
 }
 
-// put keeps an answer that was begun at a stamp. Stale ones are not kept: they say how old they are.
+// put keeps an answer that was begun at a stamp. Stale ones are not kept: they say how old they
+// are.
 func (d *documents) put(key string, a rendering, stamp memory.Stamp, settings *Settings) {
 	if d.cache == nil || a.Origin.Expires.IsZero() || a.Origin.State == conan.StateStale {
 		return
@@ -97,12 +98,13 @@ func (d *documents) close() {
 }
 
 // kept answers from memory, or renders the answer and keeps it. The caller's rights are checked
-// before. Failures are not kept, except "not found". A rendering without a document has answered itself.
+// before. Failures are not kept, except "not found". A rendering without a document has answered
+// itself.
 func (s *Server) kept(r *request, render func() (rendering, error)) error {
 	return s.keptFor(r, "", render)
 }
 
-// keptFor is kept for answers that depend on who asks beyond the right to ask.
+// keptFor is kept for answers that differ from caller to caller among those with the right to ask.
 func (s *Server) keptFor(r *request, caller string, render func() (rendering, error)) error {
 	key := r.documentKey(caller)
 	if k := s.documents.get(key, r.settings); k != nil {

@@ -226,7 +226,8 @@ func TestAnswersBeganBeforeAReloadAreNotKeptAfterIt(t *testing.T) {
 	}
 }
 
-// A request that began before a reload may end after it, and its answer is kept under its own settings only.
+// A request that began before a reload may end after it, and its answer is kept under its own
+// settings only.
 func TestRequestsKeepTheirSettings(t *testing.T) {
 	w := hotWorld(t)
 	slow := blockedSource{w.upstream, make(chan struct{}), make(chan struct{})}
@@ -354,7 +355,8 @@ func TestJSONDocumentFails(t *testing.T) {
 	}
 }
 
-// BenchmarkWarmAnswer is what installs ask most: for a binary that is there, for one that is not, and for a manifest.
+// BenchmarkWarmAnswer is what installs ask most: for a binary that is there, for one that is not,
+// and for a manifest.
 func BenchmarkWarmAnswer(b *testing.B) {
 	for name, path := range map[string]string{
 		"found":    helloV2 + "/latest",

@@ -24,7 +24,7 @@ type refusal struct {
 
 func (e *refusal) Error() string { return e.text }
 
-// refuse makes a refusal: a status and one sentence that says what is wrong and what to do.
+// refuse makes a refusal: a status and one sentence with the fault and the remedy.
 func refuse(status int, format string, args ...any) error {
 	return &refusal{status: status, text: fmt.Sprintf(format, args...)}
 }
@@ -78,18 +78,20 @@ func (r *request) classify(err error) refusal {
 	return refusal{status: http.StatusInternalServerError}
 }
 
-// classifyUnavailable lets clients try again while that can help, and else shows them why it cannot.
+// classifyUnavailable lets clients try again while that can help, and else shows them why it
+// cannot.
 func classifyUnavailable(err error, u *conan.UnavailableError) refusal {
 	switch {
 	case u.Refused:
 		return refusal{status: statusShown, text: sentence(err) + "; the upstream itself refuses this, so its administrator has to allow it"}
 	case u.Permanent:
-		return refusal{status: statusShown, text: sentence(err) + "; trying again at once does not help, and what is not stored here cannot be had until this is mended"}
+		return refusal{status: statusShown, text: sentence(err) + "; trying again at once does not help: packages that are not stored here cannot be fetched until this is mended"}
 	}
 	return refusal{status: http.StatusServiceUnavailable, text: sentence(err), retryAfter: retryAfter(u.RetryAfter)}
 }
 
-// notFoundText is the sentence of conan_server, which clients and scripts look for, and what else is known.
+// notFoundText is the sentence of conan_server, which clients and scripts look for, followed by our
+// own.
 func (r *request) notFoundText(err error) string {
 	switch {
 	case r.rev.Ref.IsZero():
@@ -114,7 +116,7 @@ func routingText(status int) string {
 	return strings.ToLower(http.StatusText(status))
 }
 
-// retryAfter is what clients are told to wait. They sleep that long with nothing on the screen, so it is short.
+// retryAfter is how long clients are told to wait. They show nothing meanwhile, so it is short.
 func retryAfter(known time.Duration) time.Duration {
 	const usual, longest = 2 * time.Second, 10 * time.Second
 	if known <= 0 {

@@ -9,7 +9,8 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// What clients show of a failure: a status that makes them show the text, and a text that says who, why and what to do.
+// What clients show of a failure: a status that makes them show the text, and a text that says who,
+// why and what to do.
 func TestTextsOfFailures(t *testing.T) {
 	unavailable := func(change func(*conan.UnavailableError)) func(*world) {
 		return func(w *world) {

@@ -29,7 +29,8 @@ func (s *Server) v2GetFile(r *request) error {
 	return s.getFile(r, rev, name)
 }
 
-// v1GetFile serves a file at a URL that download_urls gave out, or that was made up of the same parts.
+// v1GetFile serves a file at a URL that download_urls gave out, or that was made up of the same
+// parts.
 func (s *Server) v1GetFile(r *request) error {
 	if err := r.takeSignature(); err != nil {
 		return err
@@ -37,7 +38,8 @@ func (s *Server) v1GetFile(r *request) error {
 	return s.v2GetFile(r)
 }
 
-// getFile answers with a file that the caller may read; a revision that is not pinned is the newest.
+// getFile answers with a file that the caller may read; a revision that is not pinned is the
+// newest.
 func (s *Server) getFile(r *request, rev conan.Revision, name string) error {
 	if isSmallFile(name) && r.req.Header.Get("Range") == "" && r.req.Header.Get("If-None-Match") == "" {
 		return s.kept(r, func() (rendering, error) { return s.renderFile(r, rev, name) })
@@ -49,7 +51,8 @@ func (s *Server) getFile(r *request, rev conan.Revision, name string) error {
 	return s.serveFile(r, f.Value, r.cacheControl(rev, name))
 }
 
-// isSmallFile tells the files that every install asks for first and that are worth keeping in memory.
+// isSmallFile tells the files that every install asks for first and that are worth keeping in
+// memory.
 func isSmallFile(name string) bool {
 	return name == conan.ManifestFile || name == conan.InfoFile || name == conan.RecipeFile
 }
@@ -68,7 +71,8 @@ func (r *request) open(rev conan.Revision, name string) (conan.Answer[*conan.Fil
 	return f, err
 }
 
-// pin names the revisions that rev leaves open. Its answer has no origin if there was nothing to ask.
+// pin names the revisions that rev leaves open. Its answer has no origin if there was nothing to
+// ask.
 func (r *request) pin(rev conan.Revision) (conan.Answer[conan.Revision], error) {
 	if rev.Pinned() {
 		return conan.Answer[conan.Revision]{Value: rev}, nil
@@ -102,7 +106,8 @@ func (s *Server) renderFile(r *request, rev conan.Revision, name string) (render
 	return rendered, nil
 }
 
-// cacheControl lets caches on the way keep what cannot change: the files of a pinned revision but its metadata.
+// cacheControl lets caches on the way keep what cannot change: the files of a pinned revision but
+// its metadata.
 func (r *request) cacheControl(asked conan.Revision, name string) string {
 	if !asked.Pinned() || asked.Mutable() || conan.IsMetadata(name) {
 		return "no-cache"
@@ -161,8 +166,8 @@ func (s *Server) serveVerified(r *request, f *conan.File) error {
 	return nil
 }
 
-// replacedLately is how long after a replacement a client may still have a part of the old bytes. Until then it gets
-// the whole file, so that it does not put the rest of the new bytes behind them.
+// replacedLately is how long after a replacement a client may still have a part of the old bytes.
+// Until then it gets the whole file, so that it does not put the rest of the new bytes behind them.
 const replacedLately = 24 * time.Hour
 
 // isOneRange tells a range that is answered by itself. Several ranges would be a multipart answer,
@@ -186,7 +191,7 @@ func isOneRange(header string) bool {
 	return fromErr == nil && toErr == nil && from <= to
 }
 
-// fileHeader is what is said about verified bytes.
+// fileHeader has the digests of verified bytes.
 func fileHeader(f conan.FileInfo) []headerField {
 	var fields []headerField
 	if f.SHA256 != "" {

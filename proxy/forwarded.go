@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// trustedProxies are the peers whose X-Forwarded-* and X-Request-Id headers are believed.
+// trustedProxies are the peers whose X-Forwarded-* and X-Request-Id headers count.
 type trustedProxies []netip.Prefix
 
 func (t trustedProxies) contains(a netip.Addr) bool {
@@ -19,7 +19,8 @@ func (t trustedProxies) sent(req *http.Request) bool {
 	return len(t) > 0 && t.contains(peer(req.RemoteAddr))
 }
 
-// peer is the IP address of an "address:port" as net/http tells it of the other end of a connection; invalid if it is none.
+// peer is the IP address of an "address:port" as net/http tells it of the other end of a
+// connection; invalid if it is none.
 func peer(remote string) netip.Addr {
 	a, err := netip.ParseAddrPort(remote)
 	if err != nil {
@@ -28,7 +29,8 @@ func peer(remote string) netip.Addr {
 	return a.Addr().Unmap()
 }
 
-// clientAddr is the peer, or behind trusted proxies the last address of X-Forwarded-For that is not one of them.
+// clientAddr is the peer, or behind trusted proxies the last address of X-Forwarded-For that is not
+// one of them.
 func (t trustedProxies) clientAddr(req *http.Request) netip.Addr {
 	addr := peer(req.RemoteAddr)
 	if !t.contains(addr) {

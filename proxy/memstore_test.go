@@ -303,7 +303,8 @@ func (m *memStore) Put(_ context.Context, up conan.Upload) error {
 	return m.store(up, body)
 }
 
-// store adds the file to its stage, or to a published revision if it is metadata, and publishes what is whole.
+// store adds the file to its stage, or to a published revision if it is metadata, and publishes
+// what is whole.
 func (m *memStore) store(up conan.Upload, body []byte) error {
 	if published, ok := m.revisions[up.Revision]; ok && conan.IsMetadata(up.Name) {
 		published.files[up.Name] = body

@@ -17,7 +17,7 @@ type mountPoint struct {
 	view   *View  // nil: there is none
 }
 
-// findMount cuts the mount off a clean path; what is left begins with "/v1", "/v2" or is a page.
+// findMount cuts the mount off a clean path; the rest begins with "/v1", "/v2" or is a page.
 //
 //	/…                                          the view at the root
 //	/local/…  /r/{name}/…  /upstream/{name}/…   the view at that path
@@ -114,7 +114,8 @@ func isAPIPath(path string) bool {
 	return version == "/v1" || version == "/v2"
 }
 
-// generationOf tells the client's generation: v1 routes are Conan 1, on others the User-Agent tells.
+// generationOf tells the client's generation: v1 routes are Conan 1, on others the User-Agent
+// tells.
 func generationOf(req *http.Request, path string) conan.Generation {
 	agent := req.UserAgent()
 	switch {

@@ -26,7 +26,8 @@ func printable(s string) string {
 	return onlyPrintable(clipTo(s, most))
 }
 
-// onlyPrintable replaces characters that a terminal obeys, or that change the order of what it shows.
+// onlyPrintable replaces characters that a terminal obeys, or that change the order of what it
+// shows.
 func onlyPrintable(s string) string {
 	if isPlain(s) {
 		return s

@@ -9,7 +9,8 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// remove deletes what the path names: a reference, a recipe revision, a package or a package revision.
+// remove deletes what the path names: a reference, a recipe revision, a package or a package
+// revision.
 func (s *Server) remove(r *request) error {
 	rev, err := r.writable(http.StatusMethodNotAllowed)
 	if err != nil {
@@ -27,7 +28,8 @@ func (s *Server) v2RemovePackages(r *request) error {
 	return r.removeSelected(conan.Removal{Revision: recipe, AllPackages: true})
 }
 
-// v1RemovePackages deletes packages in every recipe revision, all of them or none; an empty list means every package.
+// v1RemovePackages deletes packages in every recipe revision, all of them or none; an empty list
+// means every package.
 func (s *Server) v1RemovePackages(r *request) error {
 	recipe, err := r.writable(http.StatusMethodNotAllowed)
 	if err != nil {
@@ -88,8 +90,8 @@ func (r *request) removeSelected(removal conan.Removal) error {
 	return r.done()
 }
 
-// notInStore explains a "not found" of the store to a caller that has just seen the thing: an upstream
-// has it. It is a conflict, since clients hide the text of a 404.
+// notInStore explains a "not found" of the store to a caller that has just seen the thing: an
+// upstream has it. It is a conflict, since clients hide the text of a 404.
 func (r *request) notInStore(rev conan.Revision, err error) error {
 	if !errors.Is(err, conan.ErrNotFound) {
 		return err
@@ -103,7 +105,8 @@ func (r *request) notInStore(rev conan.Revision, err error) error {
 		rev, r.view.Store, strings.Join(names, ", "))
 }
 
-// isAbsent tells "not found" from a failure: known to be absent, or not asked for because a rule says so.
+// isAbsent tells "not found" from a failure: known to be absent, or not asked for because a rule
+// says so.
 func isAbsent(err error) bool {
 	return errors.Is(err, conan.ErrNotFound) || errors.Is(err, conan.ErrNotFetched)
 }

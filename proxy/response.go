@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// silence is how long a peer may neither take nor send a byte. Lengths of transfers are not limited.
+// silence is how long a peer may neither take nor send a byte. Lengths of transfers are not
+// limited.
 const silence = 2 * time.Minute
 
 // response is the one way to a request's answer. It counts what is sent, moves the write deadline
@@ -69,8 +70,8 @@ func (w *response) ReadFrom(src io.Reader) (total int64, err error) {
 	return total, nil
 }
 
-// moveDeadline gives the client another while to take what is sent. Moving it costs, so it is left
-// where it is for a small part of that while. Writers without deadlines are left alone.
+// moveDeadline gives the client time to take the bytes that are sent next. A deadline that was set
+// a moment ago is kept, since setting it costs. Writers without deadlines are ignored.
 func (w *response) moveDeadline() {
 	const part = silence / 16
 	now := time.Now()

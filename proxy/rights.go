@@ -10,7 +10,7 @@ import (
 	"conanproxy/proxy/auth"
 )
 
-// identify finds out who calls. Wrong credentials are auth.ErrLogin, also where nobody needs any.
+// identify finds the caller. Wrong credentials are auth.ErrLogin, also where none are needed.
 func (r *request) identify() error {
 	if r.identified {
 		return nil
@@ -24,8 +24,8 @@ func (r *request) identify() error {
 }
 
 // takeSignature identifies the caller by the signature of the URL, if it has one. Then
-// Authorization is not looked at: clients may send one of another host there. The signature says
-// who asks for what; whether that user still may is asked like for everybody.
+// Authorization is ignored: clients may send the token of another host there. The signature only
+// names the caller and the file; the caller's rights are checked like those of any other.
 func (r *request) takeSignature() error {
 	signature := r.argument("signature")
 	if signature == "" {
@@ -43,7 +43,8 @@ func (r *request) takeSignature() error {
 	return nil
 }
 
-// grantedMember is the member that signed URLs of this request name: of an upload the store that takes it.
+// grantedMember is the member that signed URLs of this request name: of an upload the store that
+// takes it.
 func (r *request) grantedMember() string {
 	if isUpload(r.req) {
 		return r.view.Store
@@ -64,7 +65,8 @@ func (r *request) readable() (conan.Revision, error) {
 }
 
 // writable is the node that the path names, if the view takes writes and the caller may write its
-// reference. readOnly is the status for a view that does not. Rights are checked before anything is looked up.
+// reference. readOnly is the status for a view that does not. Rights are checked before anything is
+// looked up.
 func (r *request) writable(readOnly int) (conan.Revision, error) {
 	if err := notFromOtherSite(r.req); err != nil {
 		return conan.Revision{}, err

@@ -57,8 +57,8 @@ const (
 	mostRevisionLists   = 500
 )
 
-// withRevision keeps what matches a pattern with "#": the whole reference the text before it, and one
-// of its recipe revisions the text after it, as conan_server does.
+// withRevision keeps what matches a pattern with "#": the whole reference the text before it, and
+// one of its recipe revisions the text after it, as conan_server does.
 func (r *request) withRevision(found conan.Answer[[]conan.Ref], text, revision string) (conan.Answer[[]conan.Ref], error) {
 	whole, err := conan.ParsePattern(text+"#", r.ignoresCase())
 	if err != nil {

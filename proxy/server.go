@@ -1,6 +1,6 @@
 // Package proxy answers the v1 and v2 API of Conan over HTTP: routes, rendering, the memory of
-// rendered answers, access log and metrics. What it answers comes from proxy/resolver; who may ask
-// is decided by proxy/auth.
+// rendered answers, access log and metrics. The answers come from proxy/resolver; proxy/auth
+// decides about rights.
 package proxy
 
 import (

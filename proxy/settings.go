@@ -21,7 +21,7 @@ type View struct {
 	Name      string   // in logs, in metrics and in GitLab's project prefix; unique
 	Path      string   // where it is mounted: "" is the root, else one or two segments like "/r/team"
 	Also      []string // more such paths
-	Resolver  Readers  // answers what is read
+	Resolver  Readers  // answers the reading questions
 	Upstreams []string // the upstreams that it reads, for the start page
 
 	Publisher conan.Publisher // takes uploads and deletes; nil: the view is read-only
@@ -31,17 +31,18 @@ type View struct {
 // Writable tells whether the view takes uploads and deletes.
 func (v *View) Writable() bool { return v.Publisher != nil }
 
-// readsStoreOnly tells a view through which `conan upload` sees what is in its store, and nothing else.
+// readsStoreOnly tells whether clients see only the store through this view, so that `conan upload`
+// does not skip a package because an upstream has it.
 func (v *View) readsStoreOnly() bool { return v.Writable() && len(v.Upstreams) == 0 }
 
 // SettingsOptions are what Settings are made of. Only Guard must be set.
 type SettingsOptions struct {
 	Views []View
-	Guard *auth.Guard // who may what
+	Guard *auth.Guard // users and rules
 
 	PublicURL      string         // scheme, host and perhaps a path, for absolute URLs; empty: URLs begin at the root of the host
 	BasePath       string         // external path prefix, "/conan"; requests are answered with and without it
-	TrustedProxies []netip.Prefix // peers whose X-Forwarded-* headers are believed
+	TrustedProxies []netip.Prefix // peers whose X-Forwarded-* headers count
 
 	LogProbes bool // whether successful requests for /healthz, /readyz and /metrics get a line in the access log
 }

@@ -72,7 +72,8 @@ func (s *Server) v1DownloadURLs(r *request) error {
 	return s.v1URLs(r, true)
 }
 
-// v1URLs gives URLs that pin the revision, signed unless everybody may read them: of all files, or of the manifest.
+// v1URLs gives URLs that pin the revision, signed unless everybody may read them: of all files, or
+// of the manifest.
 func (s *Server) v1URLs(r *request, all bool) error {
 	rev, err := r.readable()
 	if err != nil {
@@ -122,7 +123,8 @@ func (r *request) downloadURL(pinned conan.Revision, name string) (string, error
 	return r.signedURL(auth.Grant{Method: http.MethodGet, Path: path, View: r.view.Name, Caller: r.caller})
 }
 
-// signedURL carries its own right, in the one argument that makes clients send neither their token nor a probe.
+// signedURL carries its own right, in the one argument that makes clients send neither their token
+// nor a probe.
 func (r *request) signedURL(grant auth.Grant) (string, error) {
 	signature, err := r.settings.guard.Sign(grant)
 	if err != nil {
@@ -131,7 +133,8 @@ func (r *request) signedURL(grant auth.Grant) (string, error) {
 	return r.url(grant.Path) + "?signature=" + url.QueryEscape(signature), nil
 }
 
-// v1Packages lists the binaries of all recipe revisions. A query is ignored: clients filter themselves.
+// v1Packages lists the binaries of all recipe revisions. A query is ignored: clients filter
+// themselves.
 func (s *Server) v1Packages(r *request) error {
 	rev, err := r.readable()
 	if err != nil {

@@ -34,7 +34,8 @@ type sumFetches struct {
 	running map[sumsKey]*sumFetch
 }
 
-// sumsKey is what a fetch is for. Views may find one revision at different members, whose archives differ.
+// sumsKey is what a fetch is for. Views may find one revision at different members, whose archives
+// differ.
 type sumsKey struct {
 	view       string
 	generation conan.Generation

@@ -8,8 +8,8 @@ import (
 	"conanproxy/proxy/auth"
 )
 
-// v1UploadURLs declares the files of an upload and says where to send each: exactly the names that were
-// asked for, since clients skip a file without a URL and report success.
+// v1UploadURLs declares the files of an upload and says where to send each: exactly the names that
+// were asked for, since clients skip a file without a URL and report success.
 func (s *Server) v1UploadURLs(r *request) error {
 	target, err := r.writable(http.StatusMethodNotAllowed)
 	if err != nil {
@@ -73,7 +73,8 @@ func (r *request) declaredSizes(target conan.Revision) (map[string]int64, error)
 	return sizes, nil
 }
 
-// v1PutFile takes a file at a URL that upload_urls gave out. Without a signature it is one of an undeclared set.
+// v1PutFile takes a file at a URL that upload_urls gave out. Without a signature it is one of an
+// undeclared set.
 func (s *Server) v1PutFile(r *request) error {
 	rev, name, err := r.uploadTarget()
 	if err != nil {
@@ -92,7 +93,8 @@ func (s *Server) v1PutFile(r *request) error {
 	return r.takeFile(up)
 }
 
-// v1AuthorizeUpload tells whether this caller may upload this file now, and where to. It stores nothing.
+// v1AuthorizeUpload tells whether this caller may upload this file now, and where to. It stores
+// nothing.
 func (s *Server) v1AuthorizeUpload(r *request) error {
 	rev, name, err := r.uploadTarget()
 	if err != nil {

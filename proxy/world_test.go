@@ -27,7 +27,8 @@ import (
 	"conanproxy/proxy/resolver"
 )
 
-// world is a server over two stores in memory: one that takes uploads, and one that plays a cache over an upstream.
+// world is a server over two stores in memory: one that takes uploads, and one that plays a cache
+// over an upstream.
 type world struct {
 	t         testing.TB
 	server    *Server

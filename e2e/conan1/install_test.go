@@ -73,7 +73,7 @@ func TestConan1UpstreamURLs(t *testing.T) {
 	files.Forget()
 	api.Forget()
 
-	proxy := e2etest.StartConanproxy(t, e2etest.WithUpstream(harness.Settings{"up": harness.Settings{"username": "demo", "password": "demo"}}, api))
+	proxy := e2etest.StartConanproxy(t, e2etest.WithUpstream(harness.Settings{"up": harness.Settings{"username": "demo", "password": "demo", "allow_networks": []string{"127.0.0.0/8", "::1/128"}}}, api))
 	reader := e2etest.NewConan1(t, proxy.URL()+"/")
 	reader.Install("lib/1.0@demo/testing")
 	e2etest.SameTree(t, "lib", publisher, reader)

@@ -236,7 +236,7 @@ func v1UpstreamStale(t *testing.T, w *v1World) {
 	if r.header.Get("X-Cache") != "stale" || r.header.Get("Warning") == "" || r.header.Get("Age") == "" {
 		t.Errorf("a stale answer says X-Cache %q, Warning %q, Age %q", r.header.Get("X-Cache"), r.header.Get("Warning"), r.header.Get("Age"))
 	}
-	w.front.call(t, http.MethodGet, "/v1/conans/stale-other/1.0/_/_/download_urls").refuses(t, http.StatusServiceUnavailable)
+	w.front.call(t, http.MethodGet, "/v1/conans/stale-other/1.0/_/_/download_urls").unavailable(t)
 }
 
 func v1UpstreamChanges(t *testing.T, w *v1World) {

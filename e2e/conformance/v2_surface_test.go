@@ -47,7 +47,7 @@ func v2PingMounts(t *testing.T, w *v2World) {
 	}
 	// At a mistyped place it is an error, not "not found", for which clients skip the remote in silence.
 	for _, mount := range []string{"/upstream/nothing", "/projects/nothing/packages/conan", "/conan", "/api/conan/remote"} {
-		w.front.call(t, http.MethodGet, mount+"/v1/ping").refuses(t, http.StatusBadRequest)
+		w.front.call(t, http.MethodGet, mount+"/v1/ping").refuses(t, http.StatusFailedDependency)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"conanproxy/e2e/e2etest"
 	"conanproxy/internal/harness"
 	"encoding/pem"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -47,8 +48,8 @@ func TestCompanyNetwork(t *testing.T) {
 
 		wary := e2etest.StartConanproxy(t, harness.Settings{"upstreams": []harness.Settings{harness.Upstream("up", secure.URL)}})
 		status, _, body := e2etest.Get(t, wary.URL("v1/conans/header/1.0/demo/testing/download_urls"))
-		if status != 503 || !strings.Contains(body, "up") {
-			t.Errorf("an upstream with an unknown certificate: %d %q, want 503 and its name", status, body)
+		if status != http.StatusFailedDependency || !strings.Contains(body, "up") {
+			t.Errorf("an upstream with an unknown certificate: %d %q, want 424 and its name", status, body)
 		}
 	})
 }

@@ -94,7 +94,8 @@ func TestVerifiedFile(t *testing.T) {
 	}
 }
 
-// A client that has a part of bytes which were replaced gets the whole file, until it can have none any more.
+// A client that has a part of bytes which were replaced gets the whole file, until it can have none
+// any more.
 func TestRangeAfterAReplacement(t *testing.T) {
 	w := fileWorld(t, "0123456789")
 	w.local.replaced = w.now
@@ -377,7 +378,8 @@ func (s forgetful) Open(_ context.Context, rev conan.Revision, _ string) (conan.
 	return answered[*conan.File](s.memStore, nil, missing(rev))
 }
 
-// deadlineWriter is a connection that refuses what comes after its write deadline, as net/http's do.
+// deadlineWriter is a connection that refuses what comes after its write deadline, as net/http's
+// do.
 type deadlineWriter struct {
 	*httptest.ResponseRecorder
 	deadline time.Time
