@@ -34,7 +34,7 @@ func TestBits(t *testing.T) {
 	b.fill()
 	blobs := b.s.blobs()
 	found, what := "fsck", fmt.Sprintf("%d blobs, a bit flipped in each in turn", len(blobs))
-	if !!*full { // a new process is left alone by the scrub for a minute
+	if *full { // a new process is left alone by the scrub for a minute
 		found = "fsck, and by the scrub of a copy of the store"
 		b.scrub(blobs)
 	}

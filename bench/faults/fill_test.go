@@ -93,7 +93,7 @@ func TestFill(t *testing.T) {
 	r.figure("peak RSS with 100 clients", "< 150 MB", peak > 0 && peak < 150e6, "%.0f MB", float64(peak)/1e6)
 	for _, j := range joiners {
 		if j.cancel == 0 && (j.err != nil || j.got != total) {
-			r.Log(fmt.Sprintf("a client got %d of %d bytes: %v", j.got, total, j.err))
+			r.Logf("a client got %d of %d bytes: %v", j.got, total, j.err)
 			break
 		}
 	}

@@ -338,7 +338,7 @@ func (w *world) readBack(t *rapid.T, set conantest.Set) {
 	}
 }
 
-// TestFaultsModel runs random sequences on the real rooms. go run ./bench/faults -only model runs thousands.
+// TestFaultsModel runs random sequences on the real rooms. go test ./bench/faults -run Model -full runs thousands.
 func TestFaultsModel(t *testing.T) {
 	if testing.Short() {
 		t.Skip("many durable writes")
