@@ -8,7 +8,7 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /out/conanproxy ./cmd/conanproxy \
- && install -d -m 0750 /out/data
+ && install -d -m 0750 /out/data /out/tmp
 
 FROM scratch
 # The roots that upstreams' certificates are checked against; an upstream's ca_file adds to them.
@@ -16,6 +16,8 @@ COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certifica
 COPY --from=build /out/conanproxy /conanproxy
 # A new volume takes over owner and mode of this folder. A folder of the host that is mounted here must belong to 65532.
 COPY --from=build --chown=65532:65532 /out/data /data
+# `config check` builds the server in a temporary folder.
+COPY --from=build --chown=65532:65532 /out/tmp /tmp
 # The health check finds the running server by the address that it notes in the data directory.
 ENV CONANPROXY_LISTEN=:9300 \
     CONANPROXY_DATA_DIR=/data

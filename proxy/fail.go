@@ -16,24 +16,24 @@ import (
 
 // fail answers an error. Internal errors are logged here, and only here.
 func (s *Server) fail(r *request, err error) {
-	verdict := r.classify(err)
-	if verdict.status == http.StatusInternalServerError {
+	refused := r.classify(err)
+	if refused.status == http.StatusInternalServerError {
 		s.log.Error("request failed", zap.String("id", r.id), zap.String("route", r.route), zap.String("view", r.viewName()), zap.Error(err))
-		verdict.text = "internal error " + r.id + ": the server's log says more"
+		refused.text = "internal error " + r.id + ": the server's log says more"
 	}
-	if verdict.status != http.StatusNotFound {
-		r.failure = verdict.text
+	if refused.status != http.StatusNotFound {
+		r.failure = refused.text
 	}
 	if r.committed {
 		r.abort()
 	}
-	if verdict.status == statusGone {
+	if refused.status == statusGone {
 		r.status = statusGone
 		return
 	}
 	if isUpload(r.req) {
-		verdict = uploadVerdict(verdict)
-		s.metrics.refusedUploads.WithLabelValues(strconv.Itoa(verdict.status)).Inc()
+		refused = forUpload(refused)
+		s.metrics.refusedUploads.WithLabelValues(strconv.Itoa(refused.status)).Inc()
 	}
 	r.drain()
 	var from conan.Origin
@@ -42,7 +42,7 @@ func (s *Server) fail(r *request, err error) {
 		from.Member = unavailable.Member
 	}
 	r.Header().Set("X-Request-Id", r.id)
-	r.send(verdict.document(), from)
+	r.send(refused.document(), from)
 }
 
 // recoverPanic answers a panic like an internal error, or ends a body that has begun.
@@ -59,7 +59,7 @@ func (s *Server) recoverPanic(r *request) {
 	s.fail(r, fmt.Errorf("panic: %v", p))
 }
 
-// abort ends the response short of what its headers promised, so that no client takes it for whole.
+// abort ends the response short of its Content-Length, so that no client takes it for whole.
 func (r *request) abort() {
 	r.aborted = true
 	panic(http.ErrAbortHandler)
@@ -70,9 +70,9 @@ func isUpload(req *http.Request) bool {
 	return req.Method == http.MethodPut && !strings.HasSuffix(req.URL.Path, "/authorize")
 }
 
-// uploadVerdict replaces statuses that must not answer an upload: after a 5xx, clients send
+// forUpload replaces statuses that must not answer an upload: after a 5xx, clients send
 // the body again from where they stand, under the full Content-Length. A 409 they repeat cleanly.
-func uploadVerdict(v refusal) refusal {
+func forUpload(v refusal) refusal {
 	if v.status >= http.StatusInternalServerError {
 		v.status = http.StatusConflict
 		v.text += "; send the file again"

@@ -354,7 +354,7 @@ func TestV1SnapshotDoesNotWaitForever(t *testing.T) {
 		if got := resp.Header.Get("Retry-After"); got != "5" {
 			t.Errorf("Retry-After %q, want 5", got)
 		}
-		opened := w.upstream.asked["Open"]
+		opened := w.upstream.count("Open")
 		close(w.upstream.hold)
 		wantStatus(t, w.get(helloPath), http.StatusOK)
 		if opened != len(recipeFiles) {

@@ -86,6 +86,13 @@ func (m *memStore) ask(method string) error {
 	return err
 }
 
+// count is how often a method was asked.
+func (m *memStore) count(method string) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.asked[method]
+}
+
 func (m *memStore) questions() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()

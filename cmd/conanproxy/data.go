@@ -21,7 +21,7 @@ import (
 	"conanproxy/upstream"
 )
 
-// data is an opened data directory, and what is shared by everything that works on it. It stays while settings change.
+// data is an opened data directory with the parts that all settings share.
 type data struct {
 	log     *zap.Logger
 	blobs   *blob.Disk
@@ -106,7 +106,7 @@ func (d *data) openIndex(ctx context.Context, dir string, mustExist bool) error 
 	return err
 }
 
-// close closes what was opened, in reverse order.
+// close closes every part that was opened, in reverse order.
 func (d *data) close() error {
 	var errs []error
 	for _, c := range slices.Backward(d.closers) {

@@ -65,7 +65,7 @@ func FuzzSurface(f *testing.F) {
 	})
 }
 
-// fuzzedServer is the whole server, without its workers' time, for a user who may do everything.
+// fuzzedServer is the whole server, and the token of a user with all rights.
 func fuzzedServer(f *testing.F, sets ...conantest.Set) (http.Handler, string, *observer.ObservedLogs) {
 	f.Helper()
 	dir, err := os.MkdirTemp("", "conanproxy-fuzz-")

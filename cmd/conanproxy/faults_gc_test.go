@@ -14,7 +14,7 @@ import (
 	"conanproxy/internal/index"
 )
 
-// gc says what it would do, does just that, and leaves published packages and what fits into the limits.
+// A dry run reports exactly the work of the run after it. Published packages, and cached ones within the limits, stay.
 func TestFaultsGC(t *testing.T) {
 	ctx := context.Background()
 	l := newPlace(t)

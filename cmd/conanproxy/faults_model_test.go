@@ -68,7 +68,7 @@ func (l *place) store() *localstore.Store { return l.s.current.Load().stores[0].
 // cache is the cache over the upstream.
 func (l *place) cache() *cache.Cache { return l.s.current.Load().upstreams[0].cache }
 
-// settle waits until what was fetched is stored: its readers do not.
+// settle waits until fetched files are stored, which their readers do not wait for.
 func (l *place) settle() error {
 	for {
 		families, err := l.s.registry.Gather()
@@ -90,7 +90,7 @@ func (l *place) settle() error {
 	}
 }
 
-// crash goes on with what is on disk at this moment: nothing is flushed, closed or tidied.
+// crash continues with a copy of the disk of this moment: nothing is flushed, closed or tidied.
 func (l *place) crash() error {
 	l.opened++
 	next := filepath.Join(l.dirs, fmt.Sprint(l.opened))
@@ -209,7 +209,7 @@ func (w *world) startUpload(t *rapid.T) {
 	}
 }
 
-// fetch reads a file of upstream through the cache, which makes room by evicting what is coldest.
+// fetch reads a file of upstream through the cache, which evicts the longest unused revisions to make space.
 func (w *world) fetch(t *rapid.T) {
 	set := w.outside[rapid.IntRange(0, len(w.outside)-1).Draw(t, "set")]
 	name := rapid.SampledFrom(set.Names()).Draw(t, "file")

@@ -17,7 +17,7 @@ import (
 	"conanproxy/internal/config"
 )
 
-// published is a stopped server's data directory with one package, and what was published.
+// published makes the data directory of a stopped server with one package, and returns the published sets.
 func published(t *testing.T) (*config.Config, []conantest.Set) {
 	t.Helper()
 	cfg := testConfig(t)

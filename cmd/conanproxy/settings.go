@@ -17,7 +17,7 @@ import (
 )
 
 // settings is everything that is made of one configuration. It is built whole, never changes, and replaces its
-// predecessor in one step: whoever began with one goes on with it.
+// predecessor in one step. A request that began with one keeps it to its end.
 type settings struct {
 	config      *config.Config
 	stores      stores

@@ -38,7 +38,7 @@ func TestUsers(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := removeUser(file, "ann"); err == nil {
-		t.Error("a user who is not there was removed")
+		t.Error("a user that does not exist was removed")
 	}
 	b, err := os.ReadFile(file)
 	if err != nil || !strings.HasPrefix(string(b), "bob:$2") || strings.Contains(string(b), "secret") {
@@ -50,7 +50,7 @@ func TestUsers(t *testing.T) {
 	}
 }
 
-// Adding never replaces a password, and only a user who exists gets a new one.
+// Adding never replaces a password, and only an existing user gets a new one.
 func TestPasswordsAreNotOverwrittenSilently(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "users")
 	if err := addUser(file, "ann", given("secret")); err != nil {
