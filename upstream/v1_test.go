@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"sort"
 	"strings"
@@ -455,6 +456,36 @@ func TestV1ReplacedDuringOpen(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Wrong bytes of a file that is still listed the same are wrong bytes, which the reader finds out,
+// and no replacement.
+func TestV1WrongBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, recipe, _ := zlibServer()
+		good := s.folders[v1Recipe]
+		wrong := maps.Clone(good)
+		wrong["conan_export.tgz"] += "x"
+		s.onAsk = func(path string) {
+			if strings.HasSuffix(path, "/conan_export.tgz") {
+				s.set(v1Recipe, wrong)
+			} else {
+				s.set(v1Recipe, good)
+			}
+		}
+		r, _ := newV1(t, s)
+		rev := conan.Revision{Ref: mustRef(t, "zlib/1.3"), RRev: summaryOf(recipe)}
+		file, err := r.Open(t.Context(), rev, "conan_export.tgz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := readAll(t, file); err != nil || got != wrong["conan_export.tgz"] {
+			t.Errorf("read %q, %v", got, err)
+		}
+		if file.MD5 != md5Of(good["conan_export.tgz"]) {
+			t.Errorf("the reader is told md5 %q", file.MD5)
+		}
+	})
 }
 
 // A folder that is replaced while it is listed is listed again.
