@@ -78,6 +78,8 @@ type Store struct {
 	stop context.CancelFunc
 	busy sync.WaitGroup
 
+	unsubscribe func() // ends the index's calls of names.note
+
 	mu     sync.Mutex
 	closed bool
 	works  map[string]*work // by stage id
@@ -107,7 +109,7 @@ func New(o Options) (*Store, error) {
 	}
 	s.overwrite.Store(o.Overwrite)
 	s.metrics.prime(s.name)
-	s.index.Changes().Subscribe(s.names.note)
+	s.unsubscribe = s.index.Changes().Subscribe(s.names.note)
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	return s, nil
 }
@@ -143,10 +145,12 @@ func (o *Options) setDefaults() {
 func (s *Store) SetOverwrite(allowed bool) { s.overwrite.Store(allowed) }
 
 // Close ends the checks that are still running and waits for them. What they checked stays staged.
+// A second call does nothing.
 func (s *Store) Close() {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
+	s.unsubscribe()
 	s.stop()
 	s.busy.Wait()
 }

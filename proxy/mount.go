@@ -58,8 +58,12 @@ func (s *Settings) gitlabMount(path string) (m mountPoint, rest string, ok bool)
 		return mountPoint{}, path, false
 	}
 	m = mountPoint{prefix: path[:len(path)-len(rest)], name: name, view: s.byName[name]}
-	if name == "" {
+	switch {
+	case m.view != nil:
+	case name == "", name == "all":
 		m.view = s.byPath[""]
+	case name == "local":
+		m.view = s.byPath["/local"]
 	}
 	return m, rest, true
 }

@@ -99,11 +99,7 @@ func newStartView(v *View, base string, mayUpload bool) *startView {
 	if v.Path == "" {
 		shown.Remote = "conanproxy"
 	}
-	members := v.Upstreams
-	if v.Store != "" {
-		members = append([]string{v.Store}, v.Upstreams...)
-	}
-	shown.Reads = strings.Join(members, ", ")
+	shown.Reads = strings.Join(v.Members, ", ")
 	if v.Writable() {
 		shown.Uploads = "to " + v.Store
 		if !mayUpload {

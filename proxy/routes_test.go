@@ -187,10 +187,12 @@ func TestViewsMayHaveAnyName(t *testing.T) {
 	team := w.view("team", "/r/team", w.storeMember())
 	team.Also = []string{"/local"}
 	w.setViews(w.view("default", "", w.upstreamMember()), team)
-	for _, prefix := range []string{"/r/team", "/local", "/projects/team/packages/conan", "/api/v4/projects/team/packages/conan"} {
+	for _, prefix := range []string{
+		"/r/team", "/local", "/projects/team/packages/conan", "/api/v4/projects/team/packages/conan", "/projects/local/packages/conan",
+	} {
 		wantStatus(t, w.get(prefix+helloV2+"/latest"), http.StatusOK)
 	}
-	for _, prefix := range []string{"", "/packages/conan", "/projects/default/packages/conan"} {
+	for _, prefix := range []string{"", "/packages/conan", "/projects/default/packages/conan", "/projects/all/packages/conan"} {
 		wantStatus(t, w.get(prefix+helloV2+"/latest"), http.StatusNotFound)
 	}
 	refused := w.do(call{method: "PUT", path: helloV2 + "/revisions/r1/files/conanfile.py", user: "demo", body: "x"})

@@ -22,7 +22,8 @@ type View struct {
 	Path      string   // where it is mounted: "" is the root, else one or two segments like "/r/team"
 	Also      []string // more such paths
 	Resolver  Readers  // answers the reading questions
-	Upstreams []string // the upstreams that it reads, for the start page
+	Members   []string // what it reads, in order; with Upstreams for the start page
+	Upstreams []string // the upstreams among them
 
 	Publisher conan.Publisher // takes uploads and deletes; nil: the view is read-only
 	Store     string          // the name of the Publisher's store

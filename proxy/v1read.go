@@ -28,7 +28,7 @@ func (s *Server) v1Snapshot(r *request) error {
 		if err != nil {
 			return rendering{Origin: found.Origin}, err
 		}
-		key := sumsKey{view: r.view.Name, generation: r.generation, revision: found.Value.revision}
+		key := sumsKey{settings: r.settings, view: r.view.Name, generation: r.generation, revision: found.Value.revision}
 		sums, err := s.sums.complete(r.ctx(), key, r.reader(), found.Value.files)
 		return renderJSON(conan.Answer[map[string]string]{Value: sums, Origin: found.Origin}, err, asIs)
 	})

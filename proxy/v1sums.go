@@ -37,6 +37,7 @@ type sumFetches struct {
 // sumsKey is what a fetch is for. Views may find one revision at different members, whose archives
 // differ.
 type sumsKey struct {
+	settings   *Settings
 	view       string
 	generation conan.Generation
 	revision   conan.Revision

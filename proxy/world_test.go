@@ -176,6 +176,7 @@ func (w *world) view(name, path string, members ...resolver.Member) View {
 	}
 	v := View{Name: name, Path: path, Resolver: r}
 	for _, m := range members {
+		v.Members = append(v.Members, m.Name)
 		if m.Store != nil {
 			v.Publisher, v.Store = w.local, m.Name
 			continue

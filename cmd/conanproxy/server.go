@@ -121,12 +121,12 @@ func (s *server) reload(load func() (*config.Config, error)) {
 		s.log.Error("the new configuration is wrong; the old one stays in force", zap.Error(err))
 		return
 	}
+	next.stores.setOverwrite()
 	s.current.Store(next)
 	s.http.SetSettings(next.http)
 	s.index.Changes().ChangedSettings()
 	s.logs.setLevel(next.config.Log.Level)
 	s.budget.SetBounds(int64(next.config.Cache.MaxSize), int64(next.config.Cache.MinFree))
-	next.stores.setOverwrite()
 	s.workers.Go(func() { s.retire(old, next) })
 
 	fields := []zap.Field{zap.String("digest", next.config.Digest())}

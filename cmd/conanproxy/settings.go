@@ -120,6 +120,7 @@ func (s *server) views(of *settings) (views []proxy.View, err error) {
 		all[m.Name] = m
 	}
 	mount := func(v proxy.View, names ...string) {
+		v.Members = names
 		members := make([]resolver.Member, len(names))
 		for i, name := range names {
 			members[i] = all[name]

@@ -23,7 +23,8 @@ type Changes struct {
 	settings atomic.Uint64
 
 	mu          sync.Mutex
-	subscribers []func(conan.Ref)
+	subscribers map[int]func(conan.Ref)
+	subscribed  int // subscribers so far, their keys
 }
 
 // hashSeed makes the hash of references; any value does.
@@ -69,11 +70,22 @@ func (c *Changes) ChangedNames(ref conan.Ref) {
 }
 
 // Subscribe has tell called with each reference that may have appeared or disappeared, before the
-// write that did it returns. It must not block. Lists of names are kept in step by it.
-func (c *Changes) Subscribe(tell func(conan.Ref)) {
+// write that did it returns, until cancel is called. tell must not block. Lists of names are kept in
+// step by it.
+func (c *Changes) Subscribe(tell func(conan.Ref)) (cancel func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.subscribers = append(c.subscribers, tell)
+	if c.subscribers == nil {
+		c.subscribers = make(map[int]func(conan.Ref))
+	}
+	key := c.subscribed
+	c.subscribed++
+	c.subscribers[key] = tell
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.subscribers, key)
+	}
 }
 
 // ChangedSettings invalidates every answer.

@@ -92,6 +92,20 @@ func TestAnswerBegunBeforeAChangeIsNotRemembered(t *testing.T) {
 	}
 }
 
+func TestSubscribersAreToldUntilTheyCancel(t *testing.T) {
+	var c Changes
+	var first, second []conan.Ref
+	cancel := c.Subscribe(func(r conan.Ref) { first = append(first, r) })
+	c.Subscribe(func(r conan.Ref) { second = append(second, r) })
+	c.ChangedNames(ref(t, "zlib"))
+	cancel()
+	cancel()
+	c.ChangedNames(ref(t, "zlib"))
+	if len(first) != 1 || len(second) != 2 {
+		t.Errorf("told %d and %d times, want 1 and 2", len(first), len(second))
+	}
+}
+
 func TestAnswersStayWithinTheirBytes(t *testing.T) {
 	const most = 100 << 10
 	a := NewAnswers(most)
