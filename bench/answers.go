@@ -13,7 +13,8 @@ import (
 	"conanproxy/internal/harness"
 )
 
-// work is one kind of small answer: its path on a server, which client asks for it, and whether 404 is the right answer.
+// work is one kind of small answer. path is where a server has it. conan1 says that Conan 1.66 asks
+// for it, and not Conan 2. notFound says that 404 is the right status.
 type work struct {
 	name     string
 	path     string
@@ -58,8 +59,9 @@ const (
 // fleet is how many tokens are sent in turn.
 const fleet = 16
 
-// rowAnswers measures small warm answers over 32 keep-alive connections, with the requests of real clients. Access log and
-// metrics are on for all contestants.
+// rowAnswers measures small warm answers. 32 keep-alive connections send the requests of real
+// clients. conanproxy, nginx and the bare handler write an access log; conanproxy and the bare
+// handler also count requests.
 func rowAnswers(ctx context.Context, l *lab, o options, rep *report) error {
 	dir, err := l.folder("answers")
 	if err != nil {
@@ -160,7 +162,8 @@ func warm(ctx context.Context, list []contestant, works []work) error {
 	return nil
 }
 
-// warmAnswers asks each path twice and writes what came as the constants of the bare handler, also below frontPrefix.
+// warmAnswers asks the server at base for each path twice, with and without frontPrefix. It writes
+// the second answers to a file, which the bare handler serves, and returns the path of that file.
 func (l *lab) warmAnswers(ctx context.Context, dir, base string, works []work) (string, error) {
 	answers := map[string]answer{}
 	for _, w := range works {

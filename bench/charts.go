@@ -44,7 +44,8 @@ func points(sizes []int, y func(int) float64) plotter.XYs {
 	return xys
 }
 
-// drawAnswers draws how many requests a second each contestant answers, as multiples of the bare handler's, into an SVG file.
+// drawAnswers draws a bar chart into an SVG file. A bar shows how many requests a second a
+// contestant answers, as a multiple of what the bare handler answers.
 func (r *report) drawAnswers(file string) error {
 	shown := []string{"conanproxy", "conanproxy with tokens", "nginx proxy_cache", "bare handler"}
 	groups := make([]plotter.Values, len(shown))

@@ -19,8 +19,9 @@ type answer struct {
 	Body   []byte      `json:"body"`
 }
 
-// serveEcho is the bare echo handler that the answers are compared with: constant headers and bytes by path, one access log
-// line and one counter a request.
+// serveEcho runs the bare handler, with which the other contestants are compared. It answers each
+// path with constant headers and bytes. For each request it writes one line of access log, counts
+// the request and records how long it took.
 func serveEcho(listen, answersFile string) error {
 	text, err := os.ReadFile(answersFile)
 	if err != nil {

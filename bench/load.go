@@ -17,14 +17,14 @@ import (
 type load struct {
 	PerSecond float64       // requests
 	Bytes     float64       // per second, bodies and headers
-	P50, P99  time.Duration // latency
+	P99       time.Duration // latency
 	Errors    int           // socket errors and answers that are not 2xx or 3xx
 }
 
 var (
 	wrkRate    = regexp.MustCompile(`Requests/sec:\s+([\d.]+)`)
 	wrkBytes   = regexp.MustCompile(`Transfer/sec:\s+([\d.]+)([KMG]?)B`)
-	wrkLatency = regexp.MustCompile(`(50|99)%\s+([\d.]+)(us|ms|s|m)`)
+	wrkLatency = regexp.MustCompile(`99%\s+([\d.]+)(us|ms|s|m)`)
 	wrkSocket  = regexp.MustCompile(`Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)`)
 	wrkStatus  = regexp.MustCompile(`Non-2xx or 3xx responses: (\d+)`)
 )
@@ -61,15 +61,10 @@ func parseWrk(text string, notFound bool) (load, error) {
 		l.Bytes, _ = strconv.ParseFloat(m[1], 64)
 		l.Bytes *= map[string]float64{"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}[m[2]]
 	}
-	for _, m := range wrkLatency.FindAllStringSubmatch(text, -1) {
-		value, _ := strconv.ParseFloat(m[2], 64)
-		unit := map[string]time.Duration{"us": time.Microsecond, "ms": time.Millisecond, "s": time.Second, "m": time.Minute}[m[3]]
-		d := time.Duration(value * float64(unit))
-		if m[1] == "50" {
-			l.P50 = d
-		} else {
-			l.P99 = d
-		}
+	if m := wrkLatency.FindStringSubmatch(text); m != nil {
+		value, _ := strconv.ParseFloat(m[1], 64)
+		unit := map[string]time.Duration{"us": time.Microsecond, "ms": time.Millisecond, "s": time.Second, "m": time.Minute}[m[2]]
+		l.P99 = time.Duration(value * float64(unit))
 	}
 	if m := wrkSocket.FindStringSubmatch(text); m != nil {
 		for _, n := range m[1:] {

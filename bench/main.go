@@ -10,7 +10,6 @@
 package main
 
 import (
-	"conanproxy/internal/harness"
 	"context"
 	"errors"
 	"flag"
@@ -19,11 +18,12 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
+
+	"conanproxy/internal/harness"
 )
 
 // options are the flags.
@@ -145,7 +145,7 @@ func run(ctx context.Context, o options) (err error) {
 	if err := harness.Build(ctx, root, l.binary); err != nil {
 		return err
 	}
-	rep := &report{Machine: machine(), Command: "go run ./bench " + strings.Join(os.Args[1:], " "), Seed: o.seed}
+	rep := &report{Machine: harness.Machine(), Command: "go run ./bench " + strings.Join(os.Args[1:], " "), Seed: o.seed}
 	var failed error // a row that fails takes no other with it
 	for _, r := range rows {
 		if ctx.Err() != nil {
@@ -194,15 +194,4 @@ func writeFile(write func(io.Writer) error) func(string) error {
 		}
 		return errors.Join(write(f), f.Close())
 	}
-}
-
-// machine says what the figures were measured on.
-func machine() string {
-	model := runtime.GOARCH
-	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		if _, rest, ok := strings.Cut(string(b), "model name\t: "); ok {
-			model, _, _ = strings.Cut(rest, "\n")
-		}
-	}
-	return fmt.Sprintf("%d × %s, %s/%s, %s", runtime.NumCPU(), model, runtime.GOOS, runtime.GOARCH, runtime.Version())
 }

@@ -20,7 +20,8 @@ import (
 	"conanproxy/internal/conantest"
 )
 
-// TestAbuse attacks the server in the ways that cost an attacker little. An honest client installs all the time.
+// TestAbuse attacks the server in ways that cost an attacker little. During each attack an honest
+// client installs packages, and every install must succeed.
 func TestAbuse(t *testing.T) {
 	r := newRun(t)
 	recipe := conantest.Recipe("lib", "1.0")
@@ -147,7 +148,7 @@ func slowBodies(r *run, s *server) (string, bool) {
 	wait := small(3*time.Second, 150*time.Second)
 	n := closedWithin(conns, wait, func(net.Conn) error { return nil })
 	if !*full {
-		return fmt.Sprintf("%d held for %s", len(conns)-n, wait), len(conns) == 200
+		return fmt.Sprintf("%d held for %s", len(conns)-n, wait), n == 0 // it is patient: the bound is a minute or more
 	}
 	return fmt.Sprintf("%d of %d closed within %s", n, len(conns), wait), n == 200
 }
@@ -163,6 +164,9 @@ func giantHeaders(_ *run, s *server) (string, bool) {
 		conn.SetDeadline(time.Now().Add(clientTimeout))
 		go io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\nX-Giant: "+strings.Repeat("x", 1<<20)+"\r\n\r\n")
 		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if timeout, ok := err.(net.Error); ok && timeout.Timeout() {
+			continue // it waits for more
+		}
 		if err != nil || resp.StatusCode == http.StatusRequestHeaderFieldsTooLarge {
 			refused++
 		}
@@ -218,16 +222,19 @@ func uploadFlood(r *run, s *server) (string, bool) {
 func loginFlood(r *run, s *server) (string, bool) {
 	ctx, cancel := context.WithCancel(r.Context())
 	var wg sync.WaitGroup
-	var wrong atomic.Int64
+	var wrong, accepted atomic.Int64
 	for range 16 {
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				if _, err := login(ctx, web, s.URL(), user, "guess"); err != nil {
+				if _, err := login(ctx, web, s.URL(), user, "guess"); err == nil {
+					accepted.Add(1)
+				} else if ctx.Err() == nil {
 					wrong.Add(1)
 				}
 			}
 		})
 	}
+	begun := eventually(clientTimeout, func() bool { return wrong.Load() > 0 })
 	var longest time.Duration
 	right, tries := 0, small(20, 100)
 	for range tries {
@@ -241,7 +248,7 @@ func loginFlood(r *run, s *server) (string, bool) {
 	cancel()
 	wg.Wait()
 	return fmt.Sprintf("%d of %d right ones passed, the slowest in %d ms, beside %d wrong ones", right, tries, longest.Milliseconds(), wrong.Load()),
-		right == tries && longest < 2*time.Second
+		right == tries && longest < 2*time.Second && begun && accepted.Load() == 0
 }
 
 // honestUsers is how many users log in once each while others guess. A server may remember who it has let in before.
@@ -253,13 +260,15 @@ func honestUser(i int) string { return fmt.Sprintf("honest%d", i) }
 func loginBursts(r *run, s *server) (string, bool) {
 	ctx, cancel := context.WithCancel(r.Context())
 	var wg sync.WaitGroup
-	var wrong atomic.Int64
+	var wrong, accepted atomic.Int64
 	wg.Go(func() {
 		for ctx.Err() == nil {
 			var burst sync.WaitGroup
 			for range 200 {
 				burst.Go(func() {
-					if _, err := login(ctx, web, s.URL(), user, "guess"); err != nil {
+					if _, err := login(ctx, web, s.URL(), user, "guess"); err == nil {
+						accepted.Add(1)
+					} else if ctx.Err() == nil {
 						wrong.Add(1)
 					}
 				})
@@ -267,6 +276,7 @@ func loginBursts(r *run, s *server) (string, bool) {
 			burst.Wait()
 		}
 	})
+	begun := eventually(clientTimeout, func() bool { return wrong.Load() > 0 })
 	other := &http.Client{Transport: &http.Transport{DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}).DialContext}}
 	var longest time.Duration
 	right, tries := 0, honestUsers()
@@ -280,5 +290,5 @@ func loginBursts(r *run, s *server) (string, bool) {
 	cancel()
 	wg.Wait()
 	return fmt.Sprintf("%d of %d right ones passed, the slowest in %d ms, beside %d wrong ones", right, tries, longest.Milliseconds(), wrong.Load()),
-		right == tries && longest < 2*time.Second
+		right == tries && longest < 2*time.Second && begun && accepted.Load() == 0
 }

@@ -69,7 +69,7 @@ func (b *bits) scrub(blobs []string) {
 			b.missed = append(b.missed, "scrub: "+digest)
 		}
 		b.read(digest, !contains(b.own, digest), "the scrub")
-		b.s.stop()
+		b.s.Stop()
 	}
 }
 
@@ -95,7 +95,7 @@ func (b *bits) fill() {
 	for _, set := range append(append([]conantest.Set(nil), b.shared...), b.own...) {
 		b.must(publish(b.Context(), b.s.url("/local"), b.s.token, set))
 	}
-	b.s.stop()
+	b.s.Stop()
 }
 
 // digestOf is the digest in the path of a blob.
@@ -135,7 +135,7 @@ func (b *bits) turn(path string) {
 	}
 	b.s.start()
 	b.read(digest, healable, "fsck")
-	b.s.stop()
+	b.s.Stop()
 	if !healable {
 		b.overwrite(path, good)
 	}

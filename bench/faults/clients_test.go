@@ -29,7 +29,7 @@ func TestClients(t *testing.T) {
 		h := c.home(r, s.URL())
 		r.must(h.install(r.Context(), "top/1.0"))
 		for _, t := range list {
-			s.stop()
+			s.Stop()
 			if t.expired {
 				ca, fronts := r.expiredFronts([]*conantest.Server{origin})
 				s.configure(settings{upstreams: []harness.Settings{harness.Upstream("origin", fronts[0], quickly, hurried, harness.Settings{"ca_file": ca})}})
@@ -48,7 +48,7 @@ func TestClients(t *testing.T) {
 			s.configure(good)
 			mendOne(t, origin)
 		}
-		s.stop()
+		s.Stop()
 		r.none(fmt.Sprintf("%d faults × %s, a graph of 4 packages, warm", len(list), c.name), "every install succeeds", fmt.Sprintf("%d of %d", installs-len(failed), installs), failed)
 	}
 }

@@ -128,7 +128,7 @@ func checkMaxSize(r *run) {
 	r.figure(fmt.Sprintf("most bytes on disk while 6 clients fill %d MB through max_size = 24 MiB", len(sets)/2*3), "0 over max_size", most <= bound+files*rounding,
 		"%.2f MiB", float64(most)/(1<<20))
 	r.none("reads meanwhile", "0 failed", fmt.Sprintf("%d revisions read", reads), failed.all())
-	s.stop()
+	s.Stop()
 }
 
 // checkMinFree has uploads, fills and warm reads compete for a smallDisk that is nearly full.
@@ -190,7 +190,7 @@ func checkMinFree(r *run) {
 		}
 	}
 	repeated := 0
-	s.stop()
+	s.Stop()
 	if out, err := s.command("gc"); err != nil {
 		unclean.add("gc: %s", out)
 	}
@@ -221,7 +221,7 @@ func checkMinFree(r *run) {
 	if len(refused) == 0 {
 		r.figure("uploads at the limit", "some are refused", false, "none of %d", len(ups))
 	}
-	s.stop()
+	s.Stop()
 	r.fsckIsClean(s, "on disk after that")
 }
 

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -13,7 +12,7 @@ import (
 	"conanproxy/internal/harness"
 )
 
-// TestDrain ends the server with SIGTERM while downloads and an upload run: they finish.
+// TestDrain ends the server with SIGTERM while downloads run: they finish.
 func TestDrain(t *testing.T) {
 	r := newRun(t)
 	size := small(10<<20, 50<<20)
@@ -36,14 +35,21 @@ func TestDrain(t *testing.T) {
 	time.Sleep(2 * time.Second)
 	begin := time.Now()
 	r.must(s.Process.Signal(syscall.SIGTERM))
-	time.Sleep(200 * time.Millisecond)
-	_, dialErr := net.DialTimeout("tcp", s.Process.Address(), time.Second)
-	var ended atomic.Int64
-	wg.Go(func() {
-		<-s.Process.Done()
-		ended.Store(int64(time.Since(begin)))
+	refused := eventually(5*time.Second, func() bool {
+		conn, err := net.DialTimeout("tcp", s.Process.Address(), time.Second)
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
 	})
 	wg.Wait()
+	ended := false
+	select {
+	case <-s.Process.Done():
+		ended = true
+	case <-time.After(time.Minute):
+	}
+	took := time.Since(begin)
 	right := 0
 	first := ""
 	for _, j := range joiners {
@@ -54,7 +60,7 @@ func TestDrain(t *testing.T) {
 		}
 	}
 	r.figure("downloads under way at SIGTERM, half of a fill that is not done", "all finish", right == len(joiners), "%d of %d%s", right, len(joiners), first)
-	r.figure("new connections after SIGTERM", "refused", dialErr != nil, "%v", dialErr)
-	r.figure("the process after the last download", "ends", ended.Load() > 0, "%.1f s after the signal", time.Duration(ended.Load()).Seconds())
+	r.figure("new connections after SIGTERM", "refused within 5 s", refused, "%t", refused)
+	r.figure("the process after the last download", "ends within a minute", ended, "%.1f s after the signal", took.Seconds())
 	r.fsckIsClean(s, "on disk after that")
 }

@@ -42,7 +42,7 @@ func TestFlip(t *testing.T) {
 		}
 		fetched := origin.Count("GET */" + archive)
 		r.figure("what "+c.name+" installs when the first transfer has a flipped bit", "the right bytes", right && err == nil, "%s; upstream was asked %d times", measured, fetched)
-		s.stop()
+		s.Stop()
 		r.fsckIsClean(s, "on disk after that, "+c.name)
 	}
 }

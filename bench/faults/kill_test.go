@@ -86,7 +86,7 @@ func TestKill(t *testing.T) {
 		for _, w := range k.wares {
 			k.verify(w)
 		}
-		k.s.stop()
+		k.s.Stop()
 		k.fsck()
 		what := fmt.Sprintf("kill -9 during %s, %d rounds, %d revisions read back, fsck %d times", kind, *rounds, 2*len(k.wares), k.fscks)
 		demanded := "0 acknowledged losses, 0 half-visible revisions, 0 bad bytes"

@@ -30,7 +30,7 @@ func TestLostIndex(t *testing.T) {
 	for _, set := range sets {
 		times[set.String()] = s.timeOf(set)
 	}
-	s.stop()
+	s.Stop()
 	blobs := len(s.blobs())
 	for _, name := range []string{"index.db", "index.db-wal", "index.db-shm"} {
 		if err := os.Remove(filepath.Join(s.data, name)); err != nil && !os.IsNotExist(err) {
@@ -64,7 +64,7 @@ func TestLostIndex(t *testing.T) {
 		}
 	}
 	r.none("revisions after that", "every published one as it was, no removed one", fmt.Sprintf("%d", len(sets)), wrong)
-	s.stop()
+	s.Stop()
 	r.fsckIsClean(s, "on disk after that")
 }
 

@@ -11,11 +11,11 @@ package faults
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -69,7 +69,7 @@ func runAll(m *testing.M) (code int, err error) {
 		fmt.Fprintln(os.Stderr, "faults: everything is in", folder.Path)
 		end = folder.Keep
 	}
-	defer end()
+	defer func() { err = errors.Join(err, end()) }()
 	if err := os.Setenv("TMPDIR", folder.Path); err != nil {
 		return 0, err
 	}
@@ -78,7 +78,7 @@ func runAll(m *testing.M) (code int, err error) {
 	if err := harness.Build(context.Background(), root, program); err != nil {
 		return 0, err
 	}
-	figures = &report{Machine: machine(), Command: command(), Seed: *seed}
+	figures = &report{Machine: harness.Machine(), Command: command(), Seed: *seed}
 	code = m.Run()
 	if len(figures.Figures) == 0 {
 		return code, nil // nothing was selected
@@ -96,15 +96,4 @@ func command() string {
 		}
 	})
 	return strings.Join(append([]string{"go test ./bench/faults"}, args...), " ")
-}
-
-// machine says what the figures were measured on.
-func machine() string {
-	model := runtime.GOARCH
-	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		if _, rest, ok := strings.Cut(string(b), "model name\t: "); ok {
-			model, _, _ = strings.Cut(rest, "\n")
-		}
-	}
-	return fmt.Sprintf("%d × %s, %s/%s, %s", runtime.NumCPU(), model, runtime.GOOS, runtime.GOARCH, runtime.Version())
 }

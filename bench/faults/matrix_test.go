@@ -173,7 +173,7 @@ func TestMatrix(t *testing.T) {
 // reference learns what the right answers are, from a server whose upstreams are well.
 func (m *matrix) reference(r *run) {
 	s := r.serve(settings{upstreams: m.members(m.origins(r), "", nil)})
-	defer s.stop()
+	defer s.Stop()
 	m.right = m.askAll(r, s)
 	for i, a := range m.right {
 		if a.err != nil || a.status != http.StatusOK {
@@ -238,7 +238,7 @@ func (m *matrix) try(r *run, t trouble) {
 			m.served.Add(1)
 		}
 	}
-	s.stop()
+	s.Stop()
 
 	m.mendAll(t, origins)
 	s.configure(settings{upstreams: good})
@@ -254,7 +254,7 @@ func (m *matrix) try(r *run, t trouble) {
 		}
 	}
 	if t.expired {
-		s.stop()
+		s.Stop()
 		s.configure(settings{upstreams: broken})
 		s.start()
 	}
@@ -265,7 +265,7 @@ func (m *matrix) try(r *run, t trouble) {
 			m.warm.add("%s: %s: %s", t.name, m.cells[i].path, a)
 		}
 	}
-	s.stop()
+	s.Stop()
 	if out, err := s.command("fsck"); err != nil {
 		m.bad.add("%s: %s", t.name, lastLine(out))
 	}

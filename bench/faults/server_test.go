@@ -65,9 +65,6 @@ func (r *run) serve(s settings) *server {
 // start starts the server, or starts it again.
 func (s *server) start() { s.r.must(s.Start(s.r.Context())) }
 
-// stop drains and ends the server, if it runs.
-func (s *server) stop() { s.Stop() }
-
 // kill ends the server at once.
 func (s *server) kill() { s.Process.Kill() }
 

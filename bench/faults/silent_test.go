@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"cmp"
 	"slices"
 	"testing"
 	"time"
@@ -23,11 +24,11 @@ func TestSilent(t *testing.T) {
 		for range small(2, 5) {
 			healthy = append(healthy, h.timedInstall(r))
 			mend := origin.Fault(conantest.Fault{Route: "*", BlackHole: true})
-			s.stop() // a new process has not learned yet that upstream is silent
+			s.Stop() // a new process has not learned yet that upstream is silent
 			s.start()
 			silent = append(silent, h.timedInstall(r))
 			mend()
-			s.stop() // and its breaker is closed again
+			s.Stop() // and its breaker is closed again
 			s.start()
 		}
 		ratio := median(silent).Seconds() / median(healthy).Seconds()
@@ -46,7 +47,7 @@ func (h home) timedInstall(r *run) time.Duration {
 	return time.Since(begin)
 }
 
-func median(d []time.Duration) time.Duration {
-	sorted := slices.Sorted(slices.Values(d))
+func median[T cmp.Ordered](values []T) T {
+	sorted := slices.Sorted(slices.Values(values))
 	return sorted[len(sorted)/2]
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -155,6 +154,5 @@ func fastest(ctx context.Context, url string, while time.Duration, limit float64
 	if len(speeds) == 0 {
 		return 0
 	}
-	slices.Sort(speeds)
-	return speeds[len(speeds)/2]
+	return median(speeds)
 }

@@ -3,7 +3,6 @@ package conformance
 import (
 	"bytes"
 	"compress/gzip"
-	"conanproxy/e2e/e2etest"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"conanproxy/e2e/e2etest"
 	"conanproxy/internal/conan"
 	"conanproxy/internal/conantest"
 	"conanproxy/internal/harness"

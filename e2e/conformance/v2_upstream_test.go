@@ -1,7 +1,6 @@
 package conformance
 
 import (
-	"conanproxy/e2e/e2etest"
 	"encoding/json"
 	"maps"
 	"net/http"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"conanproxy/e2e/e2etest"
 	"conanproxy/internal/conan"
 	"conanproxy/internal/conantest"
 	"conanproxy/internal/harness"

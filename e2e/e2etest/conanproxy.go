@@ -62,12 +62,12 @@ func StartConanproxy(t testing.TB, s harness.Settings, env ...string) *Conanprox
 	return &Conanproxy{process: watch(t, c.Process), Dir: c.Dir}
 }
 
-// URL is the address of a view of the program, for example url("local"); without a name the root view.
+// URL is the address of a view of the program, for example URL("local"); without a name the root view.
 func (p *Conanproxy) URL(view ...string) string {
 	return strings.Join(append([]string{p.process.Process.URL()}, view...), "/")
 }
 
-// Get fetches a path of the program, anonymously, and returns status, header and body.
+// Get fetches a URL of the program, anonymously, and returns status, header and body.
 func Get(t testing.TB, url string, header ...string) (int, http.Header, string) {
 	t.Helper()
 	return do(t, http.MethodGet, url, "", header...)

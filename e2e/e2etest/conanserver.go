@@ -10,17 +10,15 @@ import (
 // passwords, who may all write; everybody reads, unless the options say otherwise.
 type conanServer struct {
 	*process
-	home string
 }
 
 // StartConanServer starts one.
 func StartConanServer(t testing.TB, o harness.ConanServerOptions) *conanServer {
 	t.Helper()
 	programs(t, harness.Conan1)
-	home := t.TempDir()
-	p, err := harness.StartConanServer(t.Context(), Root(t), home, o)
+	p, err := harness.StartConanServer(t.Context(), Root(t), t.TempDir(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &conanServer{process: watch(t, p), home: home}
+	return &conanServer{process: watch(t, p)}
 }

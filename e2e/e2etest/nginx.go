@@ -1,10 +1,11 @@
 package e2etest
 
 import (
-	"conanproxy/internal/harness"
 	"errors"
 	"strings"
 	"testing"
+
+	"conanproxy/internal/harness"
 )
 
 // StartNginx runs a real nginx that passes location /conan/ on to target and returns its address.

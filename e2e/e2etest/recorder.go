@@ -1,7 +1,6 @@
 package e2etest
 
 import (
-	"conanproxy/internal/harness"
 	"fmt"
 	"net"
 	"net/http"
@@ -11,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"conanproxy/internal/harness"
 )
 
 // exchange is one request that came to a recorder, and what was answered.
@@ -30,9 +31,9 @@ type Dialect int
 
 const (
 	BothAPIs Dialect = iota
-	// onlyV1 hides the revisions capability and answers 404 under /v2/, as a server from before revisions.
+	// OnlyV1 hides the revisions capability and answers 404 under /v2/, as a server from before revisions.
 	OnlyV1
-	// onlyV2 answers 404 under /v1/ but for ping, as ConanCenter's live remote.
+	// OnlyV2 answers 404 under /v1/ but for ping, as ConanCenter's live remote.
 	OnlyV2
 )
 
@@ -59,7 +60,7 @@ func Record(t testing.TB, target string, d Dialect) *Recorder {
 	return RecordAt(t, FreePort(t), target, d)
 }
 
-// RecordAt is record at a given port.
+// RecordAt is Record at a given port.
 func RecordAt(t testing.TB, port int, target string, d Dialect) *Recorder {
 	t.Helper()
 	u, err := url.Parse(target)
@@ -108,7 +109,7 @@ func (r *Recorder) Stop() {
 	}
 }
 
-// CarryOn serves again after stop.
+// CarryOn serves again after Stop.
 func (r *Recorder) CarryOn() {
 	r.t.Helper()
 	l, err := net.Listen("tcp", r.addr)
@@ -136,7 +137,7 @@ func (r *Recorder) Forget() {
 	r.seen = nil
 }
 
-// Exchanges returns what passed since the last forget.
+// Exchanges returns what passed since the last Forget.
 func (r *Recorder) Exchanges() []exchange {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -1,12 +1,13 @@
 package e2etest
 
 import (
-	"conanproxy/internal/harness"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"conanproxy/internal/harness"
 )
 
 // World is a real conan_server, a recorder before it, and the program under test with the recorder as its upstream

@@ -23,6 +23,16 @@ func journalLines(t *testing.T, path string) []journal.Line {
 	return out
 }
 
+// journaled opens an index that keeps a journal at path, in its own folder.
+func journaled(t *testing.T) (db *DB, path string) {
+	t.Helper()
+	dir := t.TempDir()
+	path = filepath.Join(dir, "journal")
+	db = openForTest(t, dir)
+	failsWith(t, "keep", db.KeepJournal(t.Context(), path), nil)
+	return db, path
+}
+
 // brief is the event and the revision of each line with the names of its files.
 func brief(t *testing.T, path string) []string {
 	t.Helper()
@@ -43,10 +53,7 @@ func brief(t *testing.T, path string) []string {
 
 func TestJournalTellsWhatBecameOfStores(t *testing.T) {
 	ctx := t.Context()
-	dir := t.TempDir()
-	path := filepath.Join(dir, "journal")
-	db := openForTest(t, dir)
-	failsWith(t, "keep", db.KeepJournal(ctx, path), nil)
+	db, path := journaled(t)
 
 	rev, pkg := recipeOf("aa/1@me/test", "r"), packageOf("aa/1@me/test", "r", "p", "v")
 	put(t, db, center, rev, 1, testFile("conanfile.py", 9, 1)) // cached: not journaled
@@ -75,10 +82,7 @@ func TestJournalTellsWhatBecameOfStores(t *testing.T) {
 // line goes.
 func TestJournalCatchesUp(t *testing.T) {
 	ctx := t.Context()
-	dir := t.TempDir()
-	path := filepath.Join(dir, "journal")
-	db := openForTest(t, dir)
-	failsWith(t, "keep", db.KeepJournal(ctx, path), nil)
+	db, path := journaled(t)
 	for i := range 3 {
 		put(t, db, store, testRevision(i), int64(i))
 	}
@@ -96,7 +100,7 @@ func TestJournalCatchesUp(t *testing.T) {
 		if err := os.WriteFile(path, []byte(left), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		again, err := Open(ctx, filepath.Join(dir, "index.db"))
+		again, err := Open(ctx, filepath.Join(filepath.Dir(path), "index.db"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -115,10 +119,8 @@ func TestJournalCatchesUp(t *testing.T) {
 
 func TestJournalAheadOfTheIndexIsRefused(t *testing.T) {
 	ctx := t.Context()
-	dir := t.TempDir()
-	path := filepath.Join(dir, "journal")
-	db := openForTest(t, dir)
-	failsWith(t, "keep", db.KeepJournal(ctx, path), nil)
+	db, path := journaled(t)
+	dir := filepath.Dir(path)
 	put(t, db, store, testRevision(1), 1)
 	older := filepath.Join(dir, "older.db")
 	failsWith(t, "snapshot", Snapshot(ctx, filepath.Join(dir, "index.db"), older), nil)
@@ -134,10 +136,7 @@ func TestJournalAheadOfTheIndexIsRefused(t *testing.T) {
 // A journal that cannot be written fails the write, shows in Ping, and gets its lines later.
 func TestJournalThatCannotBeWritten(t *testing.T) {
 	ctx := t.Context()
-	dir := t.TempDir()
-	path := filepath.Join(dir, "journal")
-	db := openForTest(t, dir)
-	failsWith(t, "keep", db.KeepJournal(ctx, path), nil)
+	db, path := journaled(t)
 	failsWith(t, "close the file", db.journal.file.Close(), nil)
 	if err := db.PutRevision(ctx, store, testRevision(1), PutOptions{}); err == nil {
 		t.Error("a write that is not in the journal succeeded")
@@ -158,10 +157,7 @@ func TestJournalThatCannotBeWritten(t *testing.T) {
 
 func TestReplay(t *testing.T) {
 	ctx := t.Context()
-	dir := t.TempDir()
-	path := filepath.Join(dir, "journal")
-	db := openForTest(t, dir)
-	failsWith(t, "keep", db.KeepJournal(ctx, path), nil)
+	db, path := journaled(t)
 	kept, gone := recipeOf("aa/1", "r"), recipeOf("bb/1", "r")
 	put(t, db, store, kept, 1, testFile("conanfile.py", 1, 10), testFile("metadata/x", 2, 10))
 	put(t, db, store, gone, 2, testFile("conanfile.py", 3, 10))

@@ -32,6 +32,19 @@ type fakeMember struct {
 	calls []string
 }
 
+// threeFakes makes a store and two upstreams, which may be down.
+func threeFakes(t *testing.T, inLocal, inA, inB []string, aDown, bDown bool) (local, a, b *fakeMember) {
+	t.Helper()
+	local, a, b = newFake(t, localName, inLocal...), newFake(t, "a", inA...), newFake(t, "b", inB...)
+	if aDown {
+		a.set(down("a"))
+	}
+	if bDown {
+		b.set(down("b"))
+	}
+	return local, a, b
+}
+
 type fakeItem struct {
 	rev     conan.Revision
 	time    time.Time

@@ -49,13 +49,7 @@ func TestNewest(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			local, a, b := newFake(t, localName, tt.local...), newFake(t, "a", tt.a...), newFake(t, "b", tt.b...)
-			if tt.aDown {
-				a.set(down("a"))
-			}
-			if tt.bDown {
-				b.set(down("b"))
-			}
+			local, a, b := threeFakes(t, tt.local, tt.a, tt.b, tt.aDown, tt.bDown)
 			got, err := newReader(t, local, a, b).Newest(t.Context(), mustRevision(t, tt.rev))
 			if word(err) != tt.wantErr {
 				t.Fatalf("error %v, want %q", err, tt.wantErr)

@@ -37,13 +37,7 @@ func TestSnapshotHome(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			local, a, b := newFake(t, localName, tt.local...), newFake(t, "a", tt.a...), newFake(t, "b", tt.b...)
-			if tt.aDown {
-				a.set(down("a"))
-			}
-			if tt.bDown {
-				b.set(down("b"))
-			}
+			local, a, b := threeFakes(t, tt.local, tt.a, tt.b, tt.aDown, tt.bDown)
 			reader := newReader(t, local, a, b)
 			s, err := reader.Snapshot(t.Context(), mustRevision(t, tt.rev))
 			if word(err) != tt.wantErr {

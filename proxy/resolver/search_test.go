@@ -48,13 +48,7 @@ func TestSearchMerge(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			local, a, b := newFake(t, localName, tt.local...), newFake(t, "a", tt.a...), newFake(t, "b", tt.b...)
-			if tt.aDown {
-				a.set(down("a"))
-			}
-			if tt.bDown {
-				b.set(down("b"))
-			}
+			local, a, b := threeFakes(t, tt.local, tt.a, tt.b, tt.aDown, tt.bDown)
 			var origin conan.Origin
 			got, err := newReader(t, local, a, b).Search(tracing(t, &origin), mustPattern(t, tt.text))
 			if word(err) != tt.wantErr {

@@ -58,13 +58,7 @@ func TestLatestRecipe(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			local, a, b := newFake(t, localName, tt.local...), newFake(t, "a", tt.a...), newFake(t, "b", tt.b...)
-			if tt.aDown {
-				a.set(down("a"))
-			}
-			if tt.bDown {
-				b.set(down("b"))
-			}
+			local, a, b := threeFakes(t, tt.local, tt.a, tt.b, tt.aDown, tt.bDown)
 			var origin conan.Origin
 			got, err := newReader(t, local, a, b).Latest(tracing(t, &origin), mustRevision(t, "zlib/1.3"))
 			if word(err) != tt.wantErr {
@@ -160,13 +154,7 @@ func TestRevisions(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			local, a, b := newFake(t, localName, tt.local...), newFake(t, "a", tt.a...), newFake(t, "b", tt.b...)
-			if tt.aDown {
-				a.set(down("a"))
-			}
-			if tt.bDown {
-				b.set(down("b"))
-			}
+			local, a, b := threeFakes(t, tt.local, tt.a, tt.b, tt.aDown, tt.bDown)
 			var origin conan.Origin
 			got, err := newReader(t, local, a, b).Revisions(tracing(t, &origin), mustRevision(t, tt.rev))
 			if word(err) != tt.wantErr {
@@ -239,13 +227,7 @@ func TestLatestPackage(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			local, a, b := newFake(t, localName, tt.local...), newFake(t, "a", tt.a...), newFake(t, "b", tt.b...)
-			if tt.aDown {
-				a.set(down("a"))
-			}
-			if tt.bDown {
-				b.set(down("b"))
-			}
+			local, a, b := threeFakes(t, tt.local, tt.a, tt.b, tt.aDown, tt.bDown)
 			var origin conan.Origin
 			got, err := newReader(t, local, a, b).Latest(tracing(t, &origin), mustRevision(t, "zlib/1.3#r1:p1"))
 			if word(err) != tt.wantErr {
@@ -286,13 +268,7 @@ func TestPackages(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			local, a, b := newFake(t, localName, tt.local...), newFake(t, "a", tt.a...), newFake(t, "b", tt.b...)
-			if tt.aDown {
-				a.set(down("a"))
-			}
-			if tt.bDown {
-				b.set(down("b"))
-			}
+			local, a, b := threeFakes(t, tt.local, tt.a, tt.b, tt.aDown, tt.bDown)
 			got, err := newReader(t, local, a, b).Packages(t.Context(), mustRevision(t, "zlib/1.3#r1"), false)
 			if word(err) != tt.wantErr {
 				t.Fatalf("error %v, want %q", err, tt.wantErr)
