@@ -35,9 +35,11 @@ func (c *Cache) installRefused(ctx context.Context, rev conan.Revision, list con
 		return err
 	}
 	for _, f := range list {
-		_, isStored := stored.find(f.Name)
+		if _, isStored := stored.find(f.Name); isStored || !isForInstall(f.Name) {
+			continue
+		}
 		r, isRefused := c.refusedLately(fileID(rev, f.Name))
-		if !isStored && isRefused && r.holds(f) && errors.Is(r.err, conan.ErrUnavailable) && isForInstall(f.Name) {
+		if isRefused && r.holds(f) && errors.Is(r.err, conan.ErrUnavailable) {
 			return r.err
 		}
 	}

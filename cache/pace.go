@@ -21,19 +21,15 @@ const (
 	maxTimeout = 10 * time.Second
 )
 
-// timeout is how long a client waits: several times as long as upstream usually takes, not at all
-// while it is degraded.
+// timeout is how long a client waits: several times as long as upstream usually takes, the least
+// when that is not known, and not at all while it is degraded.
 func (p *pace) timeout(kind string) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	usual, known := p.usual[kind]
-	switch {
-	case p.degraded:
+	if p.degraded {
 		return 0
-	case !known:
-		return time.Second
 	}
-	return min(max(minTimeout, 4*usual), maxTimeout)
+	return min(max(minTimeout, 4*p.usual[kind]), maxTimeout)
 }
 
 // answered notes that upstream answered, also if it refused or has not what was asked for.

@@ -27,15 +27,15 @@ func (c *Cache) prefetch(rev conan.Revision, list conan.Snapshot) {
 	}
 	var wanted conan.Snapshot
 	for _, f := range list {
-		_, isStored := stored.find(f.Name)
-		_, isRefused := c.refusedFile(rev, f)
-		if isStored || isRefused || mayChange(rev, f.Name) || !isForInstall(f.Name) {
+		if _, isStored := stored.find(f.Name); isStored || mayChange(rev, f.Name) || !isForInstall(f.Name) {
 			continue
 		}
-		wanted = append(wanted, f)
+		if _, isRefused := c.refusedFile(rev, f); !isRefused {
+			wanted = append(wanted, f)
+		}
 	}
 	if len(wanted) == 0 {
-		return // as on every warm request
+		return // all of it is here
 	}
 	c.mu.Lock()
 	busy := len(c.fills)

@@ -154,6 +154,9 @@ func (c *Cache) knownWithout(ctx context.Context, pkg conan.Revision) bool {
 func (c *Cache) dropped(ctx context.Context, rev conan.Revision, list []conan.RevisionTime) ([]conan.RevisionTime, error) {
 	parent := listParent(rev)
 	k := memory.Key{Member: c.o.Name, Kind: "dropped", Rev: parent}
+	if list == nil {
+		k.Text = "all" // Revisions asks with and without a list, and neither answer replaces the other
+	}
 	if known, ok := memory.Get[droppedList](c.o.Memory, k); ok && sameList(known.list, list) {
 		return known.dropped, nil
 	}

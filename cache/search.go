@@ -45,17 +45,20 @@ func normalize(p conan.Pattern) (conan.Pattern, error) {
 	text := wildcards.ReplaceAllStringFunc(p.String(), func(run string) string {
 		return strings.Repeat("?", strings.Count(run, "?")) + "*"
 	})
+	if text == "*" {
+		text = ""
+	}
 	return conan.ParsePattern(text, p.IgnoreCase())
 }
 
 // wildcards finds adjacent wildcards of which one is a *.
 var wildcards = regexp.MustCompile(`\?*\*[?*]*`)
 
-// searchWider answers from a fresh answer to another pattern that finds all that p finds: to that
+// searchWider answers from a fresh answer to a pattern that finds all that p finds: to p, to that
 // for everything, or to one for a part of the text that every match begins with.
 func (c *Cache) searchWider(ctx context.Context, p conan.Pattern) ([]conan.Ref, conan.Origin, bool) {
 	const most = 32 // candidates; a longer prefix is a client's own matter
-	texts := []string{"", "*"}
+	texts := []string{p.String(), ""}
 	prefix := p.Prefix()
 	for i := 1; i <= min(len(prefix), most); i++ {
 		texts = append(texts, prefix[:i]+"*")

@@ -49,7 +49,7 @@ func (s *Store) adoptWatched(ctx context.Context, recipe conan.Revision) error {
 }
 
 func (s *Store) adoptOnce(ctx context.Context, recipe conan.Revision) error {
-	list, err := s.upstream.Snapshot(ctx, recipe)
+	list, err := s.upstream().Snapshot(ctx, recipe)
 	if err != nil {
 		return recipeError(recipe, err)
 	}
@@ -87,7 +87,7 @@ func (s *Store) adoptOnce(ctx context.Context, recipe conan.Revision) error {
 // upstreamTime is when upstream published the revision; a revision that upstream does not list gets
 // the present time.
 func (s *Store) upstreamTime(ctx context.Context, recipe conan.Revision) (time.Time, error) {
-	list, err := s.upstream.Revisions(ctx, conan.Revision{Ref: recipe.Ref})
+	list, err := s.upstream().Revisions(ctx, conan.Revision{Ref: recipe.Ref})
 	if err != nil && !errors.Is(err, conan.ErrNotFound) {
 		return time.Time{}, err
 	}
@@ -142,7 +142,7 @@ func (s *Store) fetch(ctx context.Context, st index.Stage, name string) (conan.F
 func differs(want, got string) bool { return want != "" && want != got }
 
 func (s *Store) openVerified(ctx context.Context, rev conan.Revision, name string) (*conan.File, error) {
-	a, err := s.upstream.Open(ctx, rev, name)
+	a, err := s.upstream().Open(ctx, rev, name)
 	if err != nil || a.Value.Verified() {
 		return a.Value, err
 	}

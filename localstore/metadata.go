@@ -21,8 +21,8 @@ func (s *Store) prepareMetadata(ctx context.Context, st index.Stage, name string
 	if !errors.Is(err, conan.ErrNotFound) {
 		return err
 	}
-	_, err = s.upstream.Snapshot(ctx, st.Revision)
-	if errors.Is(err, conan.ErrNotFound) || errors.Is(err, conan.ErrNotFetched) {
+	_, err = s.upstream().Snapshot(ctx, st.Revision)
+	if conan.IsAbsent(err) {
 		return nil // no upstream may be asked, so it is no upstream's
 	}
 	if err != nil {

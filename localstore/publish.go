@@ -124,7 +124,7 @@ func (s *Store) recipeOf(ctx context.Context, pkg conan.Revision, recipeHash str
 	}
 	if conan.IsMD5(recipeHash) && s.upstream != nil {
 		recipe.RRev = recipeHash
-		_, err := s.upstream.Snapshot(ctx, recipe)
+		_, err := s.upstream().Snapshot(ctx, recipe)
 		if err == nil {
 			return recipeHash, nil
 		}
@@ -139,7 +139,7 @@ func (s *Store) recipeOf(ctx context.Context, pkg conan.Revision, recipeHash str
 	if s.upstream == nil {
 		return "", recipeNotFound(recipe)
 	}
-	newest, err := s.upstream.Latest(ctx, recipe)
+	newest, err := s.upstream().Latest(ctx, recipe)
 	if err != nil {
 		return "", recipeError(recipe, err)
 	}

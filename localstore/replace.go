@@ -38,7 +38,7 @@ func (s *Store) findReplaced(ctx context.Context, k *conan.Check, c *candidate, 
 		names = append(names, r.new.Name)
 	}
 	return fmt.Errorf("%w: %s is published with another %s, and the store %q does not allow to overwrite it; upload a new revision",
-		conan.ErrDenied, c.rev, strings.Join(names, ", "), s.name)
+		conan.ErrOverwrite, c.rev, strings.Join(names, ", "), s.name)
 }
 
 // sentInPlaceOf returns the archive that was sent of the same kind.

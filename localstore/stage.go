@@ -205,7 +205,7 @@ func (s *Store) knowsRecipe(ctx context.Context, target conan.Revision, user str
 		if s.upstream == nil {
 			return recipeNotFound(recipe)
 		}
-		_, err = s.upstream.Latest(ctx, recipe)
+		_, err = s.upstream().Latest(ctx, recipe)
 		return recipeError(recipe, err)
 	}
 	_, err := s.index.Find(ctx, s.member, recipe)
@@ -219,7 +219,7 @@ func (s *Store) knowsRecipe(ctx context.Context, target conan.Revision, user str
 	if s.upstream == nil {
 		return recipeNotFound(recipe)
 	}
-	_, err = s.upstream.Snapshot(ctx, recipe)
+	_, err = s.upstream().Snapshot(ctx, recipe)
 	return recipeError(recipe, err)
 }
 
@@ -229,7 +229,7 @@ func recipeNotFound(recipe conan.Revision) error {
 
 // recipeError makes upstream's "not found" ours, and so the case that no upstream may be asked.
 func recipeError(recipe conan.Revision, err error) error {
-	if errors.Is(err, conan.ErrNotFound) || errors.Is(err, conan.ErrNotFetched) {
+	if conan.IsAbsent(err) {
 		return recipeNotFound(recipe)
 	}
 	return err

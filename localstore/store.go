@@ -30,8 +30,8 @@ type Options struct {
 	Memory *memory.Answers // shared with the caches and other stores; nil: 4 MiB of its own
 
 	// Upstream is asked for recipes that packages are published for and that are not here: the
-	// resolver over all upstreams. Nil means none.
-	Upstream conan.Source
+	// resolver over all upstreams of the moment. Nil means none.
+	Upstream func() conan.Source
 
 	// CheckSpace tells whether that many more bytes may be stored: nil or conan.ErrNoSpace. Nil
 	// means always.
@@ -60,7 +60,7 @@ type Store struct {
 	index        *index.DB
 	blobs        blob.Store
 	memory       *memory.Answers
-	upstream     conan.Source
+	upstream     func() conan.Source // nil: none
 	checkSpace   func(context.Context, int64) error
 	lease        func(context.Context, int64) (Lease, error)
 	overwrite    atomic.Bool

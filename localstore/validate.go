@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"conanproxy/internal/blob"
@@ -61,14 +62,7 @@ func (c *candidate) sent() map[string]string {
 	return out
 }
 
-func (c *candidate) takenOver(name string) bool {
-	for _, t := range c.takeover {
-		if t == name {
-			return true
-		}
-	}
-	return false
-}
+func (c *candidate) takenOver(name string) bool { return slices.Contains(c.takeover, name) }
 
 // validateCandidate completes, checks and publishes.
 func (s *Store) validateCandidate(ctx context.Context, c *candidate) error {

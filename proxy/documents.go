@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -113,7 +112,7 @@ func (s *Server) keptFor(r *request, caller string, render func() (rendering, er
 	}
 	stamp := s.documents.stamp(r.rev.Ref)
 	a, err := render()
-	if errors.Is(err, conan.ErrNotFound) || errors.Is(err, conan.ErrNotFetched) {
+	if conan.IsAbsent(err) {
 		a.Value, err = r.classify(err).document(), nil
 	}
 	if err != nil || a.Value == nil {

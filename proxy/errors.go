@@ -54,22 +54,22 @@ func (r *request) classify(err error) refusal {
 		return refusal{status: http.StatusUnauthorized, text: sentence(err)}
 	case errors.Is(err, identity.ErrBusy):
 		return refusal{status: http.StatusServiceUnavailable, text: sentence(err), retryAfter: time.Second}
+	case errors.Is(err, conan.ErrNoSpace):
+		return r.refusedUpload(noSpaceText(err))
+	case errors.Is(err, conan.ErrOverwrite):
+		return r.refusedUpload(sentence(err))
 	case errors.Is(err, conan.ErrDenied):
 		return refusal{status: http.StatusForbidden, text: sentence(err)}
 	case errors.As(err, &unavailable):
 		return classifyUnavailable(err, unavailable)
 	case errors.Is(err, conan.ErrUnavailable):
 		return refusal{status: http.StatusServiceUnavailable, text: sentence(err), retryAfter: retryAfter(0)}
-	case errors.Is(err, conan.ErrNotFound), errors.Is(err, conan.ErrNotFetched):
+	case conan.IsAbsent(err):
 		return refusal{status: http.StatusNotFound, text: r.notFoundText(err)}
 	case errors.Is(err, conan.ErrInvalid), errors.Is(err, conan.ErrIncomplete):
 		return refusal{status: http.StatusBadRequest, text: sentence(err)}
 	case errors.Is(err, conan.ErrConflict):
 		return refusal{status: http.StatusConflict, text: sentence(err)}
-	case errors.Is(err, conan.ErrNoSpace) && r.isV1():
-		return refusal{status: http.StatusBadRequest, text: noSpaceText(err)} // Conan 1 hides the text of a 403
-	case errors.Is(err, conan.ErrNoSpace):
-		return refusal{status: http.StatusForbidden, text: noSpaceText(err)} // Conan 2 stops the whole upload
 	case errors.Is(err, context.Canceled) && r.ctx().Err() != nil:
 		return refusal{status: statusGone}
 	case errors.Is(err, context.DeadlineExceeded):
@@ -100,6 +100,15 @@ func (r *request) notFoundText(err error) string {
 		return fmt.Sprintf("Binary package not found: '%s' (%s)", r.rev, sentence(err))
 	}
 	return fmt.Sprintf("Recipe not found: '%s' (%s)", r.rev, sentence(err))
+}
+
+// refusedUpload refuses an upload that the caller has the right to make. Conan 2 stops the whole
+// upload at a 403; Conan 1 hides the text of a 403.
+func (r *request) refusedUpload(text string) refusal {
+	if r.generation == conan.Conan1 {
+		return refusal{status: http.StatusBadRequest, text: text}
+	}
+	return refusal{status: http.StatusForbidden, text: text}
 }
 
 func noSpaceText(err error) string {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -22,6 +23,11 @@ func TestTextsOfFailures(t *testing.T) {
 	get := call{method: "GET", path: helloV2 + "/latest"}
 	upload := call{method: "PUT", path: helloV2 + "/revisions/r1/files/conanfile.py", user: "demo", body: "x"}
 	uploadV1 := call{method: "POST", path: helloPath + "/upload_urls", user: "demo", body: `{"conanfile.py":100}`}
+	from1 := upload
+	from1.header = map[string]string{"User-Agent": "Conan/1.66.0 (Linux)"}
+	noOverwriting := func(w *world) {
+		w.local.putErr = fmt.Errorf("%w: hello is published, and the store does not allow to overwrite it", conan.ErrOverwrite)
+	}
 	noUsers := func(w *world) {
 		w.options.Guard = newTestGuard(t, newTestDirectory(t, nil, nil), readRules, writeRules)
 		w.setViews(w.views()...)
@@ -41,6 +47,9 @@ func TestTextsOfFailures(t *testing.T) {
 			[]string{"conancenter", "the reason", "its administrator has to allow it"}},
 		{"no room, Conan 2", func(w *world) { w.local.putErr = conan.ErrNoSpace }, upload, 403, "", []string{"no space", "make room"}},
 		{"no room, Conan 1", func(w *world) { w.local.room = 10 }, uploadV1, 400, "", []string{"no space", "10 bytes are left"}},
+		{"no room, Conan 1 with revisions", func(w *world) { w.local.putErr = conan.ErrNoSpace }, from1, 400, "", []string{"no space", "make room"}},
+		{"no overwriting, Conan 2", noOverwriting, upload, 403, "", []string{"hello is published", "does not allow to overwrite"}},
+		{"no overwriting, Conan 1 with revisions", noOverwriting, from1, 400, "", []string{"hello is published", "does not allow to overwrite"}},
 		{"upstream's package", func(w *world) { w.upstream.have(t, "hello/1.0@demo/testing#r1", recipeFiles) },
 			call{method: "DELETE", path: helloV2 + "/revisions/r1", user: "demo"}, 409, "", []string{"conancenter", `store "local"`, "exclude"}},
 		{"no users, login", noUsers, call{method: "GET", path: "/v2/users/authenticate", header: withBasic("demo", "demo")}, 424, "", []string{"no users are configured", "user add"}},

@@ -12,7 +12,7 @@ import (
 // healthz says that the process answers.
 func (s *Server) healthz(r *request) error { return r.text(http.StatusOK, "ok") }
 
-// readyz says whether the index and the disk work. An upstream that is down does not make the
+// readyz says whether index, disk and users file work. An upstream that is down does not make the
 // server unready.
 func (s *Server) readyz(r *request) error {
 	const timeout = 5 * time.Second

@@ -30,7 +30,7 @@ type startData struct {
 	Style   template.CSS
 	Version string
 	Remote  *startView // of the view that was asked for; nil: there is none at the root
-	Publish *startView // where to upload; nil: nothing can be uploaded
+	Publish *startView // shows only its store and takes uploads; nil: there is none, or nobody may
 	Views   []*startView
 }
 
@@ -94,7 +94,7 @@ func (s *Server) showPage(r *request) error {
 func newStartView(v *View, base string, mayUpload bool) *startView {
 	shown := &startView{
 		Name: v.Name, URL: base + v.Path, Remote: "conanproxy-" + v.Name,
-		Store: v.Store, Upstreams: len(v.Upstreams) > 0, Uploads: "no",
+		Store: v.Store, Upstreams: v.Upstreams, Uploads: "no",
 	}
 	if v.Path == "" {
 		shown.Remote = "conanproxy"

@@ -104,9 +104,3 @@ func (r *request) notInStore(rev conan.Revision, err error) error {
 		"%s is not in the store %q, so there is nothing to delete; upstream %s has it: a rule in its exclude list would hide it here",
 		rev, r.view.Store, strings.Join(names, ", "))
 }
-
-// isAbsent tells "not found" from a failure: known to be absent, or not asked for because a rule
-// says so.
-func isAbsent(err error) bool {
-	return errors.Is(err, conan.ErrNotFound) || errors.Is(err, conan.ErrNotFetched)
-}

@@ -82,7 +82,7 @@ func (r *request) withRevision(found conan.Answer[[]conan.Ref], text, revision s
 			list, err := reader.Revisions(ctx, conan.Revision{Ref: ref})
 			origins[i] = list.Origin
 			matches[i] = slices.ContainsFunc(list.Value, func(t conan.RevisionTime) bool { return wanted.Match(t.ID) })
-			if isAbsent(err) {
+			if conan.IsAbsent(err) {
 				return nil
 			}
 			return err

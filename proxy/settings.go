@@ -22,8 +22,8 @@ type View struct {
 	Path      string   // where it is mounted: "" is the root, else one or two segments like "/r/team"
 	Also      []string // more such paths
 	Resolver  Readers  // answers the reading questions
-	Members   []string // what it reads, in order; with Upstreams for the start page
-	Upstreams []string // the upstreams among them
+	Members   []string // what it reads, in order, for the start page
+	Upstreams bool     // whether one of them is an upstream
 
 	Publisher conan.Publisher // takes uploads and deletes; nil: the view is read-only
 	Store     string          // the name of the Publisher's store
@@ -34,7 +34,7 @@ func (v *View) Writable() bool { return v.Publisher != nil }
 
 // readsStoreOnly tells whether clients see only the store through this view, so that `conan upload`
 // does not skip a package because an upstream has it.
-func (v *View) readsStoreOnly() bool { return v.Writable() && len(v.Upstreams) == 0 }
+func (v *View) readsStoreOnly() bool { return v.Writable() && !v.Upstreams }
 
 // SettingsOptions are what Settings are made of. Only Guard must be set.
 type SettingsOptions struct {

@@ -79,6 +79,7 @@ func (s *Server) v1URLs(r *request, all bool) error {
 	if err != nil {
 		return err
 	}
+	public := r.settings.guard.AnonymousMayRead(rev.Ref)
 	render := func() (rendering, error) {
 		found, err := r.v1Files(rev)
 		if err != nil {
@@ -92,13 +93,13 @@ func (s *Server) v1URLs(r *request, all bool) error {
 			if !all && f.Name != conan.ManifestFile {
 				continue
 			}
-			if urls[f.Name], err = r.downloadURL(found.Value.revision, f.Name); err != nil {
+			if urls[f.Name], err = r.downloadURL(found.Value.revision, f.Name, public); err != nil {
 				return rendering{}, err
 			}
 		}
 		return renderJSON(conan.Answer[map[string]string]{Value: urls, Origin: found.Origin}, nil, asIs)
 	}
-	if r.settings.guard.AnonymousMayRead(rev.Ref) {
+	if public {
 		return s.kept(r, render)
 	}
 	rendered, err := render() // signatures name their user and expire
@@ -115,9 +116,10 @@ func prefetch[T any](a conan.Answer[T]) {
 	}
 }
 
-func (r *request) downloadURL(pinned conan.Revision, name string) (string, error) {
+// downloadURL is the URL of a file: signed, unless everybody may read it.
+func (r *request) downloadURL(pinned conan.Revision, name string, public bool) (string, error) {
 	path := filePath(pinned, name)
-	if r.settings.guard.AnonymousMayRead(pinned.Ref) {
+	if public {
 		return r.url(path), nil
 	}
 	return r.signedURL(auth.Grant{Method: http.MethodGet, Path: path, View: r.view.Name, Caller: r.caller})

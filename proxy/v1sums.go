@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"crypto/md5"
 	"encoding/hex"
@@ -125,24 +126,14 @@ func fetchSums(ctx context.Context, reader resolver.Reader, rev conan.Revision, 
 		all.Go(func() { sums[i], errs[i] = fetchSum(ctx, reader, rev, name) })
 	}
 	all.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return nil, firstError(errs)
+	if err := cmp.Or(errs...); err != nil { // one sentence is enough for the client
+		return nil, err
 	}
 	found := make(map[string]string, len(names))
 	for i, name := range names {
 		found[name] = sums[i]
 	}
 	return found, nil
-}
-
-// firstError is the first that is not nil: one sentence is enough for the client.
-func firstError(errs []error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // fetchSum waits for a file to be stored and verified, and returns its md5.

@@ -181,7 +181,7 @@ func (w *world) view(name, path string, members ...resolver.Member) View {
 			v.Publisher, v.Store = w.local, m.Name
 			continue
 		}
-		v.Upstreams = append(v.Upstreams, m.Name)
+		v.Upstreams = true
 	}
 	return v
 }

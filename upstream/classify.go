@@ -89,6 +89,8 @@ func (r *Remote) classifyStatus(resp *http.Response, want expect) *failure {
 			kind: kindDenied, reason: "asks for a login, or refuses the configured one (401)",
 			permanent: anonymous, refused: anonymous,
 		}
+	case status == http.StatusFailedDependency: // another conanproxy, which says why trying again does not help
+		return &failure{kind: kindDenied, permanent: true, reason: withSentence("cannot give it (424)", r.sentence(resp))}
 	case status >= 400 && status < 500:
 		return r.refusal(resp, after)
 	case status >= 500:

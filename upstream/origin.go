@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"conanproxy/internal/netguard"
 	"net/http"
 	"net/url"
 	"strings"
@@ -23,7 +24,7 @@ func (r *Remote) getsCredentials(u *url.URL) bool {
 // have the usual port, as the client demands before it keeps a login.
 func isUpgrade(from, to *url.URL) bool {
 	return from.Scheme == "http" && to.Scheme == "https" && strings.EqualFold(from.Hostname(), to.Hostname()) &&
-		port(from) == "80" && port(to) == "443"
+		netguard.Port(from) == "80" && netguard.Port(to) == "443"
 }
 
 // learnUpgrade notes a redirect of the configured server to itself by https. From then on it is
@@ -82,17 +83,7 @@ func checkTarget(u *url.URL) error {
 }
 
 func sameOrigin(a, b *url.URL) bool {
-	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
-}
-
-func port(u *url.URL) string {
-	if p := u.Port(); p != "" {
-		return p
-	}
-	if u.Scheme == "https" {
-		return "443"
-	}
-	return "80"
+	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && netguard.Port(a) == netguard.Port(b)
 }
 
 // isSigned tells a URL that carries its own permission, such as conan_server's

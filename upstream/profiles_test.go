@@ -111,18 +111,20 @@ func TestProfilesBeginWithNotFound(t *testing.T) {
 func TestOneRefusedThing(t *testing.T) {
 	page := conantest.HTML("*/files/conan_export.tgz*")
 	faults := map[string]struct {
-		fault   conantest.Fault
-		want    string
-		refused bool
+		fault              conantest.Fault
+		want               string
+		refused, permanent bool
 	}{
 		"curation": {conantest.Refused("*/files/conan_export.tgz*"),
-			"forbids access (403): Artifact download request rejected: blocked by policy 'no-gpl'", true},
+			"forbids access (403): Artifact download request rejected: blocked by policy 'no-gpl'", true, true},
 		"unknown file name": {conantest.Fault{Route: "*/files/conan_export.tgz*", Status: 400, ContentType: "application/json", Body: conantest.Text(`{"error":"file_name does not have a valid value"}`)},
-			"refuses it (400): file_name does not have a valid value", true},
-		"legal":      {conantest.Fault{Route: "*/files/conan_export.tgz*", Status: 451}, "refuses it (451)", true},
-		"page":       {page, "answered with a web page instead of the file", false},
-		"firewall":   {conantest.Fault{Route: "*/files/conan_export.tgz*", Status: 403, ContentType: "text/html", Body: conantest.Text("<html>no</html>")}, "forbids access (403)", false},
-		"JSON error": {conantest.Fault{Route: "*/files/conan_export.tgz*", Status: 500, ContentType: "application/json", Body: conantest.Text(`{"errors":[{"status":500,"message":"Missing section in conaninfo.txt"}]}`)}, "failed with status 500: Missing section in conaninfo.txt", true},
+			"refuses it (400): file_name does not have a valid value", true, true},
+		"another proxy": {conantest.Fault{Route: "*/files/conan_export.tgz*", Status: 424, ContentType: "text/plain", Body: conantest.Text(`upstream "far" is unavailable: it is not asked for a while`)},
+			`cannot give it (424): upstream "far" is unavailable: it is not asked for a while`, false, true},
+		"legal":      {conantest.Fault{Route: "*/files/conan_export.tgz*", Status: 451}, "refuses it (451)", true, true},
+		"page":       {page, "answered with a web page instead of the file", false, false},
+		"firewall":   {conantest.Fault{Route: "*/files/conan_export.tgz*", Status: 403, ContentType: "text/html", Body: conantest.Text("<html>no</html>")}, "forbids access (403)", false, false},
+		"JSON error": {conantest.Fault{Route: "*/files/conan_export.tgz*", Status: 500, ContentType: "application/json", Body: conantest.Text(`{"errors":[{"status":500,"message":"Missing section in conaninfo.txt"}]}`)}, "failed with status 500: Missing section in conaninfo.txt", true, true},
 	}
 	for name, test := range faults {
 		t.Run(name, func(t *testing.T) {
@@ -134,7 +136,7 @@ func TestOneRefusedThing(t *testing.T) {
 			for range 7 {
 				_, err := r.Open(t.Context(), recipe.Revision, "conan_export.tgz")
 				var u *conan.UnavailableError
-				if !errors.As(err, &u) || u.Reason != test.want || u.Refused != test.refused || u.Permanent != test.refused {
+				if !errors.As(err, &u) || u.Reason != test.want || u.Refused != test.refused || u.Permanent != test.permanent {
 					t.Fatalf("got %#v, want %q, refused %v", err, test.want, test.refused)
 				}
 			}
@@ -216,15 +218,22 @@ func TestGitLabInstance(t *testing.T) {
 
 // The login goes first where ping says, and never twice with a wrong password.
 func TestLoginRoutes(t *testing.T) {
-	tests := map[string]struct{ profile, password, want string }{
-		"v2":                 {"artifactory", "s3cret", "v2"},
-		"v1, ping is locked": {"artifactory 6, v1", "s3cret", "v2 v1"},
-		"wrong password":     {"artifactory", "wrong", "v2"},
+	tests := map[string]struct {
+		profile, password, want string
+		openPing                bool
+	}{
+		"v2":                 {"artifactory", "s3cret", "v2", false},
+		"v1":                 {"artifactory 6, v1", "s3cret", "v1", true},
+		"v1, ping is locked": {"artifactory 6, v1", "s3cret", "v2 v1", false},
+		"wrong password":     {"artifactory", "wrong", "v2", false},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			o := conantest.Profiles()[test.profile]
 			o.Users, o.Private = map[string]string{"me": "s3cret"}, true
+			if test.openPing {
+				o.Profile.LockedPing = conantest.PingOpen
+			}
 			recipe, _ := packages()
 			server := conantest.NewServerWith(t, o, recipe)
 			r := newRemote(t, upstream.Options{URL: server.URL, Username: "me", Password: test.password})

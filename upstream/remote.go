@@ -166,9 +166,6 @@ func (r *Remote) address(path string, query url.Values) (*url.URL, error) {
 // sharedTimeout bounds the wait of several callers for one outcome: a login, a ping.
 func (r *Remote) sharedTimeout() time.Duration { return 2*r.firstByte + queueDeadline }
 
-// Name is the member's name.
-func (r *Remote) Name() string { return r.name }
-
 // State is the state of the circuit breaker.
 func (r *Remote) State() State { return r.breaker.current() }
 

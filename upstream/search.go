@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/url"
@@ -14,7 +15,7 @@ import (
 
 // search asks for references, the same way in both dialects.
 func (r *Remote) search(ctx context.Context, path string, p conan.Pattern) ([]conan.Ref, error) {
-	query := url.Values{"q": {firstOf(p.String(), "*")}} // some servers refuse a search without q
+	query := url.Values{"q": {cmp.Or(p.String(), "*")}} // some servers refuse a search without q
 	if p.String() != "" && !p.IgnoreCase() {
 		query.Set("ignorecase", "False")
 	}

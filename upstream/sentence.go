@@ -1,9 +1,9 @@
 package upstream
 
 import (
+	"cmp"
 	"encoding/json"
 	"io"
-	"mime"
 	"net/http"
 	"regexp"
 	"strings"
@@ -21,7 +21,7 @@ const (
 func (r *Remote) sentence(resp *http.Response) string {
 	hurry(resp.Body)
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
-	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	media := mediaType(resp)
 	if err != nil || isHTML(media) || looksLikeHTML(body) {
 		return ""
 	}
@@ -52,7 +52,7 @@ func jsonMessage(body []byte) string {
 			return e.Message
 		}
 	}
-	return firstOf(answer.Message, answer.Error)
+	return cmp.Or(answer.Message, answer.Error)
 }
 
 // secretParts are user:password@ and the query of a URL.

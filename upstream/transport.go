@@ -96,11 +96,8 @@ func certPool(file string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// isLoopbackName tells the names of this machine.
-func isLoopbackName(host string) bool {
-	if host == "localhost" {
-		return true
-	}
+// isLoopback tells the names and addresses of this machine.
+func isLoopback(host string) bool {
 	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.Unmap().IsLoopback()
+	return netguard.IsLoopbackName(host) || err == nil && ip.Unmap().IsLoopback()
 }

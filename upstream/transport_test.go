@@ -174,7 +174,7 @@ func TestOptions(t *testing.T) {
 		t.Fatal(err)
 	}
 	u, err := r.address("/v1/ping", nil)
-	if err != nil || u.String() != "https://conan.test/artifactory/api/conan/center/v1/ping" || r.Name() != "x" || r.State() != Closed {
-		t.Errorf("%v, %v, %s, %s", u, err, r.Name(), r.State())
+	if err != nil || u.String() != "https://conan.test/artifactory/api/conan/center/v1/ping" || r.State() != Closed {
+		t.Errorf("%v, %v, %s", u, err, r.State())
 	}
 }

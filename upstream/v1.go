@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/md5"
 	"io"
@@ -82,7 +83,7 @@ func (v v1) open(ctx context.Context, rev conan.Revision, name string) (*conan.D
 	}
 	info.Size = b.size
 	digests := b.version.digests
-	info.MD5, info.SHA1, info.SHA256 = firstOf(info.MD5, digests.MD5), digests.SHA1, digests.SHA256
+	info.MD5, info.SHA1, info.SHA256 = cmp.Or(info.MD5, digests.MD5), digests.SHA1, digests.SHA256
 	pinned := &pinnedBody{body: b, v: v, ctx: ctx, rev: rev, sum: md5.New(), md5: info.MD5}
 	return &conan.Download{FileInfo: info, ReadCloser: pinned, Validator: b.version.validator()}, nil
 }
@@ -91,11 +92,11 @@ func (v v1) packages(ctx context.Context, recipe conan.Revision, idsOnly bool) (
 	if !recipe.Ref.ValidV1() {
 		return nil, errNotThere
 	}
-	if err := v.checkCurrent(ctx, recipe.Recipe()); err != nil {
+	if err := v.checkCurrent(ctx, recipe); err != nil {
 		return nil, err
 	}
 	var answer binaries
-	err := v.object(ctx, folderOf(recipe.Recipe()).path()+"/search", nil, &answer)
+	err := v.object(ctx, folderOf(recipe).path()+"/search", nil, &answer)
 	if err != nil && !isNotFound(err) {
 		return nil, err
 	}

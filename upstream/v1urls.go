@@ -87,7 +87,7 @@ func (r *Remote) complete(raw string) (*url.URL, error) {
 		return nil, err
 	}
 	switch {
-	case isLoopbackName(u.Hostname()) && !isLoopbackName(r.base.Hostname()):
+	case isLoopback(u.Hostname()) && !isLoopback(r.base.Hostname()):
 		if !strings.HasPrefix(u.Path, r.base.Path+"/") {
 			u = u.JoinPath() // a copy
 			u.Path, u.RawPath = r.base.Path+u.Path, ""

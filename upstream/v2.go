@@ -188,7 +188,7 @@ func (v v2) packages(ctx context.Context, recipe conan.Revision, idsOnly bool) (
 		return nil, err
 	}
 	if len(answer) == 0 { // some servers say so of unknown recipes too, others answer 404 for known ones
-		if _, err := v.snapshot(ctx, recipe.Recipe()); err != nil {
+		if _, err := v.snapshot(ctx, recipe); err != nil {
 			return nil, err
 		}
 		return []conan.Package{}, nil

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 
@@ -19,10 +20,10 @@ func versionOf(name string, h http.Header) version {
 }
 
 // validator names the version for later comparison.
-func (v version) validator() string { return firstOf(v.etag, v.modified) }
+func (v version) validator() string { return cmp.Or(v.etag, v.modified) }
 
 // ifRange is the validator of a conditional Range request; empty if none can be relied on.
-func (v version) ifRange() string { return firstOf(strong(v.etag), v.modified) }
+func (v version) ifRange() string { return cmp.Or(strong(v.etag), v.modified) }
 
 // hasValidator tells whether more than the length says which file it is.
 func (v version) hasValidator() bool { return v.ifRange() != "" }
@@ -78,11 +79,4 @@ func hexDigest(s string, length int) string {
 		return ""
 	}
 	return s
-}
-
-func firstOf(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }

@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -18,7 +15,7 @@ import (
 )
 
 func backupCommand() *cobra.Command {
-	var flags configFlags
+	var flags *configFlags
 	var check bool
 	c := &cobra.Command{
 		Use:   "backup DIR",
@@ -29,22 +26,14 @@ func backupCommand() *cobra.Command {
 			"Exit code 0: the copy is complete; 1: the command failed; 2: wrong usage, configuration or folder; 3: files are\n" +
 			"damaged or missing, in the data directory as in the copy.",
 		Args: cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			cfg, err := flags.loadWith(true)
-			if err != nil {
-				return err
-			}
-			ctx, cancel := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
-			defer cancel()
-			if err := backUp(ctx, cfg, args[0], check, c.OutOrStdout()); err != nil {
-				return err
-			}
-			listFiles(c.OutOrStdout(), flags.file, cfg)
-			return nil
-		},
 	}
-	flags.add(c)
-	flags.addDataDir(c)
+	flags = onDataDir(c, true, func(ctx context.Context, cfg *config.Config, args []string) error {
+		if err := backUp(ctx, cfg, args[0], check, c.OutOrStdout()); err != nil {
+			return err
+		}
+		listFiles(c.OutOrStdout(), flags.file, cfg)
+		return nil
+	})
 	c.Flags().BoolVar(&check, "check", false, "read every copied file and compare it with its digest")
 	return c
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -44,6 +46,24 @@ func (f *configFlags) loadWith(noFiles bool) (*config.Config, error) {
 		return nil, usageError{err}
 	}
 	return cfg, nil
+}
+
+// onDataDir makes work what a command does with the configured data directory, and gives the command the flags that tell
+// where that is. With noFiles the files that the configuration names need not exist. Signals end the context of work.
+func onDataDir(c *cobra.Command, noFiles bool, work func(ctx context.Context, cfg *config.Config, args []string) error) *configFlags {
+	flags := &configFlags{}
+	c.RunE = func(c *cobra.Command, args []string) error {
+		cfg, err := flags.loadWith(noFiles)
+		if err != nil {
+			return err
+		}
+		ctx, cancel := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
+		defer cancel()
+		return work(ctx, cfg, args)
+	}
+	flags.add(c)
+	flags.addDataDir(c)
+	return flags
 }
 
 // build builds everything that serve builds, in a data directory of its own that is removed again: a server may be

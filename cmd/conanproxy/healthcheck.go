@@ -1,6 +1,7 @@
 package main
 
 import (
+	"conanproxy/internal/config"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -14,22 +15,13 @@ import (
 const healthcheckTimeout = 5 * time.Second
 
 func healthcheckCommand() *cobra.Command {
-	var flags configFlags
 	c := &cobra.Command{
 		Use:   "healthcheck",
 		Short: "Ask the running server whether it is ready; exit code 0 if it is",
 		Long: "Asks /readyz of the server that runs on the data directory, with or without TLS and on the port that it listens on:\n" +
 			"the server notes its address there when it starts.",
-		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := flags.loadWith(true)
-			if err != nil {
-				return err
-			}
-			return healthcheck(c.Context(), cfg.DataDir)
-		},
 	}
-	flags.add(c)
-	flags.addDataDir(c)
+	onDataDir(c, true, func(ctx context.Context, cfg *config.Config, _ []string) error { return healthcheck(ctx, cfg.DataDir) })
 	return c
 }
 

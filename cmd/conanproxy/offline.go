@@ -5,8 +5,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
@@ -29,18 +27,9 @@ func (o *offline) fetch(ctx context.Context, f index.FileRow) error {
 
 // offlineCommand makes work a command on the data directory, which must exist. Signals end its context.
 func offlineCommand(c *cobra.Command, work func(context.Context, *offline, io.Writer) error) *cobra.Command {
-	var flags configFlags
-	c.RunE = func(c *cobra.Command, _ []string) error {
-		cfg, err := flags.load()
-		if err != nil {
-			return err
-		}
-		ctx, cancel := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
-		defer cancel()
+	onDataDir(c, false, func(ctx context.Context, cfg *config.Config, _ []string) error {
 		return withOffline(ctx, cfg, func(o *offline) error { return work(ctx, o, c.OutOrStdout()) })
-	}
-	flags.add(c)
-	flags.addDataDir(c)
+	})
 	return c
 }
 

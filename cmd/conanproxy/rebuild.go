@@ -5,19 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"conanproxy/internal/blob"
+	"conanproxy/internal/config"
 	"conanproxy/internal/index"
 	"conanproxy/internal/rebuild"
 )
 
 func rebuildCommand() *cobra.Command {
-	var flags configFlags
 	c := &cobra.Command{
 		Use:   "rebuild",
 		Short: "Make a lost index again from the journal and the stored files (the server must be stopped)",
@@ -26,18 +23,10 @@ func rebuildCommand() *cobra.Command {
 			"the journal: they are downloaded again. The server must be stopped: the command takes the lock of the data directory.\n" +
 			"Exit code 0: every published file is there; 1: the command failed; 2: wrong usage, configuration or folder; 3: the\n" +
 			"index is made, but published files are missing.",
-		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := flags.loadWith(true)
-			if err != nil {
-				return err
-			}
-			ctx, cancel := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
-			defer cancel()
-			return rebuildIndex(ctx, cfg.DataDir, c.OutOrStdout())
-		},
 	}
-	flags.add(c)
-	flags.addDataDir(c)
+	onDataDir(c, true, func(ctx context.Context, cfg *config.Config, _ []string) error {
+		return rebuildIndex(ctx, cfg.DataDir, c.OutOrStdout())
+	})
 	return c
 }
 

@@ -48,7 +48,7 @@ func (s *server) newSettings(ctx context.Context, cfg *config.Config, old *setti
 		return nil, usageError{err}
 	}
 	next.directory = guard.Directory
-	if next.stores, err = s.openStores(ctx, cfg, old.stores, adoption{&s.current}); err != nil {
+	if next.stores, err = s.openStores(ctx, cfg, old.stores, s.adoptFrom); err != nil {
 		return nil, err
 	}
 	if next.upstreams, err = s.openUpstreams(ctx, cfg, old.upstreams); err != nil {
@@ -72,6 +72,9 @@ func (s *server) newSettings(ctx context.Context, cfg *config.Config, old *setti
 	}
 	return next, s.logUnconfigured(ctx, next.stores)
 }
+
+// adoptFrom is the Source of the recipes that stores adopt: all upstreams of the settings in force.
+func (s *server) adoptFrom() conan.Source { return s.current.Load().adoptFrom }
 
 // closeExcept closes the members that others do not share.
 func (of *settings) closeExcept(others *settings) {
@@ -125,7 +128,7 @@ func (s *server) views(of *settings) (views []proxy.View, err error) {
 		for i, name := range names {
 			members[i] = all[name]
 			if members[i].Store == nil {
-				v.Upstreams = append(v.Upstreams, name)
+				v.Upstreams = true
 			}
 		}
 		if publish, ok := of.stores.named(v.Store); ok {

@@ -8,12 +8,15 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -229,7 +232,7 @@ func TestReloadBesideScrubAndAdoption(t *testing.T) {
 				if err := s.fetch(t.Context(), row); err != nil {
 					t.Errorf("fetch: %v", err)
 				}
-				if _, err := (adoption{&s.current}).Snapshot(t.Context(), recipe.Revision); err != nil {
+				if _, err := s.adoptFrom().Snapshot(t.Context(), recipe.Revision); err != nil {
 					t.Errorf("adoption: %v", err)
 				}
 			}
@@ -253,7 +256,7 @@ func TestOwnedNamesAreNotFetched(t *testing.T) {
 	if err := s.fetch(t.Context(), row); err == nil {
 		t.Error("an owned file came from outside")
 	}
-	if _, err := (adoption{&s.current}).Snapshot(t.Context(), recipe.Revision); err == nil {
+	if _, err := s.adoptFrom().Snapshot(t.Context(), recipe.Revision); err == nil {
 		t.Error("an owned recipe was adopted from outside")
 	}
 	if n := origin.Count("*"); n != 0 {
@@ -283,12 +286,88 @@ func TestReloadAppliesUsersRulesAndLifetimes(t *testing.T) {
 	if first, second := login("first"), login("second"); first != 401 || second != 200 {
 		t.Errorf("after: first %d, second %d", first, second)
 	}
+	reloadWith(s, changedConfig(cfg, func(c *config.Config) { c.Auth.HtpasswdFile, c.Auth.TokenLifetime = second, 10*time.Minute }))
+	if left := time.Until(tokenExpiry(t, s, "second")); left < 9*time.Minute || left > 10*time.Minute {
+		t.Errorf("a new token is valid for %v, want 10 minutes", left)
+	}
 	reloadWith(s, changedConfig(cfg, func(c *config.Config) { c.Auth.Read = nil }))
 	req := httptest.NewRequest(http.MethodGet, "/v2/conans/zlib/1.3/_/_/latest", nil)
 	rec := httptest.NewRecorder()
 	s.http.ServeHTTP(rec, req)
 	if rec.Code != http.StatusUnauthorized {
 		t.Errorf("reading without a rule: status %d", rec.Code)
+	}
+}
+
+// tokenExpiry logs in and tells until when the token is valid.
+func tokenExpiry(t *testing.T, s *server, user string) time.Time {
+	t.Helper()
+	req := httptest.NewRequest(http.MethodGet, "/v2/users/authenticate", nil)
+	req.SetBasicAuth(user, user)
+	rec := httptest.NewRecorder()
+	s.http.ServeHTTP(rec, req)
+	parts := strings.Split(rec.Body.String(), ".") // a JWT: header, claims, signature
+	if len(parts) != 3 {
+		t.Fatalf("token %q", rec.Body)
+	}
+	text, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var claims struct{ Exp int64 }
+	if err := json.Unmarshal(text, &claims); err != nil || claims.Exp == 0 {
+		t.Fatalf("claims %s: %v", text, err)
+	}
+	return time.Unix(claims.Exp, 0)
+}
+
+// A users file that cannot be used is told by /readyz.
+func TestReadyzTellsOfTheUsersFile(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.Auth.HtpasswdFile = filepath.Join(t.TempDir(), "users")
+	writeUsers(t, cfg.Auth.HtpasswdFile, "ann")
+	s := testServer(t, cfg)
+	if err := s.ready(t.Context()); err != nil {
+		t.Fatalf("not ready: %v", err)
+	}
+	if err := os.Remove(cfg.Auth.HtpasswdFile); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(cfg.Auth.HtpasswdFile, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.ready(t.Context()); err == nil {
+		t.Error("ready with a users file that is a folder")
+	}
+}
+
+// A new certificate authority in the same file makes a new client of the upstream.
+func TestReloadAppliesCAFile(t *testing.T) {
+	cfg := testConfig(t, "https://127.0.0.1:1")
+	pem := func() []byte {
+		text, err := os.ReadFile(certificate(t, t.TempDir(), 1, time.Now().Add(time.Hour)).CertFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	cfg.Upstreams[0].CAFile = filepath.Join(t.TempDir(), "ca.pem")
+	write := func(text []byte) {
+		if err := os.WriteFile(cfg.Upstreams[0].CAFile, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(pem())
+	s := testServer(t, cfg)
+	first := s.current.Load().upstreams[0].remote
+	reloadWith(s, changedConfig(cfg, func(*config.Config) {}))
+	if s.current.Load().upstreams[0].remote != first {
+		t.Error("an upstream that did not change was opened again")
+	}
+	write(pem())
+	reloadWith(s, changedConfig(cfg, func(*config.Config) {}))
+	if s.current.Load().upstreams[0].remote == first {
+		t.Error("the upstream still trusts the old certificate authority")
 	}
 }
 
@@ -424,6 +503,9 @@ func TestReloadMetrics(t *testing.T) {
 	reloadWith(s, changedConfig(cfg, func(c *config.Config) { c.Listen, c.Log.Level = ":1", "debug" }))
 	if got := metric(t, s, "conanproxy_config_reloads_total", "success"); got != 1 {
 		t.Errorf("%v reloads are counted", got)
+	}
+	if got := metric(t, s, "conanproxy_config_last_success_timestamp_seconds"); got < float64(time.Now().Add(-time.Hour).Unix()) {
+		t.Errorf("the last success was at %v", got)
 	}
 	if got := s.logs.level.String(); got != "debug" {
 		t.Errorf("the level of the log is %s", got)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
 	"reflect"
 	"slices"
 
@@ -21,6 +22,7 @@ type upstreams []member
 // member is one upstream: the server, the cache over it, and the rules about what it is asked.
 type member struct {
 	config config.Upstream // with the password in force
+	ca     string          // what is in ca_file
 	remote *upstream.Remote
 	cache  *cache.Cache
 	filter *policy.Filter // over the cache
@@ -42,11 +44,13 @@ func (d *data) openUpstreams(ctx context.Context, cfg *config.Config, old upstre
 		if c.Password, err = c.Secret(); err != nil {
 			return us, usageError{err}
 		}
-		m, ok := old.same(c)
+		ca, _ := os.ReadFile(c.CAFile) // openMember tells what is wrong with it
+		m, ok := old.same(c, string(ca))
 		if !ok {
 			if m, err = d.openMember(ctx, c); err != nil {
 				return us, err
 			}
+			m.ca = string(ca)
 		}
 		m.filter = policy.NewFilter(m.cache, rules)
 		us = append(us, m)
@@ -54,9 +58,9 @@ func (d *data) openUpstreams(ctx context.Context, cfg *config.Config, old upstre
 	return us, nil
 }
 
-// same finds the member that was made of a configuration.
-func (us upstreams) same(c config.Upstream) (member, bool) {
-	i := slices.IndexFunc(us, func(m member) bool { return reflect.DeepEqual(m.config, c) })
+// same finds the member that was made of a configuration and of certificates.
+func (us upstreams) same(c config.Upstream, ca string) (member, bool) {
+	i := slices.IndexFunc(us, func(m member) bool { return m.ca == ca && reflect.DeepEqual(m.config, c) })
 	if i < 0 {
 		return member{}, false
 	}
@@ -91,7 +95,7 @@ func (d *data) openMember(ctx context.Context, c config.Upstream) (member, error
 // closeExcept closes the members that others do not share.
 func (us upstreams) closeExcept(others upstreams) {
 	for _, m := range us {
-		if _, shared := others.same(m.config); !shared {
+		if _, shared := others.same(m.config, m.ca); !shared {
 			m.cache.Close()
 			m.remote.Close()
 		}

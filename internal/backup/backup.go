@@ -132,7 +132,7 @@ func copyIndex(ctx context.Context, o Options, to *blob.Disk, take func(blob.Dig
 // there.
 func takeNamed(ctx context.Context, db *index.DB, to *blob.Disk, take func(blob.Digest) error) (complete bool, err error) {
 	complete = true
-	err = eachBlob(ctx, db, func(row index.BlobRow) error {
+	err = db.EachBlob(ctx, func(row index.BlobRow) error {
 		d := blob.Digest(row.SHA256)
 		if _, err := to.Stat(ctx, d); !errors.Is(err, blob.ErrNotFound) {
 			return err
@@ -146,22 +146,6 @@ func takeNamed(ctx context.Context, db *index.DB, to *blob.Disk, take func(blob.
 		return err
 	})
 	return complete, err
-}
-
-func eachBlob(ctx context.Context, db *index.DB, fn func(index.BlobRow) error) error {
-	const batch = 1000
-	for after := ""; ; {
-		rows, err := db.Blobs(ctx, after, batch)
-		if err != nil || len(rows) == 0 {
-			return err
-		}
-		for _, row := range rows {
-			if err := fn(row); err != nil {
-				return err
-			}
-			after = row.SHA256
-		}
-	}
 }
 
 // dropUnnamed deletes the blobs that were deleted in the original while it was copied, and those

@@ -27,6 +27,14 @@ var (
 	ErrNoSpace = errors.New("no space")
 )
 
+// ErrOverwrite is an ErrDenied whatever the caller's rights: the store does not replace what is
+// published.
+var ErrOverwrite = fmt.Errorf("%w", ErrDenied)
+
+// IsAbsent tells "not found" from a failure: known to be absent, or not looked up because a rule
+// or a setting says so.
+func IsAbsent(err error) bool { return errors.Is(err, ErrNotFound) || errors.Is(err, ErrNotFetched) }
+
 // UnavailableError says which member failed and why. It matches ErrUnavailable.
 type UnavailableError struct {
 	Member     string        // the upstream's name

@@ -71,7 +71,7 @@ func (l *loader) validateStores(c *Config) {
 	}
 	for i, s := range c.Stores {
 		path := fmt.Sprintf("stores[%d]", i)
-		l.checkName(path, s.Name, i == 0)
+		l.checkName(path, s.Name, i > 0)
 		take(path, s.Name)
 		l.userlessPatterns(path+".owns", s.Owns)
 	}
@@ -80,7 +80,7 @@ func (l *loader) validateStores(c *Config) {
 	}
 	for i, v := range c.Views {
 		path := fmt.Sprintf("views[%d]", i)
-		l.checkName(path, v.Name, false)
+		l.checkName(path, v.Name, true)
 		take(path, v.Name)
 		l.validateView(path, v, c)
 	}
@@ -114,14 +114,21 @@ func (l *loader) validateView(path string, v View, c *Config) {
 	}
 }
 
-// checkName checks the name of a store or view.
-func (l *loader) checkName(path, name string, first bool) {
+// checkName checks the name of a store or view. notLocal tells that it is not the first store.
+func (l *loader) checkName(path, name string, notLocal bool) {
+	if name == LocalName && notLocal {
+		l.problem(path+".name", "%q may only be the first store, which /local serves", name)
+		return
+	}
+	l.checkMemberName(path, name, AllName)
+}
+
+// checkMemberName checks a name that appears in URLs. reserved are valid names with another meaning.
+func (l *loader) checkMemberName(path, name string, reserved ...string) {
 	switch {
 	case name == "":
 		l.problem(path+".name", "is missing")
-	case name == LocalName && !first:
-		l.problem(path+".name", "%q may only be the first store, which /local serves", name)
-	case name == AllName:
+	case slices.Contains(reserved, name):
 		l.problem(path+".name", "%q has a meaning of its own; choose another", name)
 	case !validName(name):
 		l.problem(path+".name", "%.60q is not a name: at most 64 of a-z, 0-9, dot and hyphen, beginning with a letter or digit", name)

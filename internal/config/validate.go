@@ -134,14 +134,7 @@ func (l *loader) validateUpstreams(upstreams []Upstream) {
 }
 
 func (l *loader) validateUpstream(path string, u Upstream) {
-	switch {
-	case u.Name == "":
-		l.problem(path+".name", "is missing")
-	case u.Name == LocalName || u.Name == AllName:
-		l.problem(path+".name", "%q has a meaning of its own; choose another", u.Name)
-	case !validName(u.Name):
-		l.problem(path+".name", "%.60q is not a name: at most 64 of a-z, 0-9, dot and hyphen, beginning with a letter or digit", u.Name)
-	}
+	l.checkMemberName(path, u.Name, LocalName, AllName)
 	if u.URL == "" {
 		l.problem(path+".url", "is missing")
 	} else {

@@ -30,6 +30,23 @@ func (db *DB) Blobs(ctx context.Context, after string, limit int) ([]BlobRow, er
 		`SELECT sha256, size FROM blobs WHERE sha256 > $1 ORDER BY sha256 LIMIT $2`, after, limit)
 }
 
+// EachBlob calls fn for each blob in order of their digests, until it fails.
+func (db *DB) EachBlob(ctx context.Context, fn func(BlobRow) error) error {
+	const batch = 1000
+	for after := ""; ; {
+		rows, err := db.Blobs(ctx, after, batch)
+		if err != nil || len(rows) == 0 {
+			return err
+		}
+		for _, row := range rows {
+			if err := fn(row); err != nil {
+				return err
+			}
+			after = row.SHA256
+		}
+	}
+}
+
 // HasBlob tells whether the index knows a blob.
 func (db *DB) HasBlob(ctx context.Context, sha256 string) (bool, error) {
 	var one int
@@ -43,11 +60,13 @@ func (db *DB) HasBlob(ctx context.Context, sha256 string) (bool, error) {
 	return true, nil
 }
 
+// blobNamed asks whether any revision or stage names the blob $1.
+const blobNamed = `SELECT EXISTS (SELECT 1 FROM files WHERE sha256 = $1) OR EXISTS (SELECT 1 FROM stage_files WHERE sha256 = $1)`
+
 // BlobNamed tells whether any revision or stage names the blob.
 func (db *DB) BlobNamed(ctx context.Context, sha256 string) (bool, error) {
 	var named bool
-	err := db.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM files WHERE sha256 = $1)
-		OR EXISTS (SELECT 1 FROM stage_files WHERE sha256 = $1)`, sha256).Scan(&named)
+	err := db.read.QueryRowContext(ctx, blobNamed, sha256).Scan(&named)
 	if err != nil {
 		return false, fmt.Errorf("look for rows of blob %s: %w", sha256, err)
 	}
@@ -63,8 +82,7 @@ func (db *DB) Garbage(ctx context.Context, limit int) ([]string, error) {
 // Call it before the unlink, inside the blob store's Delete.
 func (db *DB) ForgetBlob(ctx context.Context, sha256 string) (named bool, err error) {
 	err = db.update(ctx, func(ctx context.Context, tx *transaction) error {
-		q := `SELECT EXISTS (SELECT 1 FROM files WHERE sha256 = $1) OR EXISTS (SELECT 1 FROM stage_files WHERE sha256 = $1)`
-		if err := tx.QueryRowContext(ctx, q, sha256).Scan(&named); err != nil {
+		if err := tx.QueryRowContext(ctx, blobNamed, sha256).Scan(&named); err != nil {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, `DELETE FROM garbage WHERE sha256 = $1`, sha256); err != nil {

@@ -14,7 +14,7 @@ type Key struct {
 	Member string
 	Kind   string
 	Rev    conan.Revision
-	Text   string // a file name, a search pattern; often empty
+	Text   string // tells answers about one Rev apart, such as the key of a document; often empty
 }
 
 // Answers remembers decoded answers within a bound of bytes; the longest unused ones go first.

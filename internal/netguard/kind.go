@@ -79,7 +79,8 @@ func kindOf(ip netip.Addr) kind {
 	return public
 }
 
-func isLoopbackName(host string) bool {
+// IsLoopbackName tells the names of this machine, whatever a resolver says.
+func IsLoopbackName(host string) bool {
 	host = strings.TrimSuffix(strings.ToLower(host), ".")
 	return host == "localhost" || strings.HasSuffix(host, ".localhost")
 }

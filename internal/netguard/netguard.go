@@ -88,7 +88,7 @@ func (g *Guard) learnHome(host string) {
 	switch {
 	case err == nil:
 		g.homeAt[kindOf(ip)] = true
-	case isLoopbackName(host):
+	case IsLoopbackName(host):
 		g.homeAt[loopback] = true
 	case isInternalName(host):
 		g.homeAt[private] = true
@@ -113,15 +113,15 @@ func (g *Guard) checkName(u *url.URL) error {
 	}
 	host := u.Hostname()
 	if ip, err := netip.ParseAddr(host); err == nil {
-		return g.checkAddress(ip, port(u))
+		return g.checkAddress(ip, Port(u))
 	}
 	switch {
-	case isLoopbackName(host):
-		return g.verdict(host, loopback, port(u))
+	case IsLoopbackName(host):
+		return g.verdict(host, loopback, Port(u))
 	case isNumericName(host):
-		return g.verdict(host, special, port(u))
+		return g.verdict(host, special, Port(u))
 	case isInternalName(host):
-		return g.verdict(host, private, port(u))
+		return g.verdict(host, private, Port(u))
 	}
 	return nil
 }
@@ -191,10 +191,11 @@ func (g *Guard) verdict(host string, k kind, port string) error {
 
 // hostPort is the host and port of a URL as a transport dials them.
 func hostPort(u *url.URL) string {
-	return net.JoinHostPort(strings.ToLower(u.Hostname()), port(u))
+	return net.JoinHostPort(strings.ToLower(u.Hostname()), Port(u))
 }
 
-func port(u *url.URL) string {
+// Port is the port of an http or https URL, whether it is written or not.
+func Port(u *url.URL) string {
 	if p := u.Port(); p != "" {
 		return p
 	}

@@ -25,9 +25,6 @@ type Options struct {
 	// Missing is called for every file of a published revision whose bytes are not there; nil: they
 	// are only counted. The revision is back nevertheless.
 	Missing func(index.FileRow)
-	// Unnamed is called for every manifest that no published revision names; nil: they are not
-	// looked for. It tells what cached, removed or abandoned blobs were part of.
-	Unnamed func(Unnamed)
 }
 
 // Report counts what Run did and found.
@@ -35,8 +32,6 @@ type Report struct {
 	Changes int64 // lines of the journal
 	Stores  []index.Usage
 	Missing int64 // files without bytes
-	// UnnamedBlobs are not part of any published revision, for example because they were cached.
-	UnnamedBlobs, UnnamedBytes int64
 }
 
 // ErrIndexThere is returned if there is an index already.
@@ -73,9 +68,6 @@ func makeIndex(ctx context.Context, o Options, path string) (r Report, err error
 		return r, err
 	}
 	if r.Missing, err = findBytes(ctx, o, db); err != nil {
-		return r, err
-	}
-	if err := findUnnamed(ctx, o, db, &r); err != nil {
 		return r, err
 	}
 	r.Stores, err = db.Usage(ctx)
@@ -133,31 +125,19 @@ func info(ctx context.Context, blobs *blob.Disk, line journal.Line) (*string, er
 
 // findBytes takes back orphaned blobs that the index names and counts the files without bytes.
 func findBytes(ctx context.Context, o Options, db *index.DB) (missing int64, err error) {
-	for after := ""; ; {
-		const batch = 500
-		rows, err := db.Blobs(ctx, after, batch)
-		if err != nil || len(rows) == 0 {
-			return missing, err
+	err = db.EachBlob(ctx, func(row index.BlobRow) error {
+		there, err := o.Blobs.TakeBack(ctx, blob.Digest(row.SHA256))
+		if err != nil || there {
+			return err
 		}
-		for _, row := range rows {
-			after = row.SHA256
-			there, err := o.Blobs.TakeBack(ctx, blob.Digest(row.SHA256))
-			if err != nil {
-				return missing, err
-			}
-			if there {
-				continue
-			}
-			files, err := db.FilesOf(ctx, row.SHA256)
-			if err != nil {
-				return missing, err
-			}
-			missing += int64(len(files))
-			for _, f := range files {
-				if o.Missing != nil {
-					o.Missing(f)
-				}
+		files, err := db.FilesOf(ctx, row.SHA256)
+		missing += int64(len(files))
+		for _, f := range files {
+			if o.Missing != nil {
+				o.Missing(f)
 			}
 		}
-	}
+		return err
+	})
+	return missing, err
 }

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -189,40 +188,21 @@ func TestRebuildTellsWhatItFound(t *testing.T) {
 	rev := conan.Revision{Ref: conan.Ref{Name: "mine", Version: "1"}, RRev: "r"}
 	aside, gone := d.write(t, conan.RecipeFile, "set aside"), d.write(t, "conan_export.tgz", "gone")
 	d.put(t, d.stores[0], rev, 1, aside, gone)
-	recipe := "class Lib(ConanFile):\n    name = \"cached\"\n    version = '2.0'\n"
-	file := d.write(t, conan.RecipeFile, recipe)
-	manifest := d.write(t, conan.ManifestFile, "1\nconanfile.py: "+file.MD5+"\n")
-	other := d.write(t, conan.ManifestFile, "1\nconaninfo.txt: "+file.MD5+"\n")
-	d.put(t, d.up, conan.Revision{Ref: conan.Ref{Name: "cached", Version: "2.0"}, RRev: "x"}, 1, file, manifest, other)
+	d.put(t, d.up, conan.Revision{Ref: conan.Ref{Name: "cached", Version: "2.0"}, RRev: "x"}, 1, d.write(t, conan.RecipeFile, "cached"))
 	d.lose(t)
 	check(t, d.blobs.SetAside(ctx, blob.Digest(aside.SHA256), blob.Orphaned))
 	check(t, os.Remove(filepath.Join(d.dir, "blobs", "sha256", gone.SHA256[:2], gone.SHA256[2:])))
 
 	var missing []string
-	var unnamed []Unnamed
 	r, err := Run(ctx, Options{
 		Index: d.index(), Journal: d.journal(), Blobs: d.blobs,
 		Missing: func(f index.FileRow) { missing = append(missing, f.Member.Name+" "+f.Revision.String()+" "+f.Name) },
-		Unnamed: func(u Unnamed) { unnamed = append(unnamed, u) },
 	})
 	check(t, err)
 	if diff := cmp.Diff([]string{"local mine/1#r conan_export.tgz"}, missing); diff != "" {
 		t.Errorf("missing (-want +got):\n%s", diff)
 	}
-	slices.SortFunc(unnamed, func(a, b Unnamed) int { return strings.Compare(a.Name, b.Name) })
-	summary := func(text string) string {
-		m, err := conan.ParseManifest([]byte(text))
-		check(t, err)
-		return m.Summary()
-	}
-	want := []Unnamed{
-		{Manifest: blob.Digest(other.SHA256), Package: true, ID: summary("1\nconaninfo.txt: " + file.MD5 + "\n")},
-		{Manifest: blob.Digest(manifest.SHA256), ID: summary("1\nconanfile.py: " + file.MD5 + "\n"), Name: "cached", Version: "2.0"},
-	}
-	if diff := cmp.Diff(want, unnamed); diff != "" {
-		t.Errorf("unnamed (-want +got):\n%s", diff)
-	}
-	if r.Changes != 1 || r.Missing != 1 || r.UnnamedBlobs != 3 || r.UnnamedBytes != file.Size+manifest.Size+other.Size {
+	if r.Changes != 1 || r.Missing != 1 {
 		t.Errorf("report %+v", r)
 	}
 	if _, err := d.blobs.Stat(ctx, blob.Digest(aside.SHA256)); err != nil {

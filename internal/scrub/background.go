@@ -17,10 +17,13 @@ const (
 	delay = time.Minute
 )
 
+// batch is how many blobs are read between two notes of the place.
+const batch = 500
+
 // Run re-reads every blob again and again, at most bytesPerSecond, beside a running server, until
 // ctx is done. It continues where it was after a restart. Damaged blobs are set aside at once, so
-// that they are never served after that; a cached one is fetched again when it is asked for. Run
-// sets Options.Repair and Wait itself.
+// that they are never served after that, and fetched again with Options.Fetch. Run sets Options.Repair
+// and Wait itself.
 func Run(ctx context.Context, o Options, bytesPerSecond int64, log *zap.Logger) {
 	limit := rate.NewLimiter(rate.Limit(bytesPerSecond), max(int(bytesPerSecond), readSize))
 	o.Repair = true

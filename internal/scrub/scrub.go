@@ -35,7 +35,7 @@ type Finding struct {
 	Trouble string
 }
 
-// Options of Check and of Scrub.
+// Options of Check, Orphans and Run.
 type Options struct {
 	Index *index.DB
 	Blobs *blob.Disk
@@ -57,9 +57,6 @@ type Summary struct {
 	Unhealed                 int
 }
 
-// batch is how many rows are read at a time.
-const batch = 500
-
 // Check looks at every blob of the index and then at every blob on disk. Without Repair it changes
 // nothing. The server must be stopped: what it is writing would look like orphans.
 func Check(ctx context.Context, o Options) (Summary, error) {
@@ -70,27 +67,19 @@ func Check(ctx context.Context, o Options) (Summary, error) {
 			o.Found(f)
 		}
 	}
-	for after := ""; ; {
-		rows, err := o.Index.Blobs(ctx, after, batch)
-		if err != nil || len(rows) == 0 {
-			if err == nil {
-				err = orphans(ctx, o, report)
-			}
-			return s, err
+	err := o.Index.EachBlob(ctx, func(row index.BlobRow) error {
+		s.Blobs++
+		s.Bytes += row.Size
+		finding, err := one(ctx, o, row)
+		if finding != nil && err == nil {
+			report(*finding)
 		}
-		for _, row := range rows {
-			s.Blobs++
-			s.Bytes += row.Size
-			finding, err := one(ctx, o, row)
-			if err != nil {
-				return s, err
-			}
-			if finding != nil {
-				report(*finding)
-			}
-			after = row.SHA256
-		}
+		return err
+	})
+	if err == nil {
+		err = orphans(ctx, o, report)
 	}
+	return s, err
 }
 
 func (s *Summary) count(f Finding) {

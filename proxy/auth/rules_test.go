@@ -52,6 +52,7 @@ func TestRules(t *testing.T) {
 		{"case counts", []Rule{{"Zlib/*", []string{"*"}}}, "zlib/1.3", map[string]int{"": 401}},
 		{"a star spans everything", []Rule{{"*/dev", []string{"*"}}}, "zlib/1.3@acme/dev", map[string]int{"": 200}},
 		{"a user's references", []Rule{{"*@acme/*", []string{"ann"}}}, "zlib/1.3@acme/dev", map[string]int{"": 401, "ann": 200, "eve": 403}},
+		{"a user's references without a channel", []Rule{{"*@acme/*", []string{"ann"}}}, "zlib/1.3@acme", map[string]int{"": 401, "ann": 200, "eve": 403}},
 		{"references without a user", []Rule{{"*@acme/*", []string{"*"}}}, "zlib/1.3", map[string]int{"": 401, "ann": 403}},
 		{"one's own", []Rule{{"*@{user}/*", []string{"?"}}}, "zlib/1.3@ann/dev", map[string]int{"": 401, "ann": 200, "eve": 403}},
 		{"one's own never matches the anonymous", []Rule{{"*@{user}/*", []string{"*"}}, {"*", []string{"*"}}}, "zlib/1.3@ann/dev", map[string]int{"": 200, "ann": 200}},

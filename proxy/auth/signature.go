@@ -18,7 +18,7 @@ type Grant struct {
 	Method string // GET, which allows HEAD too, or PUT
 	Path   string // of the file, the same in every view
 	View   string // in which the URL is valid
-	Member string // that takes an upload or has the file
+	Member string // the store that takes an upload; empty for a GET
 	Size   int64  // of an upload in bytes; 0 for a GET
 	Caller Caller // that was given the URL
 	Stage  string // of a declared upload; else empty

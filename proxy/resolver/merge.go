@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -73,7 +74,7 @@ func choose[T any](ctx context.Context, what fmt.Stringer, answers []answer[T], 
 		case a.err == nil:
 			empty = append(empty, a)
 			origins = append(origins, a.Origin)
-		case absent(a.err):
+		case conan.IsAbsent(a.err):
 			errs = append(errs, a.err)
 			origins = append(origins, a.Origin)
 		case len(full) == 0:
@@ -165,12 +166,7 @@ func mergePackages(lists [][]conan.Package) []conan.Package {
 			}
 		}
 	}
-	slices.SortFunc(merged, func(a, b conan.Package) int {
-		if a.ID < b.ID {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(merged, func(a, b conan.Package) int { return strings.Compare(a.ID, b.ID) })
 	return merged
 }
 
@@ -190,12 +186,7 @@ func mergeRefs(lists [][]conan.Ref) []conan.Ref {
 			}
 		}
 	}
-	slices.SortFunc(entries, func(a, b entry) int {
-		if a.text < b.text {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(entries, func(a, b entry) int { return strings.Compare(a.text, b.text) })
 	merged := make([]conan.Ref, len(entries))
 	for i, e := range entries {
 		merged[i] = e.ref

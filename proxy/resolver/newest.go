@@ -28,7 +28,7 @@ func (v *generationReader) Newest(ctx context.Context, rev conan.Revision) (cona
 	}
 	pinned, err := v.newestPackage(ctx, rev)
 	pinned.Origin = expiring(pinned.Origin, recipe.Origin)
-	if err == nil || !absent(err) {
+	if err == nil || !conan.IsAbsent(err) {
 		return pinned, err
 	}
 	older, origin, listErr := olderRevisions(ctx, from, rev.Recipe())
@@ -54,7 +54,7 @@ func (v *generationReader) newestPackageIn(ctx context.Context, pkg conan.Revisi
 	for _, rrev := range rrevs {
 		pkg.RRev = rrev
 		pinned, err := v.newestPackage(ctx, pkg)
-		if err == nil || !absent(err) {
+		if err == nil || !conan.IsAbsent(err) {
 			pinned.Origin = expiring(pinned.Origin, origin)
 			return pinned, err
 		}
@@ -105,7 +105,7 @@ func (v *generationReader) AllPackages(ctx context.Context, ref conan.Ref) (cona
 	for i, rrev := range rrevs {
 		group.Go(func() error {
 			list, err := v.Packages(ctx, newest.With(rrev), false)
-			if err != nil && !absent(err) {
+			if err != nil && !conan.IsAbsent(err) {
 				return err
 			}
 			lists[i], origins[i] = list.Value, list.Origin

@@ -25,7 +25,7 @@ type ownership struct {
 }
 
 func (v *generationReader) newOwnership(upstreams []*member, ref conan.Ref) *ownership {
-	return &ownership{v: v, upstreams: upstreams, ref: ref, own: make(map[*member][]string)}
+	return &ownership{v: v, upstreams: upstreams, ref: ref, own: make(map[*member][]string), origin: forever}
 }
 
 // of tells whether one of the store's own revisions is in no upstream.
@@ -57,22 +57,14 @@ func (o *ownership) ask(ctx context.Context) {
 	}
 	o.asked = true
 	lists := gather(ctx, o.upstreams, adding(revisionsOf(conan.Revision{Ref: o.ref})))
-	o.origin = conan.Origin{Expires: conan.Forever}
 	for _, a := range lists {
 		o.origin = expiring(o.origin, a.Origin)
-		if a.err != nil && !absent(a.err) {
+		if a.err != nil && !conan.IsAbsent(a.err) {
 			o.v.log.Debug("upstream did not tell whether it has a reference of a store",
 				zap.String("reference", o.ref.String()), zap.String("member", a.from.Name), zap.Error(a.err))
 		}
 	}
 	o.lists = slices.DeleteFunc(lists, func(a answer[[]conan.RevisionTime]) bool { return a.err != nil })
-}
-
-func (o *ownership) expiry() []conan.Origin {
-	if !o.asked {
-		return nil
-	}
-	return []conan.Origin{o.origin}
 }
 
 // listing lists the members whose lists have the revision.

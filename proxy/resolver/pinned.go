@@ -37,8 +37,8 @@ func (v *generationReader) Open(ctx context.Context, rev conan.Revision, name st
 // knows the revision and lacks the file has the last word; one that lost the revision since it
 // became its home, or cannot be reached, has not.
 func (v *generationReader) openElsewhere(ctx context.Context, tried *member, rev conan.Revision, name string, failed conan.Answer[*conan.File], err error) (conan.Answer[*conan.File], error) {
-	if absent(err) {
-		if _, snapshotErr := tried.Snapshot(ctx, rev); !absent(snapshotErr) {
+	if conan.IsAbsent(err) {
+		if _, snapshotErr := tried.Snapshot(ctx, rev); !conan.IsAbsent(snapshotErr) {
 			return failed, err
 		}
 	} else if rev.Mutable() {
@@ -101,7 +101,7 @@ func (v *generationReader) home(ctx context.Context, rev conan.Revision) (*membe
 			}
 		case ctx.Err() != nil:
 			return nil, none, fmt.Errorf("%s: %w", rev, ctx.Err())
-		case rev.Mutable() && !absent(a.err):
+		case rev.Mutable() && !conan.IsAbsent(a.err):
 			return nil, none, fmt.Errorf("%s: %w", rev, a.err)
 		default:
 			errs = append(errs, a.err)

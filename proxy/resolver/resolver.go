@@ -167,17 +167,11 @@ func split(members []*member) (stores, upstreams []*member) {
 	return stores, upstreams
 }
 
-// absent tells a member's "I do not have it" from a failure: known to be absent, or not looked up
-// because its configuration says so.
-func absent(err error) bool {
-	return errors.Is(err, conan.ErrNotFound) || errors.Is(err, conan.ErrNotFetched)
-}
-
 // notAnywhere is the error if no member had what: a failure if there was one, and "not found" only
 // if every member that was asked said so.
 func notAnywhere(what fmt.Stringer, errs []error) error {
 	for _, err := range errs {
-		if !absent(err) {
+		if !conan.IsAbsent(err) {
 			return fmt.Errorf("%s: %w", what, err)
 		}
 	}

@@ -14,18 +14,13 @@ type respondents struct {
 	// own: what is asked about was published in a store, so that the answer of the stores, if they
 	// have one, must not wait for the upstreams.
 	own bool
-	// origin tells how long the choice of members holds, if hasOrigin; with an error, how long that
-	// may be remembered.
-	origin    conan.Origin
-	hasOrigin bool
+	// origin tells how long the choice of members holds; with an error, how long that may be
+	// remembered.
+	origin conan.Origin
 }
 
-func (r respondents) expiry() []conan.Origin {
-	if !r.hasOrigin {
-		return nil
-	}
-	return []conan.Origin{r.origin}
-}
+// forever is the origin of what does not limit how long an answer may be remembered.
+var forever = conan.Origin{Expires: conan.Forever}
 
 // respondents finds the members for a list of revisions.
 func (v *generationReader) respondents(ctx context.Context, rev conan.Revision) (respondents, error) {
@@ -34,7 +29,7 @@ func (v *generationReader) respondents(ctx context.Context, rev conan.Revision) 
 	}
 	members := v.members(rev.Ref)
 	stores, upstreams := split(members)
-	asked := respondents{members: members}
+	asked := respondents{members: members, origin: forever}
 	if len(upstreams) == 0 {
 		return asked, nil
 	}
@@ -56,13 +51,13 @@ func (v *generationReader) respondents(ctx context.Context, rev conan.Revision) 
 // has its files is asked alone.
 func (v *generationReader) packageRespondents(ctx context.Context, recipe conan.Revision) (respondents, error) {
 	if recipe.RRev == "" {
-		return respondents{}, fmt.Errorf("%w: packages of %s are asked for without a recipe revision", conan.ErrInvalid, recipe)
+		return respondents{origin: forever}, fmt.Errorf("%w: packages of %s are asked for without a recipe revision", conan.ErrInvalid, recipe)
 	}
 	if recipe.Mutable() {
 		m, a, err := v.home(ctx, recipe)
-		return respondents{members: []*member{m}, origin: a.Origin, hasOrigin: true}, err
+		return respondents{members: []*member{m}, origin: a.Origin}, err
 	}
-	asked := respondents{members: v.members(recipe.Ref)}
+	asked := respondents{members: v.members(recipe.Ref), origin: forever}
 	stores, upstreams := split(asked.members)
 	if len(stores) == 0 || len(upstreams) == 0 {
 		return asked, nil
@@ -83,7 +78,7 @@ func (v *generationReader) packageRespondents(ctx context.Context, recipe conan.
 	asked.members = slices.DeleteFunc(slices.Clone(asked.members), func(m *member) bool {
 		return !m.isStore() && !slices.Contains(listed, m)
 	})
-	asked.origin, asked.hasOrigin = ownership.origin, true
+	asked.origin = ownership.origin
 	return asked, nil
 }
 
@@ -95,7 +90,7 @@ func askAll[T any](ctx context.Context, what fmt.Stringer, asked respondents, bo
 	byMember := make(map[*member]answer[T], len(asked.members))
 	answered := false
 	for _, a := range gather(ctx, stores, ask) {
-		if a.err != nil && !absent(a.err) {
+		if a.err != nil && !conan.IsAbsent(a.err) {
 			return nil, conan.Origin{}, fmt.Errorf("%s: %w", what, a.err)
 		}
 		answered = answered || a.err == nil && !isEmpty(a.Value)
@@ -112,7 +107,7 @@ func askAll[T any](ctx context.Context, what fmt.Stringer, asked respondents, bo
 		answers[i] = byMember[m]
 	}
 	chosen, origin, err := choose(ctx, what, answers, isEmpty)
-	return chosen, expiring(origin, asked.expiry()...), err
+	return chosen, expiring(origin, asked.origin), err
 }
 
 func revisionsOf(rev conan.Revision) question[[]conan.RevisionTime] {

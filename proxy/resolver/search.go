@@ -18,7 +18,7 @@ const searchTimeout = 10 * time.Second
 // An upstream that fails is passed over, and the answer is marked as stale, if a member before it
 // found something; else its failure is the answer: "no such version" would be a lie.
 func (v *generationReader) Search(ctx context.Context, p conan.Pattern) (conan.Answer[[]conan.Ref], error) {
-	asked := respondents{own: true}
+	asked := respondents{own: true, origin: forever}
 	for _, m := range v.serving {
 		if m.isStore() || !v.owns.MatchSearch(p) {
 			asked.members = append(asked.members, m)
@@ -34,7 +34,7 @@ func (v *generationReader) Search(ctx context.Context, p conan.Pattern) (conan.A
 	}
 	inTime := func(ask question[[]conan.Ref]) question[[]conan.Ref] { return within(searchTimeout, ask) }
 	answers, origin, err := askAll(ctx, searchText(p), asked, inTime, ask, isEmpty[conan.Ref])
-	if err != nil && absent(err) {
+	if err != nil && conan.IsAbsent(err) {
 		// The rules keep every member from being asked: nothing is to be found.
 		return conan.Answer[[]conan.Ref]{Value: []conan.Ref{}, Origin: origin}, nil
 	}

@@ -41,7 +41,7 @@ func within[T any](limit time.Duration, ask question[T]) question[T] {
 		short, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
 		a, err := ask(short, m)
-		inTime := err == nil || absent(err) || !errors.Is(short.Err(), context.DeadlineExceeded)
+		inTime := err == nil || conan.IsAbsent(err) || !errors.Is(short.Err(), context.DeadlineExceeded)
 		if inTime || ctx.Err() != nil {
 			return a, err
 		}

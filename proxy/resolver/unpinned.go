@@ -49,7 +49,7 @@ func (v *generationReader) latestRecipe(ctx context.Context, ref conan.Ref) (con
 		break // no later member is asked
 	}
 	a, from, err := v.latestAmong(ctx, deciding, ownership, recipe)
-	a.Origin = expiring(a.Origin, ownership.expiry()...)
+	a.Origin = expiring(a.Origin, ownership.origin)
 	if err == nil || len(stores) == 0 || ctx.Err() != nil {
 		return a, from, err
 	}
@@ -58,7 +58,7 @@ func (v *generationReader) latestRecipe(ctx context.Context, ref conan.Ref) (con
 	case copyErr == nil && from != nil:
 		copied.Origin = conan.MergeOrigins(copied.Origin, withoutMember(store, from, err))
 		return copied, store, nil
-	case copyErr == nil || !absent(copyErr):
+	case copyErr == nil || !conan.IsAbsent(copyErr):
 		copied.Origin = expiring(copied.Origin, a.Origin)
 		return copied, store, copyErr
 	}
@@ -94,7 +94,7 @@ func inOrder(ctx context.Context, members []*member, recipe conan.Revision, ask 
 			a.Origin = expiring(a.Origin, passed...)
 			return a.Answer, m, nil
 		}
-		if !absent(a.err) {
+		if !conan.IsAbsent(a.err) {
 			return conan.Answer[conan.RevisionTime]{}, m, fmt.Errorf("%s: %w", recipe, a.err)
 		}
 		errs = append(errs, a.err)
@@ -166,7 +166,7 @@ func (v *generationReader) latestPackage(ctx context.Context, pkg conan.Revision
 				break
 			}
 			a := askOne(ctx, m, ask)
-			if a.err == nil || !absent(a.err) {
+			if a.err == nil || !conan.IsAbsent(a.err) {
 				return a.Answer, a.err
 			}
 			answers = append(answers, a)
@@ -181,7 +181,7 @@ func (v *generationReader) latestPackage(ctx context.Context, pkg conan.Revision
 	})
 	answers = append(answers, gather(ctx, rest, ask)...)
 	answers, origin, err := choose(ctx, pkg, answers, func(conan.RevisionTime) bool { return false })
-	origin = expiring(origin, asked.expiry()...)
+	origin = expiring(origin, asked.origin)
 	if err != nil {
 		return conan.Answer[conan.RevisionTime]{Origin: origin}, err
 	}
