@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"reflect"
 	"slices"
@@ -44,18 +45,29 @@ func (d *data) openUpstreams(ctx context.Context, cfg *config.Config, old upstre
 		if c.Password, err = c.Secret(); err != nil {
 			return us, usageError{err}
 		}
-		ca, _ := os.ReadFile(c.CAFile) // openMember tells what is wrong with it
-		m, ok := old.same(c, string(ca))
+		ca := authorities(c.CAFile)
+		m, ok := old.same(c, ca)
 		if !ok {
 			if m, err = d.openMember(ctx, c); err != nil {
 				return us, err
 			}
-			m.ca = string(ca)
+			m.ca = ca
 		}
 		m.filter = policy.NewFilter(m.cache, rules)
 		us = append(us, m)
 	}
 	return us, nil
+}
+
+// authorities is what is in a ca_file, up to a megabyte. Whether it can be used is seen when the upstream is opened.
+func authorities(file string) string {
+	f, err := os.Open(file)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	text, _ := io.ReadAll(io.LimitReader(f, 1<<20))
+	return string(text)
 }
 
 // same finds the member that was made of a configuration and of certificates.
