@@ -194,7 +194,7 @@ func TestSlowCheck(t *testing.T) {
 			send := func(name string) error { return e.put(prev, name, p[name]) }
 			if v1 {
 				target := conan.Revision{Ref: hi, PackageID: pid2}
-				stage, err := e.Stage(t.Context(), target, "ann", p.sizes())
+				stage, err := e.Stage(t.Context(), target, conan.Actor{Name: "ann"}, p.sizes())
 				wantError(t, err, nil)
 				send = func(name string) error { return e.putStage(stage, target, name, p[name]) }
 			}

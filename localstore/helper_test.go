@@ -345,7 +345,7 @@ func (f files) order() []string { return f.names() }
 
 // put sends one file without a stage.
 func (e *env) put(rev conan.Revision, name, text string) error {
-	return e.Put(e.t.Context(), conan.Upload{Revision: rev, Name: name, User: "ann", Size: int64(len(text)), SHA1: sha1Of(text), Body: strings.NewReader(text)})
+	return e.Put(e.t.Context(), conan.Upload{Revision: rev, Name: name, By: conan.Actor{Name: "ann"}, Size: int64(len(text)), SHA1: sha1Of(text), Body: strings.NewReader(text)})
 }
 
 // send sends a whole undeclared set and joins the errors, as a client goes on after one.
@@ -380,14 +380,14 @@ func (e *env) publishPackage(recipe conan.Revision, id string, set files) conan.
 // putStage sends one file of a declared set.
 func (e *env) putStage(stage string, target conan.Revision, name, text string) error {
 	return e.Put(e.t.Context(), conan.Upload{
-		Revision: target, Stage: stage, Name: name, User: "ann", Size: int64(len(text)), Body: strings.NewReader(text),
+		Revision: target, Stage: stage, Name: name, By: conan.Actor{Name: "ann"}, Size: int64(len(text)), Body: strings.NewReader(text),
 	})
 }
 
 // sendV1 declares set and sends it in the given order.
 func (e *env) sendV1(target conan.Revision, set files, order ...string) error {
 	e.t.Helper()
-	stage, err := e.Stage(e.t.Context(), target, "ann", set.sizes())
+	stage, err := e.Stage(e.t.Context(), target, conan.Actor{Name: "ann"}, set.sizes())
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ import (
 func anyRef(conan.Ref) bool { return true }
 
 func (e *env) link(rev conan.Revision, stage, name, text string, mayRead func(conan.Ref) bool) error {
-	return e.Link(e.t.Context(), conan.Upload{Revision: rev, Stage: stage, Name: name, User: "ann", SHA1: sha1Of(text)}, mayRead)
+	return e.Link(e.t.Context(), conan.Upload{Revision: rev, Stage: stage, Name: name, By: conan.Actor{Name: "ann"}, SHA1: sha1Of(text)}, mayRead)
 }
 
 func TestLink(t *testing.T) {
@@ -79,7 +79,7 @@ func TestLink(t *testing.T) {
 	})
 	t.Run("declared", func(t *testing.T) {
 		third := conan.Revision{Ref: conan.Ref{Name: "third", Version: "1.0"}}
-		stage, err := e.Stage(t.Context(), third, "ann", set.sizes())
+		stage, err := e.Stage(t.Context(), third, conan.Actor{Name: "ann"}, set.sizes())
 		wantError(t, err, nil)
 		for _, name := range set.order() {
 			wantError(t, e.link(third, stage, name, set[name], anyRef), nil)
@@ -87,7 +87,7 @@ func TestLink(t *testing.T) {
 		third.RRev = set.rev()
 		wantEqual(t, "content", content(t, e, third), set)
 		wantError(t, e.link(third, stage, "conanfile.py", set["conanfile.py"], anyRef), conan.ErrNotFound)
-		stage, err = e.Stage(t.Context(), third, "ann", map[string]int64{"conanfile.py": 1})
+		stage, err = e.Stage(t.Context(), third, conan.Actor{Name: "ann"}, map[string]int64{"conanfile.py": 1})
 		wantError(t, err, nil)
 		wantError(t, e.link(third, stage, "conanfile.py", set["conanfile.py"], anyRef), conan.ErrInvalid, "bytes")
 	})

@@ -20,8 +20,10 @@ func (s *Store) publish(ctx context.Context, c *candidate) error {
 		Member:  s.member,
 		StageID: c.stage.ID, Revision: c.rev, Files: c.added(),
 		Staged: c.rows, Existing: sums(c.existing), Info: c.info, Now: s.now(), KeepTime: c.keepTime(),
+		Uploader: c.stage.Uploader,
+		Audit:    []index.Audit{{By: c.by(), Action: "publish", Member: s.name, Target: c.rev.String()}},
 	}
-	c.overwrite(&p)
+	c.overwrite(&p, s.name)
 	if c.rev.IsPackage() {
 		staged, err := s.requireRecipe(ctx, c)
 		if err != nil {
@@ -45,6 +47,11 @@ func (s *Store) publish(ctx context.Context, c *candidate) error {
 	}
 	s.log.Info("published", zap.Stringer("reference", c.rev), zap.String("user", c.stage.Uploader), zap.Bool("changed", changed))
 	return nil
+}
+
+// by is who uploads.
+func (c *candidate) by() conan.Actor {
+	return conan.Actor{Name: c.stage.Uploader, Address: c.stage.Address}
 }
 
 // keepTime is how long a known revision keeps its time: jobs that publish at the same time do not

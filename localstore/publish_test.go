@@ -208,7 +208,7 @@ func TestBodyChecks(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			e := newEnv(t)
-			test.up.Revision, test.up.Name, test.up.User = rev, "conanfile.py", "ann"
+			test.up.Revision, test.up.Name, test.up.By.Name = rev, "conanfile.py", "ann"
 			wantError(t, e.Put(t.Context(), test.up), test.want, test.says)
 			err := e.put(rev, conan.ManifestFile, set[conan.ManifestFile])
 			if test.want != nil {
@@ -228,7 +228,7 @@ func TestEmptyConaninfo(t *testing.T) {
 	prev := rev
 	prev.PackageID, prev.PRev = "da39a3ee5e6b4b0d3255bfef95601890afd80709", p.rev()
 	for _, name := range p.order() {
-		up := conan.Upload{Revision: prev, Name: name, User: "ann", Size: -1, Body: strings.NewReader(p[name])}
+		up := conan.Upload{Revision: prev, Name: name, By: conan.Actor{Name: "ann"}, Size: -1, Body: strings.NewReader(p[name])}
 		if err := e.Put(t.Context(), up); err != nil {
 			t.Fatal(err)
 		}
@@ -411,7 +411,7 @@ func TestHiddenPackage(t *testing.T) {
 	wantError(t, e.Remove(t.Context(), conan.Removal{Revision: of}), conan.ErrNotFound)
 
 	// It is not the recipe of everybody.
-	up := conan.Upload{Revision: prev, Name: conan.InfoFile, User: "bob", Size: int64(len(info2)), Body: strings.NewReader(info2)}
+	up := conan.Upload{Revision: prev, Name: conan.InfoFile, By: conan.Actor{Name: "bob"}, Size: int64(len(info2)), Body: strings.NewReader(info2)}
 	wantError(t, e.Put(t.Context(), up), conan.ErrNotFound, "Recipe not found")
 
 	if err := e.put(rev, conan.ManifestFile, set[conan.ManifestFile]); err != nil {

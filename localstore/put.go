@@ -305,5 +305,5 @@ func (s *Store) logRefusal(up conan.Upload, err error) {
 	if errors.Is(err, errNotStored) || errors.Is(err, errBusy) {
 		return
 	}
-	s.log.Warn("an upload was refused", zap.Stringer("reference", up.Revision), zap.String("file", up.Name), zap.String("user", up.User), zap.Error(err))
+	s.log.Warn("an upload was refused", zap.Stringer("reference", up.Revision), zap.String("file", up.Name), zap.String("user", up.By.Name), zap.Error(err))
 }

@@ -12,8 +12,8 @@ import (
 	"conanproxy/internal/index"
 )
 
-// Remove implements conan.Publisher. The bytes are freed later, when the index's garbage is
-// deleted.
+// Remove implements conan.Publisher. What is removed goes to the trash; without one its bytes are
+// freed later, when the index's garbage is deleted.
 func (s *Store) Remove(ctx context.Context, r conan.Removal) error {
 	if r.PackageIDs != nil && len(r.PackageIDs) == 0 && !r.AllPackages {
 		return fmt.Errorf("%w: no package id of %s was named to be removed", conan.ErrInvalid, r.Revision)
@@ -21,12 +21,13 @@ func (s *Store) Remove(ctx context.Context, r conan.Removal) error {
 	if len(r.PackageIDs) > 0 || r.AllPackages {
 		r.Revision = r.Recipe()
 	}
-	audit := index.Audit{User: r.User, Action: "remove", Target: target(r)}
-	if err := s.index.Remove(ctx, s.member, r, audit, s.now()); err != nil {
+	audit := index.Audit{By: r.By, Action: "remove", Member: s.name, Target: target(r)}
+	o := index.RemoveOptions{Audit: audit, Now: s.now(), Trash: s.trashFor.Load() > 0}
+	if err := s.index.Remove(ctx, s.member, r, o); err != nil {
 		return err
 	}
 	s.metrics.removed.WithLabelValues(s.name).Inc()
-	s.log.Info("removed", zap.String("reference", audit.Target), zap.String("user", r.User))
+	s.log.Info("removed", zap.String("reference", audit.Target), zap.String("user", r.By.Name))
 	return nil
 }
 
@@ -44,7 +45,7 @@ func target(r conan.Removal) string {
 // RemoveFiles implements conan.Publisher. A revision never has what its manifest does not imply,
 // but for an archive without files: such a one is taken out of the newest revision, whose content
 // stays the same by this.
-func (s *Store) RemoveFiles(ctx context.Context, recipe conan.Revision, user string, names []string) error {
+func (s *Store) RemoveFiles(ctx context.Context, recipe conan.Revision, by conan.Actor, names []string) error {
 	for _, name := range names {
 		if err := conan.CheckFileName(name, false); err != nil {
 			return err
@@ -65,7 +66,7 @@ func (s *Store) RemoveFiles(ctx context.Context, recipe conan.Revision, user str
 	if err != nil || len(needless) == 0 {
 		return err
 	}
-	audit := index.Audit{User: user, Action: "remove_files", Target: newest.String() + " " + strings.Join(needless, ",")}
+	audit := index.Audit{By: by, Action: "remove_files", Member: s.name, Target: newest.String() + " " + strings.Join(needless, ",")}
 	err = s.index.RemoveFiles(ctx, s.member, newest, needless, audit, s.now())
 	if err != nil && !errors.Is(err, conan.ErrNotFound) {
 		return err

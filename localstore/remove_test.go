@@ -72,7 +72,7 @@ func TestRemove(t *testing.T) {
 			e.publishPackage(rb, pid2, p2)
 			e.publishPackage(rb, pid3, q)
 			wantEqual(t, "before", e.tree(hi), whole)
-			test.removal.User = "ann"
+			test.removal.By = conan.Actor{Name: "ann"}
 			wantError(t, e.Remove(t.Context(), test.removal), test.err)
 			if test.want == nil {
 				test.want = whole
@@ -110,7 +110,7 @@ func TestRemoveReferenceEndsUploads(t *testing.T) {
 	set := plainRecipe("B")
 	e.publishRecipe(hi, plainRecipe("A"))
 	target := conan.Revision{Ref: hi}
-	stage, err := e.Stage(t.Context(), target, "ann", set.sizes())
+	stage, err := e.Stage(t.Context(), target, conan.Actor{Name: "ann"}, set.sizes())
 	wantError(t, err, nil)
 	wantError(t, e.put(conan.Revision{Ref: hi, RRev: set.rev()}, "conanfile.py", "B"), nil)
 	wantError(t, e.Remove(t.Context(), conan.Removal{Revision: target}), nil)
@@ -197,7 +197,7 @@ func TestNoSpace(t *testing.T) {
 	})
 	rev := conan.Revision{Ref: hi}
 	wantError(t, e.CheckSpace(t.Context(), 7), conan.ErrNoSpace)
-	_, err := e.Stage(t.Context(), rev, "ann", map[string]int64{"conanfile.py": 3, "conanmanifest.txt": 4})
+	_, err := e.Stage(t.Context(), rev, conan.Actor{Name: "ann"}, map[string]int64{"conanfile.py": 3, "conanmanifest.txt": 4})
 	wantError(t, err, conan.ErrNoSpace)
 	wantError(t, e.put(rev, "conanfile.py", "A"), conan.ErrNoSpace)
 	wantError(t, e.CheckSpace(t.Context(), -1), conan.ErrNoSpace)

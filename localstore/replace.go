@@ -53,14 +53,14 @@ func (c *candidate) sentInPlaceOf(old conan.FileInfo) (conan.FileInfo, bool) {
 }
 
 // overwrite puts the replacements into a publication, with an audit line for each.
-func (c *candidate) overwrite(p *index.Publication) {
+func (c *candidate) overwrite(p *index.Publication, store string) {
 	for _, r := range c.replaced {
 		p.Files = append(p.Files, r.new)
 		if r.old.Name != r.new.Name {
 			p.Remove = append(p.Remove, r.old.Name)
 		}
 		p.Audit = append(p.Audit, index.Audit{
-			User: c.stage.Uploader, Action: "overwrite",
+			By: c.by(), Action: "overwrite", Member: store,
 			Target: fmt.Sprintf("%s %s sha256:%s -> %s sha256:%s", c.rev, r.old.Name, r.old.SHA256, r.new.Name, r.new.SHA256),
 		})
 	}

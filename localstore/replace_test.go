@@ -24,7 +24,7 @@ func (e *env) audit() (lines []string) {
 	db, err := sql.Open("sqlite", e.path)
 	wantError(e.t, err, nil)
 	defer db.Close()
-	rows, err := db.QueryContext(e.t.Context(), `SELECT action || ' ' || usr || ' ' || target FROM audit ORDER BY id`)
+	rows, err := db.QueryContext(e.t.Context(), `SELECT action || ' ' || usr || ' ' || target FROM audit WHERE action <> 'publish' ORDER BY id`)
 	wantError(e.t, err, nil)
 	defer rows.Close()
 	for rows.Next() {

@@ -16,7 +16,7 @@ import (
 )
 
 // Stage implements conan.Publisher.
-func (s *Store) Stage(ctx context.Context, target conan.Revision, user string, sizes map[string]int64) (string, error) {
+func (s *Store) Stage(ctx context.Context, target conan.Revision, by conan.Actor, sizes map[string]int64) (string, error) {
 	target = conan.Revision{Ref: target.Ref, PackageID: target.PackageID}
 	total, err := checkDeclared(target, sizes)
 	if err != nil {
@@ -26,7 +26,7 @@ func (s *Store) Stage(ctx context.Context, target conan.Revision, user string, s
 		return "", err
 	}
 	if target.IsPackage() {
-		if err := s.knowsRecipe(ctx, target, user); err != nil {
+		if err := s.knowsRecipe(ctx, target, by.Name); err != nil {
 			return "", err
 		}
 	}
@@ -35,7 +35,7 @@ func (s *Store) Stage(ctx context.Context, target conan.Revision, user string, s
 		return "", err
 	}
 	st := index.Stage{
-		Member: s.member, ID: "upload-" + rand.Text(), Revision: target, Uploader: user,
+		Member: s.member, ID: "upload-" + rand.Text(), Revision: target, Uploader: by.Name, Address: by.Address,
 		Declared: sizes, Base: base, Touched: s.now(),
 	}
 	if err := s.index.CreateStage(ctx, st); err != nil {
@@ -141,16 +141,16 @@ func (s *Store) stageOf(ctx context.Context, up conan.Upload) (index.Stage, erro
 	if rev.PRev == conan.MutableRevision {
 		rev.PRev = ""
 	}
-	st, err := s.index.Stage(ctx, s.setID(rev, up.User))
+	st, err := s.index.Stage(ctx, s.setID(rev, up.By.Name))
 	if !errors.Is(err, index.ErrNoStage) {
 		return st, err
 	}
 	if rev.IsPackage() {
-		if err := s.knowsRecipe(ctx, rev, up.User); err != nil {
+		if err := s.knowsRecipe(ctx, rev, up.By.Name); err != nil {
 			return index.Stage{}, err
 		}
 	}
-	return index.Stage{Member: s.member, ID: s.setID(rev, up.User), Revision: rev, Uploader: up.User}, nil
+	return index.Stage{Member: s.member, ID: s.setID(rev, up.By.Name), Revision: rev, Uploader: up.By.Name, Address: up.By.Address}, nil
 }
 
 func (s *Store) declaredStage(ctx context.Context, up conan.Upload) (index.Stage, error) {
@@ -161,7 +161,7 @@ func (s *Store) declaredStage(ctx context.Context, up conan.Upload) (index.Stage
 	if st.Declared == nil || st.Ref != up.Ref || st.PackageID != up.PackageID {
 		return index.Stage{}, index.ErrNoStage
 	}
-	if st.Uploader != up.User {
+	if st.Uploader != up.By.Name {
 		return index.Stage{}, fmt.Errorf("%w: this upload of %s was announced by another user", conan.ErrDenied, st.Revision)
 	}
 	if _, ok := st.Declared[up.Name]; !ok {

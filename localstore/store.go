@@ -45,6 +45,8 @@ type Options struct {
 	// upload is conan.ErrDenied.
 	Overwrite bool
 
+	TrashFor time.Duration // how long removed revisions can be restored; 0: not at all
+
 	Checks *conan.Checks // shared with the caches and other stores; nil: bounds of its own
 
 	Log          *zap.Logger      // nil logs nothing
@@ -64,6 +66,7 @@ type Store struct {
 	checkSpace   func(context.Context, int64) error
 	lease        func(context.Context, int64) (Lease, error)
 	overwrite    atomic.Bool
+	trashFor     atomic.Int64 // a time.Duration
 	checks       *conan.Checks
 	names        names
 	log          *zap.Logger
@@ -107,7 +110,7 @@ func New(o Options) (*Store, error) {
 		log: o.Log.With(zap.String("member", o.Name)), metrics: o.Metrics, now: o.Now, checkTimeout: o.CheckTimeout,
 		verdicts: verdicts, works: make(map[string]*work),
 	}
-	s.overwrite.Store(o.Overwrite)
+	s.Set(o.Overwrite, o.TrashFor)
 	s.metrics.prime(s.name)
 	s.unsubscribe = s.index.Changes().Subscribe(s.names.note)
 	s.ctx, s.stop = context.WithCancel(context.Background())
@@ -141,8 +144,11 @@ func (o *Options) setDefaults() {
 	}
 }
 
-// SetOverwrite replaces Options.Overwrite.
-func (s *Store) SetOverwrite(allowed bool) { s.overwrite.Store(allowed) }
+// Set replaces Options.Overwrite and Options.TrashFor.
+func (s *Store) Set(overwrite bool, trashFor time.Duration) {
+	s.overwrite.Store(overwrite)
+	s.trashFor.Store(int64(trashFor))
+}
 
 // Close ends the checks that are still running and waits for them. What they checked stays staged.
 // A second call does nothing.

@@ -11,8 +11,8 @@ import (
 // abandonedAfter is how long a stage may stand without taking a file.
 const abandonedAfter = 24 * time.Hour
 
-// Sweep removes uploads that took no file for a day, and packages whose recipe never came. Their
-// bytes become garbage of the index.
+// Sweep removes uploads that took no file for a day, packages whose recipe never came, and what
+// stood in the trash long enough. Their bytes become garbage of the index.
 func (s *Store) Sweep(ctx context.Context) error {
 	stages, hidden, err := s.index.SweepStages(ctx, s.now().Add(-abandonedAfter))
 	if err != nil {
@@ -21,5 +21,5 @@ func (s *Store) Sweep(ctx context.Context) error {
 	if stages+hidden > 0 {
 		s.log.Info("swept abandoned uploads", zap.Int("uploads", stages), zap.Int("hidden_packages", hidden))
 	}
-	return nil
+	return s.sweepTrash(ctx)
 }

@@ -35,7 +35,7 @@ func TestStageRefusals(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := e.Stage(t.Context(), test.target, "ann", test.sizes)
+			_, err := e.Stage(t.Context(), test.target, conan.Actor{Name: "ann"}, test.sizes)
 			wantError(t, err, test.want)
 		})
 	}
@@ -46,16 +46,16 @@ func TestDeclaredFilesOnly(t *testing.T) {
 	e := newEnv(t)
 	set := plainRecipe("class A")
 	target := conan.Revision{Ref: hi}
-	stage, err := e.Stage(t.Context(), target, "ann", set.sizes())
+	stage, err := e.Stage(t.Context(), target, conan.Actor{Name: "ann"}, set.sizes())
 	wantError(t, err, nil)
 	wantError(t, e.putStage(stage, target, "conan_export.tgz", "x"), conan.ErrInvalid, "not announced")
 	wantError(t, e.putStage(stage, target, "conanfile.py", "class A "), conan.ErrInvalid, "bytes")
 	wantError(t, e.putStage(stage, conan.Revision{Ref: conan.Ref{Name: "other", Version: "1.0"}}, "conanfile.py", set["conanfile.py"]), conan.ErrNotFound)
 	wantError(t, e.putStage("upload-unknown", target, "conanfile.py", set["conanfile.py"]), conan.ErrNotFound)
-	up := conan.Upload{Revision: target, Stage: stage, Name: "conanfile.py", User: "bob", Size: 7, Body: strings.NewReader("class A")}
+	up := conan.Upload{Revision: target, Stage: stage, Name: "conanfile.py", By: conan.Actor{Name: "bob"}, Size: 7, Body: strings.NewReader("class A")}
 	wantError(t, e.Put(t.Context(), up), conan.ErrDenied)
 
-	short := conan.Upload{Revision: target, Stage: stage, Name: "conanfile.py", User: "ann", Size: -1, Body: strings.NewReader("class")}
+	short := conan.Upload{Revision: target, Stage: stage, Name: "conanfile.py", By: conan.Actor{Name: "ann"}, Size: -1, Body: strings.NewReader("class")}
 	wantError(t, e.Put(t.Context(), short), conan.ErrInvalid, "bytes")
 
 	wantError(t, e.putStage(stage, target, conan.ManifestFile, set[conan.ManifestFile]), nil)
@@ -155,7 +155,7 @@ func TestV1OverV2Revisions(t *testing.T) {
 	wantEqual(t, "the old revision", content(t, e, ra), a)
 	wantEqual(t, "the new revision", content(t, e, rb), b)
 	wantEqual(t, "revisions", ids(t, e, target), []string{b.rev(), a.rev()})
-	wantError(t, e.RemoveFiles(t.Context(), target, "ann", []string{"conan_export.tgz"}), nil)
+	wantError(t, e.RemoveFiles(t.Context(), target, conan.Actor{Name: "ann"}, []string{"conan_export.tgz"}), nil)
 
 	p := pkg(info1(b.rev()), files{"a": "a"})
 	wantError(t, e.sendV1(conan.Revision{Ref: hi, PackageID: pid1}, p), nil)
@@ -216,7 +216,7 @@ func TestRemoveFiles(t *testing.T) {
 	e := newEnv(t)
 	set := recipe("A", files{"x": "x"}, nil).with(files{"conan_sources.tgz": tgz(files{}, 6)})
 	target := conan.Revision{Ref: hi}
-	wantError(t, e.RemoveFiles(t.Context(), target, "ann", []string{"conan_export.tgz"}), conan.ErrNotFound)
+	wantError(t, e.RemoveFiles(t.Context(), target, conan.Actor{Name: "ann"}, []string{"conan_export.tgz"}), conan.ErrNotFound)
 	rev := e.publishRecipe(hi, set)
 	tests := []struct {
 		names []string
@@ -230,10 +230,10 @@ func TestRemoveFiles(t *testing.T) {
 		{[]string{"conan_sources.tgz", "conan_export.tgz"}, conan.ErrInvalid},
 	}
 	for _, test := range tests {
-		wantError(t, e.RemoveFiles(t.Context(), target, "ann", test.names), test.want)
+		wantError(t, e.RemoveFiles(t.Context(), target, conan.Actor{Name: "ann"}, test.names), test.want)
 		wantEqual(t, "content", content(t, e, rev), set)
 	}
-	wantError(t, e.RemoveFiles(t.Context(), target, "ann", []string{"conan_sources.tgz", "conan_export.txz"}), nil)
+	wantError(t, e.RemoveFiles(t.Context(), target, conan.Actor{Name: "ann"}, []string{"conan_sources.tgz", "conan_export.txz"}), nil)
 	wantEqual(t, "content", content(t, e, rev), set.without("conan_sources.tgz"))
 }
 
@@ -245,7 +245,7 @@ func TestFailedFileThenRetry(t *testing.T) {
 	old, set := plainRecipe("A"), recipe("B", nil, files{"a.c": "x"})
 	e.publishRecipe(hi, old)
 	target := conan.Revision{Ref: hi}
-	stage, err := e.Stage(t.Context(), target, "ann", set.sizes())
+	stage, err := e.Stage(t.Context(), target, conan.Actor{Name: "ann"}, set.sizes())
 	wantError(t, err, nil)
 	wantError(t, e.putStage(stage, target, "conan_sources.tgz", set["conan_sources.tgz"]), nil)
 	wantError(t, e.putStage(stage, target, "conanmanifest.txt", set["conanmanifest.txt"]), nil)

@@ -276,7 +276,7 @@ func (m *memStore) Search(_ context.Context, p conan.Pattern) (conan.Answer[[]co
 	return answered(m, found, nil)
 }
 
-func (m *memStore) Stage(_ context.Context, target conan.Revision, _ string, sizes map[string]int64) (string, error) {
+func (m *memStore) Stage(_ context.Context, target conan.Revision, _ conan.Actor, sizes map[string]int64) (string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if target.IsPackage() {
@@ -409,7 +409,7 @@ func (m *memStore) CheckSpace(_ context.Context, size int64) error {
 	return nil
 }
 
-func (m *memStore) RemoveFiles(_ context.Context, recipe conan.Revision, _ string, names []string) error {
+func (m *memStore) RemoveFiles(_ context.Context, recipe conan.Revision, _ conan.Actor, names []string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	recipe.RRev = m.newestRecipe(recipe.Ref)

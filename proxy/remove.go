@@ -76,14 +76,14 @@ func (s *Server) v1RemoveFiles(r *request) error {
 			return err
 		}
 	}
-	if err := r.view.Publisher.RemoveFiles(r.ctx(), recipe, r.caller.Name, body.Files); err != nil {
+	if err := r.view.Publisher.RemoveFiles(r.ctx(), recipe, r.actor(), body.Files); err != nil {
 		return r.notInStore(recipe, err)
 	}
 	return r.done()
 }
 
 func (r *request) removeSelected(removal conan.Removal) error {
-	removal.User = r.caller.Name
+	removal.By = r.actor()
 	if err := r.view.Publisher.Remove(r.ctx(), removal); err != nil {
 		return r.notInStore(removal.Revision, err)
 	}

@@ -76,6 +76,11 @@ func (s *Server) finish(r *request) {
 
 func (r *request) ctx() context.Context { return r.req.Context() }
 
+// actor is the caller as the audit names it.
+func (r *request) actor() conan.Actor {
+	return conan.Actor{Name: r.caller.Name, Address: r.addr.String()}
+}
+
 func (r *request) viewName() string {
 	if r.view == nil {
 		return ""

@@ -92,7 +92,7 @@ func (s *Server) v2PutFile(r *request) error {
 	if err != nil {
 		return err
 	}
-	up := conan.Upload{Revision: rev, Name: name, User: r.caller.Name, Size: r.req.ContentLength}
+	up := conan.Upload{Revision: rev, Name: name, By: r.actor(), Size: r.req.ContentLength}
 	if isChecksumDeploy(r.req) {
 		return s.link(r, up)
 	}

@@ -26,7 +26,7 @@ func (s *Server) v1UploadURLs(r *request) error {
 	if err := r.view.Publisher.CheckSpace(r.ctx(), total); err != nil {
 		return err
 	}
-	stage, err := r.view.Publisher.Stage(r.ctx(), target, r.caller.Name, sizes)
+	stage, err := r.view.Publisher.Stage(r.ctx(), target, r.actor(), sizes)
 	if err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (s *Server) v1PutFile(r *request) error {
 	if isChecksumDeploy(r.req) {
 		return r.refuseChecksumDeploy()
 	}
-	up := conan.Upload{Revision: rev, Name: name, User: r.caller.Name, Size: r.req.ContentLength}
+	up := conan.Upload{Revision: rev, Name: name, By: r.actor(), Size: r.req.ContentLength}
 	if r.grant != nil {
 		if up.Size >= 0 && up.Size != r.grant.Size {
 			return refuse(http.StatusBadRequest, "%s has %d bytes here, but %d were declared", name, up.Size, r.grant.Size)

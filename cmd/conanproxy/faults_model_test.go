@@ -111,7 +111,7 @@ func (l *place) crash() error {
 }
 
 func (l *place) put(rev conan.Revision, name string, content []byte) error {
-	return l.store().Put(context.Background(), conan.Upload{Revision: rev, Name: name, User: "ann", Size: int64(len(content)), Body: bytes.NewReader(content)})
+	return l.store().Put(context.Background(), conan.Upload{Revision: rev, Name: name, By: conan.Actor{Name: "ann"}, Size: int64(len(content)), Body: bytes.NewReader(content)})
 }
 
 func (l *place) publish(set conantest.Set) error {

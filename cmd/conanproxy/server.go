@@ -121,7 +121,7 @@ func (s *server) reload(load func() (*config.Config, error)) {
 		s.log.Error("the new configuration is wrong; the old one stays in force", zap.Error(err))
 		return
 	}
-	next.stores.setOverwrite()
+	next.stores.applySettings()
 	s.current.Store(next)
 	s.http.SetSettings(next.http)
 	s.index.Changes().ChangedSettings()

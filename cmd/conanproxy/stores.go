@@ -58,7 +58,7 @@ func (d *data) openStore(ctx context.Context, c config.Store, adoptFrom func() c
 	}
 	return localstore.New(localstore.Options{
 		Name: c.Name, Member: id, Index: d.index, Blobs: d.blobs, Memory: d.memory, Upstream: adoptFrom,
-		CheckSpace: d.budget.Check, Lease: d.leaseUpload, Overwrite: c.Overwrite, Checks: d.checks,
+		CheckSpace: d.budget.Check, Lease: d.leaseUpload, Overwrite: c.Overwrite, TrashFor: c.TrashFor, Checks: d.checks,
 		Log: d.log.Named("store"), Metrics: d.storeMetrics,
 	})
 }
@@ -130,10 +130,10 @@ func (list stores) abandoned(ctx context.Context) (uploads, packages int, err er
 	return uploads, packages, nil
 }
 
-// setOverwrite applies whether each store lets other bytes replace those of a published revision.
-func (list stores) setOverwrite() {
+// applySettings applies what a reload may change of stores that stay open.
+func (list stores) applySettings() {
 	for _, s := range list {
-		s.SetOverwrite(s.config.Overwrite)
+		s.Set(s.config.Overwrite, s.config.TrashFor)
 	}
 }
 

@@ -74,7 +74,7 @@ func (s *server) publish(ctx context.Context, i int) error {
 
 // remove removes a revision and its bytes; rows first.
 func (s *server) remove(ctx context.Context, i int) error {
-	err := s.db.Remove(ctx, s.store, conan.Removal{Revision: revision(i)}, index.Audit{}, time.Unix(int64(i), 0))
+	err := s.db.Remove(ctx, s.store, conan.Removal{Revision: revision(i)}, index.RemoveOptions{Now: time.Unix(int64(i), 0)})
 	if err != nil {
 		return err
 	}

@@ -87,7 +87,7 @@ type Publisher interface {
 	// the id of a new stage, which takes exactly these files in any order and publishes
 	// when the last one came. target has no RRev/PRev: they are computed from the manifest.
 	// A package whose recipe is not known here nor upstream is ErrNotFound.
-	Stage(ctx context.Context, target Revision, user string, sizes map[string]int64) (stage string, err error)
+	Stage(ctx context.Context, target Revision, by Actor, sizes map[string]int64) (stage string, err error)
 
 	// Put stores one file and publishes if it completes its set. ErrInvalid: length, digest or
 	// content is wrong; ErrIncomplete: a manifest over an incomplete set; ErrConflict: the check
@@ -104,10 +104,16 @@ type Publisher interface {
 	// RemoveFiles takes recipe files out of the newest revision by publishing a revision without
 	// them (v1 remove_files). A name that is not there changes nothing; one that the manifest
 	// implies is ErrInvalid.
-	RemoveFiles(ctx context.Context, recipe Revision, user string, names []string) error
+	RemoveFiles(ctx context.Context, recipe Revision, by Actor, names []string) error
 
 	// Remove deletes what r selects, all or nothing; ErrNotFound if a part of it is not there.
 	Remove(ctx context.Context, r Removal) error
+}
+
+// Actor is a caller who changes something, as the audit names it.
+type Actor struct {
+	Name    string // of the user or token; empty for anonymous
+	Address string // of the client
 }
 
 // Upload is one PUT.
@@ -115,7 +121,7 @@ type Upload struct {
 	Revision        // v2: pinned. v1: RRev (and PRev) empty or "0", to be computed
 	Stage    string // of a declared set; empty otherwise
 	Name     string // checked by CheckFileName
-	User     string // who uploads; empty for anonymous
+	By       Actor
 	Size     int64  // bytes announced, -1 if chunked
 	SHA1     string // X-Checksum-Sha1, lower-case hex, or empty
 	Body     io.Reader
@@ -131,5 +137,5 @@ type Removal struct {
 	// AllPackages deletes every package of the named recipe revision, or of every one if RRev is
 	// empty.
 	AllPackages bool
-	User        string // for the audit line
+	By          Actor
 }

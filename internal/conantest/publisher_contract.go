@@ -33,7 +33,7 @@ func Publish(ctx context.Context, p conan.Publisher, set Set) error {
 // uploadOf is the upload of one file by the user "ann".
 func uploadOf(set Set, name string) conan.Upload {
 	b := set.Files[name]
-	return conan.Upload{Revision: set.Revision, Name: name, User: "ann", Size: int64(len(b)), SHA1: sha1Of(b), Body: bytes.NewReader(b)}
+	return conan.Upload{Revision: set.Revision, Name: name, By: conan.Actor{Name: "ann"}, Size: int64(len(b)), SHA1: sha1Of(b), Body: bytes.NewReader(b)}
 }
 
 // TestPublisher is the contract suite of conan.Publisher. newStore makes an empty store, without an
@@ -81,7 +81,7 @@ func (p publisherTest) stage(set Set) (target conan.Revision, stage string) {
 		sizes[name] = int64(len(b))
 	}
 	target = conan.Revision{Ref: set.Ref, PackageID: set.PackageID}
-	stage, err := p.Stage(p.Context(), target, "ann", sizes)
+	stage, err := p.Stage(p.Context(), target, conan.Actor{Name: "ann"}, sizes)
 	if err != nil {
 		p.Fatal(err)
 	}
@@ -192,7 +192,7 @@ func (p publisherTest) unknownStage() {
 
 func (p publisherTest) unknownRecipe() {
 	pkg := Package(Recipe("zlib", "1.3"))
-	_, err := p.Stage(p.Context(), conan.Revision{Ref: pkg.Ref, PackageID: pkg.PackageID}, "ann", map[string]int64{conan.InfoFile: 1})
+	_, err := p.Stage(p.Context(), conan.Revision{Ref: pkg.Ref, PackageID: pkg.PackageID}, conan.Actor{Name: "ann"}, map[string]int64{conan.InfoFile: 1})
 	p.expect("stage", err, conan.ErrNotFound)
 	p.holds()
 }
@@ -291,7 +291,7 @@ func (p publisherTest) remove() {
 	}
 	for _, test := range tests {
 		p.publish(whole...)
-		test.removal.User = "ann"
+		test.removal.By = conan.Actor{Name: "ann"}
 		err := p.Remove(p.Context(), test.removal)
 		if test.left == nil {
 			p.expect(test.what, err, conan.ErrNotFound)
@@ -307,9 +307,9 @@ func (p publisherTest) remove() {
 func (p publisherTest) removeFiles() {
 	recipe := Recipe("zlib", "1.3", File("a", "a"))
 	p.publish(recipe)
-	p.expect("an unknown file", p.RemoveFiles(p.Context(), recipe.Revision, "ann", []string{"conan_sources.tgz"}), nil)
+	p.expect("an unknown file", p.RemoveFiles(p.Context(), recipe.Revision, conan.Actor{Name: "ann"}, []string{"conan_sources.tgz"}), nil)
 	p.holds(recipe)
-	p.expect("a file that the manifest implies", p.RemoveFiles(p.Context(), recipe.Revision, "ann", []string{conan.RecipeFile}), conan.ErrInvalid)
+	p.expect("a file that the manifest implies", p.RemoveFiles(p.Context(), recipe.Revision, conan.Actor{Name: "ann"}, []string{conan.RecipeFile}), conan.ErrInvalid)
 	p.holds(recipe)
 }
 

@@ -75,8 +75,9 @@ type Upstream struct {
 
 // Local has the settings of the store of published packages.
 type Local struct {
-	Owns      []string `yaml:"owns"`      // patterns of references that are never asked upstream
-	Overwrite bool     `yaml:"overwrite"` // other bytes may replace the files of a published revision
+	Owns      []string      `yaml:"owns"`      // patterns of references that are never asked upstream
+	Overwrite bool          `yaml:"overwrite"` // other bytes may replace the files of a published revision
+	TrashFor  time.Duration `yaml:"trash_for"` // how long removed revisions can be restored; 0: not at all
 }
 
 // Cache bounds what is stored of upstreams.
@@ -115,7 +116,7 @@ func Default() *Config {
 		Upstreams: []Upstream{center2, center},
 		Stores:    []Store{},
 		Views:     []View{},
-		Local:     Local{Owns: []string{}, Overwrite: true},
+		Local:     Local{Owns: []string{}, Overwrite: true, TrashFor: defaultTrashFor},
 		Cache:     Cache{MaxSize: 50 << 30, MinFree: 2 << 30, Memory: 64 << 20},
 		Log:       Log{Level: "info", Format: "json", Access: true},
 	}

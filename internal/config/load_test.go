@@ -98,10 +98,12 @@ func TestLoad(t *testing.T) {
 		},
 		{
 			name: "stores and views",
-			text: "stores:\n  - {name: release, owns: ['*@acme/*'], overwrite: false}\n  - name: dev\n" +
+			text: "stores:\n  - {name: release, owns: ['*@acme/*'], overwrite: false}\n  - {name: dev, trash_for: 1h}\n" +
 				"views:\n  - {name: team, members: [release, dev, conancenter], publish: dev}\n  - {name: default, members: [dev]}\n",
 			want: changed(func(c *Config) {
-				c.Stores = []Store{{Name: "release", Owns: []string{"*@acme/*"}}, {Name: "dev", Owns: []string{}, Overwrite: true}}
+				c.Stores = []Store{
+					{Name: "release", Owns: []string{"*@acme/*"}, TrashFor: defaultTrashFor}, {Name: "dev", Owns: []string{}, Overwrite: true, TrashFor: time.Hour},
+				}
 				c.Views = []View{{Name: "team", Members: []string{"release", "dev", "conancenter"}, Publish: "dev"}, {Name: "default", Members: []string{"dev"}}}
 			}),
 		},

@@ -3,13 +3,15 @@ package config
 import (
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Store is a named set of published packages.
 type Store struct {
-	Name      string   `yaml:"name"`      // [a-z0-9][a-z0-9.-]*, unique over stores, upstreams and views
-	Owns      []string `yaml:"owns"`      // patterns of references that are never asked upstream where this store is a member
-	Overwrite bool     `yaml:"overwrite"` // other bytes may replace the files of a published revision
+	Name      string        `yaml:"name"`      // [a-z0-9][a-z0-9.-]*, unique over stores, upstreams and views
+	Owns      []string      `yaml:"owns"`      // patterns of references that are never asked upstream where this store is a member
+	Overwrite bool          `yaml:"overwrite"` // other bytes may replace the files of a published revision
+	TrashFor  time.Duration `yaml:"trash_for"` // how long removed revisions can be restored; 0: not at all
 }
 
 // View is an ordered list of members under one URL.
@@ -27,8 +29,11 @@ const (
 	DefaultView = "default"
 )
 
+// defaultTrashFor is how long removed revisions can be restored.
+const defaultTrashFor = 7 * 24 * time.Hour
+
 // defaultStore has the values of the keys that an entry of stores leaves out.
-func defaultStore() Store { return Store{Owns: []string{}, Overwrite: true} }
+func defaultStore() Store { return Store{Owns: []string{}, Overwrite: true, TrashFor: defaultTrashFor} }
 
 // AllStores lists the stores in order: those of the section stores, or the one that the section local
 // means.
@@ -36,7 +41,7 @@ func (c *Config) AllStores() []Store {
 	if len(c.Stores) > 0 {
 		return c.Stores
 	}
-	return []Store{{Name: LocalName, Owns: c.Local.Owns, Overwrite: c.Local.Overwrite}}
+	return []Store{{Name: LocalName, Owns: c.Local.Owns, Overwrite: c.Local.Overwrite, TrashFor: c.Local.TrashFor}}
 }
 
 // DefaultMembers lists every member in configured order, stores first.
@@ -74,6 +79,7 @@ func (l *loader) validateStores(c *Config) {
 		l.checkName(path, s.Name, i > 0)
 		take(path, s.Name)
 		l.userlessPatterns(path+".owns", s.Owns)
+		l.notNegative(path+".trash_for", s.TrashFor)
 	}
 	for i, u := range c.Upstreams {
 		take(fmt.Sprintf("upstreams[%d]", i), u.Name)

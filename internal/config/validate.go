@@ -29,6 +29,7 @@ func (l *loader) validate(c *Config) {
 	l.validateAuth(c.Auth)
 	l.validateUpstreams(c.Upstreams)
 	l.userlessPatterns("local.owns", c.Local.Owns)
+	l.notNegative("local.trash_for", c.Local.TrashFor)
 	l.validateStores(c)
 	l.validateCache(c.Cache)
 	l.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
@@ -51,6 +52,12 @@ func (l *loader) oneOf(path, value string, allowed ...string) {
 func (l *loader) positive(path string, d time.Duration) {
 	if d <= 0 {
 		l.problem(path, "must be longer than 0")
+	}
+}
+
+func (l *loader) notNegative(path string, d time.Duration) {
+	if d < 0 {
+		l.problem(path, "must not be negative")
 	}
 }
 

@@ -60,10 +60,11 @@ func (db *DB) HasBlob(ctx context.Context, sha256 string) (bool, error) {
 	return true, nil
 }
 
-// blobNamed asks whether any revision or stage names the blob $1.
-const blobNamed = `SELECT EXISTS (SELECT 1 FROM files WHERE sha256 = $1) OR EXISTS (SELECT 1 FROM stage_files WHERE sha256 = $1)`
+// blobNamed asks whether any revision, stage or removed revision names the blob $1.
+const blobNamed = `SELECT EXISTS (SELECT 1 FROM files WHERE sha256 = $1) OR EXISTS (SELECT 1 FROM stage_files WHERE sha256 = $1)
+	OR EXISTS (SELECT 1 FROM trash_files WHERE sha256 = $1)`
 
-// BlobNamed tells whether any revision or stage names the blob.
+// BlobNamed tells whether any revision, stage or removed revision names the blob.
 func (db *DB) BlobNamed(ctx context.Context, sha256 string) (bool, error) {
 	var named bool
 	err := db.read.QueryRowContext(ctx, blobNamed, sha256).Scan(&named)

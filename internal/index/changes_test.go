@@ -35,7 +35,7 @@ func TestWritesPublishChanges(t *testing.T) {
 			return db.RemoveFiles(ctx, store, recipe, []string{"conanfile.py"}, Audit{}, noon)
 		}, true, true},
 		{"a removal", func() error {
-			return db.Remove(ctx, store, conan.Removal{Revision: conan.Revision{Ref: recipe.Ref}}, Audit{}, noon)
+			return db.Remove(ctx, store, conan.Removal{Revision: conan.Revision{Ref: recipe.Ref}}, RemoveOptions{Now: noon})
 		}, true, true},
 	} {
 		told = nil

@@ -140,7 +140,7 @@ func (db *DB) journalChanges(ctx context.Context, tx *transaction) (bool, error)
 			continue
 		}
 		journaled = true
-		if err := insertLine(ctx, tx, m, c.rev); err != nil {
+		if err := noteChange(ctx, tx, m, c.rev, time.Now()); err != nil {
 			return false, fmt.Errorf("journal %s: %w", c.rev, err)
 		}
 	}
@@ -151,13 +151,20 @@ func (db *DB) journalChanges(ctx context.Context, tx *transaction) (bool, error)
 	return true, err
 }
 
-func insertLine(ctx context.Context, tx *transaction, m Member, rev conan.Revision) error {
+// noteChange writes what a revision of a store became into the journal and into the history.
+func noteChange(ctx context.Context, tx *transaction, m Member, rev conan.Revision, now time.Time) error {
 	line := lineOf(journal.Removed, m.Name, rev)
+	line.Time = now
+	var published *time.Time
 	held, err := held(ctx, tx, m.ID, rev)
 	switch {
 	case err == nil:
 		line = publishedLine(m.Name, held)
+		published = &held.Time
 	case !errors.Is(err, conan.ErrNotFound):
+		return err
+	}
+	if err := keepHistory(ctx, tx, m.ID, rev, published, now); err != nil {
 		return err
 	}
 	text, err := json.Marshal(line)
@@ -243,7 +250,10 @@ func replay(ctx context.Context, tx *transaction, line Change) error {
 		return err
 	}
 	if line.Event == journal.Removed {
-		return nil
+		return keepHistory(ctx, tx, member, rev, nil, line.Time)
+	}
+	if err := keepHistory(ctx, tx, member, rev, &line.Time, line.Time); err != nil {
+		return err
 	}
 	o := PutOptions{Time: line.Time, Adopted: line.Adopted, Info: line.Info}
 	for _, f := range line.Files {

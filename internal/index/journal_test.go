@@ -62,8 +62,8 @@ func TestJournalTellsWhatBecameOfStores(t *testing.T) {
 	failsWith(t, "remove a file", db.RemoveFiles(ctx, store, rev, []string{"metadata/a"}, Audit{}, noon), nil)
 	_, err := db.PutStaged(ctx, Stage{Member: store, ID: "s", Revision: rev, Touched: noon}, StagedFile{FileInfo: testFile("metadata/b", 4, 1)})
 	failsWith(t, "add metadata", err, nil)
-	failsWith(t, "a failing removal", db.Remove(ctx, store, conan.Removal{Revision: recipeOf("aa/1@me/test", "no")}, Audit{}, noon), conan.ErrNotFound)
-	failsWith(t, "remove", db.Remove(ctx, store, conan.Removal{Revision: rev}, Audit{}, noon), nil)
+	failsWith(t, "a failing removal", db.Remove(ctx, store, conan.Removal{Revision: recipeOf("aa/1@me/test", "no")}, RemoveOptions{Now: noon}), conan.ErrNotFound)
+	failsWith(t, "remove", db.Remove(ctx, store, conan.Removal{Revision: rev}, RemoveOptions{Now: noon}), nil)
 	same(t, "journal", brief(t, path), []string{
 		"published local aa/1@me/test#r conanfile.py metadata/a",
 		"published local aa/1@me/test#r:p#v conaninfo.txt",
@@ -162,7 +162,7 @@ func TestReplay(t *testing.T) {
 	put(t, db, store, kept, 1, testFile("conanfile.py", 1, 10), testFile("metadata/x", 2, 10))
 	put(t, db, store, gone, 2, testFile("conanfile.py", 3, 10))
 	failsWith(t, "remove a file", db.RemoveFiles(ctx, store, kept, []string{"metadata/x"}, Audit{}, noon), nil)
-	failsWith(t, "remove", db.Remove(ctx, store, conan.Removal{Revision: gone}, Audit{}, noon), nil)
+	failsWith(t, "remove", db.Remove(ctx, store, conan.Removal{Revision: gone}, RemoveOptions{Now: noon}), nil)
 
 	var changes []Change
 	for _, l := range journalLines(t, path) {

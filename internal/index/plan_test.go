@@ -78,7 +78,7 @@ func TestWritePlans(t *testing.T) {
 		t.Fatal(err)
 	}
 	staged := mustStage(t, db, adopted, "conanmanifest.txt")
-	audit := Audit{"ann", "remove", "x"}
+	audit := Audit{By: conan.Actor{Name: "ann"}, Action: "remove", Target: "x"}
 	for _, write := range []struct {
 		name string
 		err  error
@@ -89,7 +89,7 @@ func TestWritePlans(t *testing.T) {
 		{"DropCachedFiles", db.DropCachedFiles(ctx, sumOf(1))},
 		{"SetScrubCursor", db.SetScrubCursor(ctx, sumOf(1))},
 		{"RemoveFiles", db.RemoveFiles(ctx, store, recipe, []string{"conan_export.tgz"}, audit, noon)},
-		{"Remove", db.Remove(ctx, store, conan.Removal{Revision: conan.Revision{Ref: recipe.Ref}}, audit, noon)},
+		{"Remove", db.Remove(ctx, store, conan.Removal{Revision: conan.Revision{Ref: recipe.Ref}}, RemoveOptions{Audit: audit, Now: noon})},
 		{"PutDocument", db.PutDocument(ctx, center, "list", "k", Document{Body: []byte("{}")})},
 		{"DeleteDocuments", db.DeleteDocuments(ctx, center, "list", "k")},
 	} {

@@ -22,7 +22,8 @@ type Publication struct {
 	Existing map[string]string // the same of the revision, if it is there already
 	Info     *string           // conaninfo.txt of a package
 	Remove   []string          // names that files under other names replace
-	Audit    []Audit           // lines that say which bytes were replaced
+	Uploader string            // who published it
+	Audit    []Audit           // lines about it, written if readers see anything new
 	Now      time.Time         // the server's clock
 	// KeepTime is how long after its publication a revision keeps its time when it is published
 	// again. Afterwards it becomes the newest.
@@ -61,7 +62,7 @@ func (db *DB) Publish(ctx context.Context, p Publication) (changed bool, err err
 				return err
 			}
 		}
-		o := PutOptions{Time: t, Info: p.Info, Files: files, Remove: p.Remove}
+		o := PutOptions{Time: t, Info: p.Info, Uploader: p.Uploader, Files: files, Remove: p.Remove}
 		if err := putRevision(ctx, tx, p.Member, p.Revision, o, p.Now); err != nil {
 			return err
 		}
@@ -150,7 +151,7 @@ func publicationTime(ctx context.Context, tx *transaction, p Publication) (t tim
 	}
 	if err == nil && !adopted {
 		own := time.UnixMicro(micros)
-		newest, err := newestSibling(ctx, tx, p)
+		newest, err := newestSibling(ctx, tx, p.Member, p.Revision)
 		if err != nil || newest || p.KeepTime > 0 && p.Now.Sub(own) < p.KeepTime {
 			return own, true, err
 		}
@@ -167,18 +168,18 @@ func publicationTime(ctx context.Context, tx *transaction, p Publication) (t tim
 
 // newestSibling tells whether a revision is the newest recipe revision of its reference, or the
 // newest revision of its package.
-func newestSibling(ctx context.Context, tx *transaction, p Publication) (bool, error) {
-	siblings, args := ` AND r.package_id = ''`, refArgs(p.Member, p.Revision.Ref)
-	if p.Revision.IsPackage() {
-		siblings, args = ` AND r.rrev = $6 AND `+samePackage, append(args, p.Revision.RRev, p.Revision.PackageID)
+func newestSibling(ctx context.Context, tx *transaction, member MemberID, rev conan.Revision) (bool, error) {
+	siblings, args := ` AND r.package_id = ''`, refArgs(member, rev.Ref)
+	if rev.IsPackage() {
+		siblings, args = ` AND r.rrev = $6 AND `+samePackage, append(args, rev.RRev, rev.PackageID)
 	}
 	var id string
 	err := tx.QueryRowContext(ctx, `SELECT CASE r.package_id WHEN '' THEN r.rrev ELSE r.prev END`+ofRef+siblings+
 		` ORDER BY r.time DESC, r.id DESC LIMIT 1`, args...).Scan(&id)
 	if err != nil {
-		return false, fmt.Errorf("time of %s: %w", p.Revision, err)
+		return false, fmt.Errorf("time of %s: %w", rev, err)
 	}
-	return id == p.Revision.ID(), nil
+	return id == rev.ID(), nil
 }
 
 // Adopt makes a stage of files that were fetched from upstream a recipe revision of a store, with

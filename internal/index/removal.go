@@ -8,10 +8,19 @@ import (
 	"conanproxy/internal/conan"
 )
 
+// RemoveOptions say how Remove removes.
+type RemoveOptions struct {
+	Audit Audit
+	Now   time.Time
+	// Trash keeps what is removed in the trash. Without it blobs become garbage.
+	Trash bool
+}
+
 // Remove deletes what r selects from a store, all or nothing, with the audit line, in one
-// transaction: a recipe revision goes with its packages, a whole reference with its stages too.
-// Blobs become garbage. It fails with conan.ErrNotFound if a part of the selection is not there.
-func (db *DB) Remove(ctx context.Context, member MemberID, r conan.Removal, audit Audit, now time.Time) error {
+// transaction: a recipe revision goes with its packages, a whole reference with its stages too. It
+// fails with conan.ErrNotFound if a part of the selection is not there.
+func (db *DB) Remove(ctx context.Context, member MemberID, r conan.Removal, o RemoveOptions) error {
+	audit, now := o.Audit, o.Now
 	return db.update(ctx, func(ctx context.Context, tx *transaction) error {
 		nodes, err := storeNodes(ctx, tx, member, r.Ref)
 		if err != nil {
@@ -20,6 +29,11 @@ func (db *DB) Remove(ctx context.Context, member MemberID, r conan.Removal, audi
 		ids, err := nodes.selected(r)
 		if err != nil {
 			return err
+		}
+		if o.Trash {
+			if err := trashRevisions(ctx, tx, member, ids, r.By.Name, now); err != nil {
+				return err
+			}
 		}
 		if err := removeRevisions(ctx, tx, ids); err != nil {
 			return err
@@ -31,6 +45,49 @@ func (db *DB) Remove(ctx context.Context, member MemberID, r conan.Removal, audi
 		}
 		return writeAudit(ctx, tx, audit, now)
 	})
+}
+
+// RemovePinned is Remove for pinned revisions of any references: a recipe revision goes with its
+// packages.
+func (db *DB) RemovePinned(ctx context.Context, member MemberID, revs []conan.Revision, o RemoveOptions) error {
+	return db.update(ctx, func(ctx context.Context, tx *transaction) error {
+		ids, err := pinnedIDs(ctx, tx, member, revs)
+		if err != nil {
+			return err
+		}
+		if o.Trash {
+			if err := trashRevisions(ctx, tx, member, ids, o.Audit.By.Name, o.Now); err != nil {
+				return err
+			}
+		}
+		if err := removeRevisions(ctx, tx, ids); err != nil {
+			return err
+		}
+		return writeAudit(ctx, tx, o.Audit, o.Now)
+	})
+}
+
+// pinnedIDs are the row ids of pinned revisions, each once, with the packages of recipe revisions.
+func pinnedIDs(ctx context.Context, tx *transaction, member MemberID, revs []conan.Revision) ([]int64, error) {
+	var ids []int64
+	seen := make(map[int64]bool)
+	for _, rev := range revs {
+		nodes, err := storeNodes(ctx, tx, member, rev.Ref)
+		if err != nil {
+			return nil, err
+		}
+		found, err := nodes.selected(conan.Removal{Revision: rev})
+		if err != nil {
+			return nil, err
+		}
+		for _, id := range found {
+			if !seen[id] {
+				seen[id] = true
+				ids = append(ids, id)
+			}
+		}
+	}
+	return ids, nil
 }
 
 func wholeReference(r conan.Removal) bool {

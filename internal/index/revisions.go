@@ -23,11 +23,12 @@ type Stored struct {
 
 // PutOptions describes a revision to be recorded by PutRevision.
 type PutOptions struct {
-	Time    time.Time
-	Adopted bool
-	Info    *string          // conaninfo.txt of a package; nil if not known
-	Files   []conan.FileInfo // all with known Size and digests; replaces files of the same name
-	Remove  []string         // names of files that Files replace under new names
+	Time     time.Time
+	Adopted  bool
+	Info     *string          // conaninfo.txt of a package; nil if not known
+	Uploader string           // who published it; empty leaves the uploader of a revision that is there
+	Files    []conan.FileInfo // all with known Size and digests; replaces files of the same name
+	Remove   []string         // names of files that Files replace under new names
 }
 
 const storedColumns = `r.id, f.name, f.version, f.usr, f.channel, r.rrev, r.package_id, r.prev, r.time, r.adopted`
@@ -150,13 +151,14 @@ func putRevision(ctx context.Context, tx *transaction, member MemberID, rev cona
 		return fmt.Errorf("record %s: %w", rev, err)
 	}
 	var id int64
-	err := tx.QueryRowContext(ctx, `INSERT INTO revisions (ref_id, rrev, package_id, prev, time, used, adopted, info)
-		SELECT f.id, $6, $7, $8, $9, CASE m.kind WHEN 'store' THEN $10 ELSE $11 END, $12, $13 FROM refs f JOIN members m ON m.id = f.member_id
+	err := tx.QueryRowContext(ctx, `INSERT INTO revisions (ref_id, rrev, package_id, prev, time, used, adopted, info, uploader)
+		SELECT f.id, $6, $7, $8, $9, CASE m.kind WHEN 'store' THEN $10 ELSE $11 END, $12, $13, $14 FROM refs f JOIN members m ON m.id = f.member_id
 		WHERE f.member_id = $1 AND f.name = $2 AND f.version = $3 AND f.usr = $4 AND f.channel = $5
 		ON CONFLICT (ref_id, rrev, package_id, prev) DO UPDATE SET time = excluded.time, used = excluded.used,
-		adopted = excluded.adopted, info = COALESCE(excluded.info, revisions.info)
+		adopted = excluded.adopted, info = COALESCE(excluded.info, revisions.info),
+		uploader = CASE excluded.uploader WHEN '' THEN revisions.uploader ELSE excluded.uploader END
 		RETURNING id`, append(revisionArgs(member, rev),
-		o.Time.UnixMicro(), int64(neverCold), now.UnixMicro(), o.Adopted, o.Info)...).Scan(&id)
+		o.Time.UnixMicro(), int64(neverCold), now.UnixMicro(), o.Adopted, o.Info, o.Uploader)...).Scan(&id)
 	if err != nil {
 		return fmt.Errorf("record %s: %w", rev, err)
 	}

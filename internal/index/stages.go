@@ -25,6 +25,7 @@ type Stage struct {
 	Member         MemberID         // the store that it will be published in
 	conan.Revision                  // RRev and PRev are empty if they are to be computed
 	Uploader       string           // empty for anonymous
+	Address        string           // of the client that began it
 	Declared       map[string]int64 // names and sizes of a declared set; nil for an undeclared one
 	Base           conan.Revision   // the revision that the client saw; the zero value if none
 	Touched        time.Time        // when it was made or last took a file
@@ -58,9 +59,9 @@ func insertStage(ctx context.Context, tx *transaction, s Stage) error {
 			base += "#" + s.Base.PRev
 		}
 	}
-	_, err := tx.ExecContext(ctx, `INSERT INTO stages (id, ref, rrev, package_id, prev, usr, declared, base, created, member_id)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO UPDATE SET created = excluded.created`,
-		s.ID, s.Ref.String(), s.RRev, s.PackageID, s.PRev, s.Uploader, declared, base, s.Touched.UnixMicro(), s.Member)
+	_, err := tx.ExecContext(ctx, `INSERT INTO stages (id, ref, rrev, package_id, prev, usr, declared, base, created, member_id, address)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (id) DO UPDATE SET created = excluded.created`,
+		s.ID, s.Ref.String(), s.RRev, s.PackageID, s.PRev, s.Uploader, declared, base, s.Touched.UnixMicro(), s.Member, s.Address)
 	if err != nil {
 		return fmt.Errorf("create stage of %s: %w", s.Revision, err)
 	}
@@ -72,8 +73,8 @@ func (db *DB) Stage(ctx context.Context, id string) (Stage, error) {
 	s := Stage{ID: id}
 	var ref, declared, base string
 	var touched int64
-	err := db.read.QueryRowContext(ctx, `SELECT ref, rrev, package_id, prev, usr, declared, base, created, member_id FROM stages WHERE id = $1`, id).
-		Scan(&ref, &s.RRev, &s.PackageID, &s.PRev, &s.Uploader, &declared, &base, &touched, &s.Member)
+	err := db.read.QueryRowContext(ctx, `SELECT ref, rrev, package_id, prev, usr, declared, base, created, member_id, address FROM stages WHERE id = $1`, id).
+		Scan(&ref, &s.RRev, &s.PackageID, &s.PRev, &s.Uploader, &declared, &base, &touched, &s.Member, &s.Address)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Stage{}, ErrNoStage
 	}

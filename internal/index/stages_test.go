@@ -227,7 +227,7 @@ func TestPublishReplacesFiles(t *testing.T) {
 	s := Stage{Member: store, ID: "set-1", Revision: rev, Touched: noon}
 	p := Publication{
 		Member: store, StageID: s.ID, Revision: rev, Now: noon.Add(time.Hour),
-		Files: []conan.FileInfo{manifest, txz, info2}, Remove: []string{tgz.Name}, Audit: []Audit{{"ann", "replace", "a -> b"}},
+		Files: []conan.FileInfo{manifest, txz, info2}, Remove: []string{tgz.Name}, Audit: []Audit{{By: conan.Actor{Name: "ann"}, Action: "replace", Target: "a -> b"}},
 		Staged: map[string]string{}, Existing: map[string]string{},
 	}
 	for _, f := range p.Files {
@@ -340,11 +340,11 @@ func TestRemovalsAreAudited(t *testing.T) {
 	mustStage(t, db, Stage{Member: store, ID: "upload-of-it", Revision: conan.Revision{Ref: rev.Ref}, Touched: noon}, "conanfile.py")
 	mustStage(t, db, Stage{Member: store, ID: "upload-of-another", Revision: testRevision(1), Touched: noon}, "conanfile.py")
 
-	failsWith(t, "remove files", db.RemoveFiles(t.Context(), store, rev, []string{"conan_export.tgz"}, Audit{"ann", "remove_files", "x"}, noon), nil)
+	failsWith(t, "remove files", db.RemoveFiles(t.Context(), store, rev, []string{"conan_export.tgz"}, Audit{By: conan.Actor{Name: "ann"}, Action: "remove_files", Target: "x"}, noon), nil)
 	whole := conan.Removal{Revision: conan.Revision{Ref: rev.Ref}}
-	failsWith(t, "remove", db.Remove(t.Context(), store, whole, Audit{"bob", "remove", "y"}, noon), nil)
-	failsWith(t, "remove again", db.Remove(t.Context(), store, whole, Audit{"eve", "remove", "z"}, noon), conan.ErrNotFound)
-	failsWith(t, "remove files of nothing", db.RemoveFiles(t.Context(), store, rev, nil, Audit{"eve", "remove_files", "z"}, noon), conan.ErrNotFound)
+	failsWith(t, "remove", db.Remove(t.Context(), store, whole, RemoveOptions{Audit: Audit{By: conan.Actor{Name: "bob"}, Action: "remove", Target: "y"}, Now: noon}), nil)
+	failsWith(t, "remove again", db.Remove(t.Context(), store, whole, RemoveOptions{Audit: Audit{By: conan.Actor{Name: "eve"}, Action: "remove", Target: "z"}, Now: noon}), conan.ErrNotFound)
+	failsWith(t, "remove files of nothing", db.RemoveFiles(t.Context(), store, rev, nil, Audit{By: conan.Actor{Name: "eve"}, Action: "remove_files", Target: "z"}, noon), conan.ErrNotFound)
 
 	lines, err := column[string](t.Context(), db.read, "read", `SELECT usr || ' ' || action || ' ' || target || ' ' || time FROM audit ORDER BY id`)
 	failsWith(t, "audit", err, nil)

@@ -174,7 +174,7 @@ func (d *data) change(t *testing.T, random *rand.Rand, now int64) {
 	case 5:
 		d.put(t, d.up, rev, now, d.write(t, conan.RecipeFile, letter()))
 	case 6:
-		err = d.db.Remove(ctx, store, conan.Removal{Revision: rev}, index.Audit{}, time.Unix(now, 0))
+		err = d.db.Remove(ctx, store, conan.Removal{Revision: rev}, index.RemoveOptions{Now: time.Unix(now, 0)})
 	case 7:
 		err = d.db.RemoveFiles(ctx, store, rev, []string{conan.RecipeFile}, index.Audit{}, time.Unix(now, 0))
 	}

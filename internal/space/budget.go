@@ -149,7 +149,7 @@ func overBounds(u usage) int64 {
 func overFree(u usage) int64 { return u.minFree - u.free }
 
 // makeSpace evicts until over is 0 or less: nil or conan.ErrNoSpace. It evicts nothing if that
-// would not help.
+// would not help. If the disk is full, what was removed longest ago leaves the trash too.
 func (b *Budget) makeSpace(ctx context.Context, over func(usage) int64) error {
 	for {
 		u, err := b.usage(ctx)
@@ -165,12 +165,32 @@ func (b *Budget) makeSpace(ctx context.Context, over func(usage) int64) error {
 		}
 		full := fmt.Errorf("%w: %d bytes are missing on the disk or within cache.max_size", conan.ErrNoSpace, lacking)
 		if lacking > u.cached {
-			return full
+			emptied, err := b.emptyOldest(ctx, u, over)
+			if err == nil && emptied {
+				continue
+			}
+			return errors.Join(full, err)
 		}
 		if ok, err := b.evict(ctx, over); err != nil || !ok {
 			return errors.Join(full, err)
 		}
 	}
+}
+
+// emptyOldest removes for good what was removed longest ago, if the disk is what lacks space and
+// there is something.
+func (b *Budget) emptyOldest(ctx context.Context, u usage, over func(usage) int64) (some bool, err error) {
+	u.maxSize = 0 // the trash does not count in it
+	if over(u) <= 0 {
+		return false, nil
+	}
+	err = b.exclusively(ctx, func(ctx context.Context) error {
+		if some, err = b.o.Index.EmptyOldest(ctx); err != nil || !some {
+			return err
+		}
+		return b.deleteUnused(context.WithoutCancel(ctx))
+	})
+	return some, err
 }
 
 // kickRun has Run sweep at once.

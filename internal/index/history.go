@@ -1,0 +1,115 @@
+package index
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"conanproxy/internal/conan"
+)
+
+// keepHistory notes that a revision of a store is visible from now on with a time of publication,
+// or that it no longer is if published is nil. One mechanism writes it after every change of a
+// store, like the journal.
+func keepHistory(ctx context.Context, tx *transaction, member MemberID, rev conan.Revision, published *time.Time, now time.Time) error {
+	const open = ` FROM history WHERE member_id = $1 AND name = $2 AND version = $3 AND usr = $4 AND channel = $5
+		AND rrev = $6 AND package_id = '' || $7 AND prev = $8 AND until IS NULL`
+	var id, micros int64
+	err := tx.QueryRowContext(ctx, `SELECT id, time`+open, revisionArgs(member, rev)...).Scan(&id, &micros)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return fmt.Errorf("history of %s: %w", rev, err)
+	}
+	visible := err == nil
+	if visible && published != nil && published.UnixMicro() == micros {
+		return nil
+	}
+	if visible {
+		if _, err := tx.ExecContext(ctx, `UPDATE history SET until = $2 WHERE id = $1`, id, now.UnixMicro()); err != nil {
+			return fmt.Errorf("history of %s: %w", rev, err)
+		}
+	}
+	if published == nil {
+		return nil
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO history (member_id, name, version, usr, channel, rrev, package_id, prev, time, since)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`, append(revisionArgs(member, rev), published.UnixMicro(), now.UnixMicro())...)
+	if err != nil {
+		return fmt.Errorf("history of %s: %w", rev, err)
+	}
+	return nil
+}
+
+// visibleAt is the condition under which a row of history says that its revision was visible at the
+// moment $1.
+const visibleAt = ` h.since <= $1 AND (h.until IS NULL OR h.until > $1)`
+
+// RevisionsAt is Revisions as it was at a moment.
+func (db *DB) RevisionsAt(ctx context.Context, member MemberID, rev conan.Revision, at time.Time) ([]conan.RevisionTime, error) {
+	column, siblings, args := `h.rrev`, ` AND h.package_id = ''`, append([]any{at.UnixMicro()}, refArgs(member, rev.Ref)...)
+	if rev.IsPackage() {
+		column, siblings, args = `h.prev`, ` AND h.rrev = $7 AND h.package_id = $8 AND h.prev <> ''`, append(args, rev.RRev, rev.PackageID)
+	}
+	return collect(ctx, db.read, "read the history of "+rev.String(), func(r scanner) (t conan.RevisionTime, err error) {
+		var micros int64
+		err = r.Scan(&t.ID, &micros)
+		t.Time = time.UnixMicro(micros).UTC()
+		return t, err
+	}, `SELECT `+column+`, h.time FROM history h WHERE`+visibleAt+` AND h.member_id = $2 AND h.name = $3 AND h.version = $4 AND h.usr = $5
+		AND h.channel = $6`+siblings+` ORDER BY h.time DESC, h.id DESC`, args...)
+}
+
+// WasVisible tells whether a pinned revision was visible at a moment.
+func (db *DB) WasVisible(ctx context.Context, member MemberID, rev conan.Revision, at time.Time) (was bool, err error) {
+	err = db.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM history h WHERE`+visibleAt+` AND h.member_id = $2 AND h.name = $3
+		AND h.version = $4 AND h.usr = $5 AND h.channel = $6 AND h.rrev = $7 AND h.package_id = $8 AND h.prev = $9)`,
+		append([]any{at.UnixMicro()}, revisionArgs(member, rev)...)...).Scan(&was)
+	if err != nil {
+		return false, fmt.Errorf("history of %s: %w", rev, err)
+	}
+	return was, nil
+}
+
+// PackageIDsAt lists the ids of the packages that a recipe revision had at a moment, sorted.
+func (db *DB) PackageIDsAt(ctx context.Context, member MemberID, recipe conan.Revision, at time.Time) ([]string, error) {
+	return column[string](ctx, db.read, "read the history of "+recipe.String(), `SELECT DISTINCT h.package_id FROM history h WHERE`+visibleAt+`
+		AND h.member_id = $2 AND h.name = $3 AND h.version = $4 AND h.usr = $5 AND h.channel = $6 AND h.rrev = $7 AND h.package_id <> ''
+		ORDER BY h.package_id`, append(append([]any{at.UnixMicro()}, refArgs(member, recipe.Ref)...), recipe.RRev)...)
+}
+
+// RefsAt lists the references of which a store had a recipe revision at a moment, in no particular
+// order.
+func (db *DB) RefsAt(ctx context.Context, member MemberID, at time.Time) ([]conan.Ref, error) {
+	return db.refs(ctx, `SELECT DISTINCT h.name, h.version, h.usr, h.channel FROM history h WHERE`+visibleAt+`
+		AND h.member_id = $2 AND h.package_id = ''`, at.UnixMicro(), member)
+}
+
+// TrashedFiles lists the files of the copy of a revision that was removed last, with its
+// conaninfo.txt; conan.ErrNotFound if the trash has none.
+func (db *DB) TrashedFiles(ctx context.Context, member MemberID, rev conan.Revision) (files conan.Snapshot, info *string, err error) {
+	var id int64
+	err = db.read.QueryRowContext(ctx, `SELECT id, info FROM trash WHERE member_id = $1 AND name = $2 AND version = $3 AND usr = $4 AND channel = $5
+		AND rrev = $6 AND package_id = '' || $7 AND prev = $8 ORDER BY id DESC LIMIT 1`, revisionArgs(member, rev)...).Scan(&id, &info)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil, fmt.Errorf("%s in the trash: %w", rev, conan.ErrNotFound)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("look for %s in the trash: %w", rev, err)
+	}
+	files, err = trashFiles(ctx, db.read, id)
+	return files, info, err
+}
+
+// Info returns the conaninfo.txt of a stored package; empty if it is not known.
+func (db *DB) Info(ctx context.Context, member MemberID, pkg conan.Revision) (string, error) {
+	var info sql.NullString
+	err := db.read.QueryRowContext(ctx, `SELECT r.info`+ofRevision, revisionArgs(member, pkg)...).Scan(&info)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", fmt.Errorf("%s: %w", pkg, conan.ErrNotFound)
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the conaninfo.txt of %s: %w", pkg, err)
+	}
+	return info.String, nil
+}

@@ -1,0 +1,73 @@
+package localstore
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"conanproxy/internal/conan"
+	"conanproxy/internal/index"
+)
+
+// Restore brings removed revisions back with their times, all or nothing; see index.DB.Restore. It
+// returns what came back: of a recipe also the packages that were removed with it.
+func (s *Store) Restore(ctx context.Context, revs []conan.Revision, by conan.Actor) ([]conan.Revision, error) {
+	audit := index.Audit{By: by, Action: "restore", Member: s.name, Target: summary(revs)}
+	restored, err := s.index.Restore(ctx, s.member, revs, audit, s.now())
+	if err != nil {
+		return nil, err
+	}
+	s.log.Info("restored", zap.String("reference", audit.Target), zap.String("user", by.Name))
+	return restored, nil
+}
+
+// summary names the first revisions and how many more there are.
+func summary(revs []conan.Revision) string {
+	const most = 20
+	text := ""
+	for i, rev := range revs {
+		if i == most {
+			return fmt.Sprintf("%s and %d more", text, len(revs)-most)
+		}
+		if i > 0 {
+			text += ", "
+		}
+		text += rev.String()
+	}
+	return text
+}
+
+// RemoveRevisions removes pinned revisions, all or nothing: a recipe revision goes with its
+// packages.
+func (s *Store) RemoveRevisions(ctx context.Context, revs []conan.Revision, by conan.Actor) error {
+	o := index.RemoveOptions{
+		Audit: index.Audit{By: by, Action: "remove", Member: s.name, Target: summary(revs)},
+		Now:   s.now(), Trash: s.trashFor.Load() > 0,
+	}
+	if err := s.index.RemovePinned(ctx, s.member, revs, o); err != nil {
+		return err
+	}
+	s.metrics.removed.WithLabelValues(s.name).Inc()
+	s.log.Info("removed", zap.String("reference", o.Audit.Target), zap.String("user", by.Name))
+	return nil
+}
+
+// sweepTrash empties the trash of what was removed longer ago than it is kept.
+func (s *Store) sweepTrash(ctx context.Context) error {
+	const atOnce = 100
+	before := s.now().Add(-time.Duration(s.trashFor.Load()))
+	for {
+		n, err := s.index.EmptyTrash(ctx, s.member, before, atOnce)
+		if err != nil || n < atOnce {
+			return err
+		}
+	}
+}
+
+// Trash lists up to limit removed revisions, the last removed first, with an ID below before, or
+// from the start if that is 0.
+func (s *Store) Trash(ctx context.Context, before int64, limit int) ([]index.Trashed, error) {
+	return s.index.Trash(ctx, s.member, before, limit)
+}
