@@ -36,6 +36,7 @@ var rooms = map[string]room{
 	"internal/identity":  {code: []string{"internal/conan"}},
 	"internal/netguard":  {},
 	"internal/policy":    {code: []string{"internal/conan"}, tests: []string{"internal/conantest"}},
+	"internal/selection": {code: []string{"internal/conan"}, tests: []string{"internal/conantest"}},
 	"internal/scrub":     {code: []string{"internal/blob", "internal/index"}, tests: []string{"internal/conan", "internal/conantest"}},
 	"internal/conantest": {code: []string{"internal/conan"}},
 	"internal/harness":   {},
