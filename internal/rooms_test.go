@@ -49,7 +49,7 @@ var rooms = map[string]room{
 		code:  []string{"internal/conan", "internal/memory", "internal/identity", "proxy/auth", "proxy/resolver"},
 		tests: []string{"internal/conantest", "internal/policy"},
 	},
-	"e2e":          {code: []string{"internal/harness"}, tests: []string{"internal/conan", "internal/conantest"}},
+	"e2e":          {code: []string{"internal/harness"}, tests: []string{"internal/conan", "internal/conantest", "internal/selection", "upstream"}},
 	"bench":        {code: []string{"internal/conan", "internal/index", "internal/harness"}},
 	"bench/faults": {tests: []string{"internal/conan", "internal/conantest", "internal/harness"}},
 	"cmd/conanproxy": {
