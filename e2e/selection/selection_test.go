@@ -205,7 +205,7 @@ func TestPatternsMeanWhatTheyMeanToTheClient(t *testing.T) {
 				t.Errorf("%+v as %d: found everything: %v (%v); the client: %s%.300s", q, purpose, ok, why, a.Error, a.Answer)
 				continue
 			}
-			if purpose == chosen.AsRemove && !strings.Contains(q.pattern, ":") {
+			if purpose == chosen.AsRemove && !strings.Contains(strings.TrimSuffix(q.pattern, ":"), ":") {
 				got = recipesOf(got) // the client removes their packages without naming them
 			}
 			if ok {
@@ -274,7 +274,8 @@ func same(t *testing.T, from conan.Source, spec chosen.Spec, want []string) {
 	}
 }
 
-// TestQueriesOnPackagesOfConan1 compares with `conan search -q` of Conan 1. Conan 2 does not show its packages.
+// TestQueriesOnPackagesOfConan1 compares with `conan search -q` of Conan 1, which writes options without
+// "options.". Conan 2 does not show packages of Conan 1.
 func TestQueriesOnPackagesOfConan1(t *testing.T) {
 	t.Parallel()
 	proxy := e2etest.StartConanproxy(t, nil)
@@ -286,13 +287,10 @@ func TestQueriesOnPackagesOfConan1(t *testing.T) {
 	c.Create(lib, "demo/testing", "-o", "lib:shared=True")
 	c.Upload(ref)
 	from := source(t, proxy.URL("local"))
-	for _, query := range []string{"os=Linux", "os=Windows or options.shared=True", "os=Linux and shared=True", "os=Linux and options.shared=False"} {
+	for _, query := range []string{"os=Linux", "os=Windows or options.shared=True", "os=Linux and options.shared=False"} {
 		out := filepath.Join(t.TempDir(), "search.json")
-		c.Must("search", ref, "-r", "r", "-q", query, "-j", out)
-		var want []string
-		for _, id := range searched(t, out) {
-			want = append(want, id)
-		}
+		c.Must("search", ref, "-r", "r", "-q", strings.ReplaceAll(query, "options.", ""), "-j", out)
+		want := searched(t, out)
 		got, _, _ := resolve(t, from, chosen.Spec{Patterns: []string{ref + ":*"}, Query: query, PackagesOnly: true}, chosen.AsList)
 		for i, line := range got {
 			_, got[i], _ = strings.Cut(line, ":")
