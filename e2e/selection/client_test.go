@@ -1,6 +1,7 @@
 package selection
 
 import (
+	_ "embed"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -15,20 +16,15 @@ import (
 type step struct {
 	Argv    []string `json:"argv,omitempty"`
 	Round   string   `json:"round,omitempty"` // what package revisions are made of
-	As      string   `json:"as,omitempty"`
 	Pattern string   `json:"pattern,omitempty"`
 	Query   string   `json:"query,omitempty"`
 }
 
-// run is a command in the client's words; a "|" stands before an argument with spaces, up to the end.
-func run(round, command string) step {
-	words, last, ok := strings.Cut(command, "|")
-	argv := strings.Fields(words)
-	if ok {
-		argv = append(argv, last)
-	}
-	return step{Argv: argv, Round: round}
-}
+// run is a command in the client's words.
+func run(round, command string) step { return step{Argv: strings.Fields(command), Round: round} }
+
+//go:embed client.py
+var program string
 
 // answer is what the client said to one step.
 type answer struct {
@@ -50,7 +46,7 @@ func ask(t *testing.T, c *e2etest.Client, steps ...step) []answer {
 	}
 	cmd := c.Command(t.Context())
 	cmd.Path = filepath.Join(filepath.Dir(c.Program), "python")
-	cmd.Args = []string{cmd.Path, filepath.Join(e2etest.Root(t), "e2e", "selection", "client.py"), in, out}
+	cmd.Args = []string{cmd.Path, "-c", program, in, out}
 	if said, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("client.py: %v\n%s", err, harness.LastBytes(string(said), 4000))
 	}

@@ -17,7 +17,7 @@ import (
 	chosen "conanproxy/internal/selection"
 )
 
-// publish puts references with several recipe revisions, packages and package revisions on the server.
+// publish uploads references with several recipe revisions, packages and package revisions.
 func publish(t *testing.T, c *e2etest.Client) {
 	t.Helper()
 	dir := t.TempDir()
@@ -70,7 +70,7 @@ type listing map[string]struct {
 	} `json:"revisions"`
 }
 
-// texts are the revisions of a package list, as lines. With remove they are those that the client removes.
+// texts are the revisions of a package list, as lines; with remove, those that the client removes.
 func (l listing) texts(remove bool) []string {
 	var lines []string
 	for ref, recipe := range l {
@@ -179,7 +179,7 @@ func command(name string, q asked) step {
 	return step{Argv: argv}
 }
 
-// TestPatternsMeanWhatTheyMeanToTheClient asks the client and this program about the same running server.
+// TestPatternsMeanWhatTheyMeanToTheClient asks the client and this program about the same server.
 func TestPatternsMeanWhatTheyMeanToTheClient(t *testing.T) {
 	t.Parallel()
 	proxy := e2etest.StartConanproxy(t, nil)
@@ -190,7 +190,7 @@ func TestPatternsMeanWhatTheyMeanToTheClient(t *testing.T) {
 	for i := range questions {
 		questions[i].pattern = replace.Replace(questions[i].pattern)
 		q := questions[i]
-		steps = append(steps, command("list", q), step{As: "upload", Pattern: q.pattern, Query: q.query}, command("remove", q))
+		steps = append(steps, command("list", q), step{Pattern: q.pattern, Query: q.query}, command("remove", q))
 	}
 	answers := ask(t, c, steps...)
 	from := source(t, proxy.URL("local"))
@@ -274,8 +274,8 @@ func same(t *testing.T, from conan.Source, spec chosen.Spec, want []string) {
 	}
 }
 
-// TestQueriesOnPackagesOfConan1 compares with `conan search -q` of Conan 1, which writes options without
-// "options.". Conan 2 does not show packages of Conan 1.
+// TestQueriesOnPackagesOfConan1 compares with `conan search -q` of Conan 1, which writes options
+// without "options.". Conan 2 does not show packages of Conan 1.
 func TestQueriesOnPackagesOfConan1(t *testing.T) {
 	t.Parallel()
 	proxy := e2etest.StartConanproxy(t, nil)

@@ -8,7 +8,7 @@ import (
 	"conanproxy/upstream"
 )
 
-// source makes a Source of a running server: every question is asked over HTTP, nothing is remembered.
+// source makes a Source of a running server: it asks every question over HTTP.
 func source(t *testing.T, url string) conan.Source {
 	t.Helper()
 	r, err := upstream.New(upstream.Options{Name: "server", URL: url})
@@ -16,7 +16,7 @@ func source(t *testing.T, url string) conan.Source {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.Close)
-	return remoteSource{Source: nil, remote: r}
+	return remoteSource{remote: r}
 }
 
 // remoteSource has the methods that resolving needs.

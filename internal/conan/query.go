@@ -6,8 +6,8 @@ import (
 )
 
 // Query is an expression over settings and options of binaries, in the language of the client's
-// option -p: `os=Linux and (compiler=gcc or options.shared=True)`. The client gives "and" and "or" no
-// precedence, and where both stand side by side without parentheses it joins the last two terms
+// option -p: `os=Linux and (compiler=gcc or options.shared=True)`. The client gives "and" and "or"
+// no precedence, and where both stand side by side without parentheses it joins the last two terms
 // first, by the first operator: `a and b or c` is `a or (b and c)`. Query does the same. The zero
 // value matches every binary.
 type Query struct {

@@ -61,7 +61,7 @@ func parseLockfile2(top map[string]json.RawMessage) ([]named, error) {
 	return found, nil
 }
 
-// parseLocked reads "reference", or ["reference", {package id: revision}] where packages are locked.
+// parseLocked reads "reference", or ["reference", {package id: revision}] if packages are locked.
 func parseLocked(entry json.RawMessage) ([]named, error) {
 	var text string
 	if decode(entry, &text) == nil {

@@ -78,7 +78,7 @@ func (s search) refs() ([]conan.Ref, error) {
 	return refs, nil
 }
 
-// reference adds the recipe revisions of one reference that the pattern selects, and their packages.
+// reference adds the recipe revisions of a reference that the pattern selects, and their packages.
 func (s search) reference(ref conan.Ref) error {
 	node := conan.Revision{Ref: ref}
 	if s.RRev == "" && s.PackageID == "" {
