@@ -36,6 +36,7 @@ var rooms = map[string]room{
 	"internal/identity":  {code: []string{"internal/conan"}},
 	"internal/netguard":  {},
 	"internal/policy":    {code: []string{"internal/conan"}, tests: []string{"internal/conantest"}},
+	"internal/selection": {code: []string{"internal/conan"}, tests: []string{"internal/conantest"}},
 	"internal/scrub":     {code: []string{"internal/blob", "internal/index"}, tests: []string{"internal/conan", "internal/conantest"}},
 	"internal/conantest": {code: []string{"internal/conan"}},
 	"internal/harness":   {},
@@ -48,7 +49,7 @@ var rooms = map[string]room{
 		code:  []string{"internal/conan", "internal/memory", "internal/identity", "proxy/auth", "proxy/resolver"},
 		tests: []string{"internal/conantest", "internal/policy"},
 	},
-	"e2e":          {code: []string{"internal/harness"}, tests: []string{"internal/conan", "internal/conantest"}},
+	"e2e":          {code: []string{"internal/harness"}, tests: []string{"internal/conan", "internal/conantest", "internal/selection", "upstream"}},
 	"bench":        {code: []string{"internal/conan", "internal/index", "internal/harness"}},
 	"bench/faults": {tests: []string{"internal/conan", "internal/conantest", "internal/harness"}},
 	"cmd/conanproxy": {
