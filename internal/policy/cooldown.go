@@ -117,46 +117,48 @@ func (c *CoolDown) Revisions(ctx context.Context, rev conan.Revision) (conan.Ans
 
 // Snapshot implements conan.Source.
 func (c *CoolDown) Snapshot(ctx context.Context, rev conan.Revision) (conan.Answer[conan.Snapshot], error) {
-	if err := c.refused(ctx, rev); err != nil {
-		return conan.Answer[conan.Snapshot]{}, err
+	if origin, err := c.refused(ctx, rev); err != nil {
+		return conan.Answer[conan.Snapshot]{Origin: origin}, err
 	}
 	return c.source.Snapshot(ctx, rev)
 }
 
 // Open implements conan.Source.
 func (c *CoolDown) Open(ctx context.Context, rev conan.Revision, name string) (conan.Answer[*conan.File], error) {
-	if err := c.refused(ctx, rev); err != nil {
-		return conan.Answer[*conan.File]{}, err
+	if origin, err := c.refused(ctx, rev); err != nil {
+		return conan.Answer[*conan.File]{Origin: origin}, err
 	}
 	return c.source.Open(ctx, rev, name)
 }
 
-// refused tells why a pinned revision is not served, nil if it is or if the source says why not.
-func (c *CoolDown) refused(ctx context.Context, rev conan.Revision) error {
+// refused tells why a pinned revision is not served, nil if it is or if the source says why not. Of
+// "not found" the origin tells how long that may be remembered.
+func (c *CoolDown) refused(ctx context.Context, rev conan.Revision) (conan.Origin, error) {
 	if c.o.AllowPinned || c.o.Except.Match(rev.Ref) || !rev.Pinned() {
-		return nil
+		return conan.Origin{}, nil
 	}
 	at, known := c.known.Get(rev)
 	if !known {
-		_, err := c.Revisions(ctx, rev.With(""))
+		list, err := c.Revisions(ctx, rev.With(""))
 		if err != nil && !errors.Is(err, conan.ErrNotFound) {
-			return err
+			return list.Origin, err
 		}
 		at, known = c.known.Get(rev)
 	}
 	switch {
 	case known && c.isMature(at):
-		return nil
+		return conan.Origin{}, nil
 	case known:
-		return c.hidden(rev, fmt.Sprintf("younger than %v; it becomes available at %s", c.o.MinAge, at.UTC().Format("2006-01-02 15:04 MST")))
+		return conan.Origin{}, c.hidden(rev, fmt.Sprintf("younger than %v; it becomes available at %s",
+			c.o.MinAge, at.UTC().Format("2006-01-02 15:04 MST")))
 	}
-	if _, err := c.source.Snapshot(ctx, rev); err != nil {
-		return err
+	if files, err := c.source.Snapshot(ctx, rev); err != nil {
+		return files.Origin, err
 	}
-	return c.hidden(rev, "of unknown age, since the upstream does not list it")
+	return conan.Origin{}, c.hidden(rev, "of unknown age, since the upstream does not list it")
 }
 
 func (c *CoolDown) hidden(rev conan.Revision, why string) error {
 	return &conan.HiddenError{Member: c.o.Member, Reason: fmt.Sprintf(
-		"%s is %s (setting min_age). Use an older revision, or ask the server's administrator", rev, why)}
+		"%s is %s; until then use an older revision or ask the server's administrator (setting min_age)", rev, why)}
 }
