@@ -211,6 +211,9 @@ func tooYoung(t testing.TB, g generation) (string, func(*e2etest.Client) []strin
 	origin := conantest.NewServer(t, conantest.Both, recipe, conantest.Package(recipe, append(g.form, conantest.Published(time.Now()))...))
 	proxy := over(t, origin.URL, harness.Settings{"min_age": "168h"})
 	return proxy.URL(), func(c *e2etest.Client) []string {
+		if !c.Two {
+			c.Env = append(c.Env, "CONAN_REVISIONS_ENABLED=1")
+		}
 		return c.InstallArgs("lib/1.0@demo/testing#" + recipe.RRev)
 	}
 }

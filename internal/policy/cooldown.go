@@ -149,16 +149,15 @@ func (c *CoolDown) refused(ctx context.Context, rev conan.Revision) (conan.Origi
 	case known && c.isMature(at):
 		return conan.Origin{}, nil
 	case known:
-		return conan.Origin{}, c.hidden(rev, fmt.Sprintf("younger than %v; it becomes available at %s",
+		return conan.Origin{}, c.hidden(fmt.Sprintf("it is younger than %v and becomes available at %s",
 			c.o.MinAge, at.UTC().Format("2006-01-02 15:04 MST")))
 	}
 	if files, err := c.source.Snapshot(ctx, rev); err != nil {
 		return files.Origin, err
 	}
-	return conan.Origin{}, c.hidden(rev, "of unknown age, since the upstream does not list it")
+	return conan.Origin{}, c.hidden("its age is unknown, since the upstream does not list it")
 }
 
-func (c *CoolDown) hidden(rev conan.Revision, why string) error {
-	return &conan.HiddenError{Member: c.o.Member, Reason: fmt.Sprintf(
-		"%s is %s; until then use an older revision or ask the server's administrator (setting min_age)", rev, why)}
+func (c *CoolDown) hidden(why string) error {
+	return &conan.HiddenError{Member: c.o.Member, Reason: why + " (setting min_age); the server's administrator can except it"}
 }
