@@ -72,8 +72,13 @@ func earlier(a, b time.Time) time.Time {
 // Latest implements conan.Source: the newest revision that is old enough.
 func (c *CoolDown) Latest(ctx context.Context, rev conan.Revision) (conan.Answer[conan.RevisionTime], error) {
 	newest, err := c.source.Latest(ctx, rev)
-	if err != nil || c.o.Except.Match(rev.Ref) || c.isMature(c.matureAt(newest.Value)) {
+	if err != nil || c.o.Except.Match(rev.Ref) {
 		return newest, err
+	}
+	at := c.matureAt(newest.Value)
+	c.known.Add(rev.With(newest.Value.ID), at)
+	if c.isMature(at) {
+		return newest, nil
 	}
 	list, err := c.Revisions(ctx, rev)
 	a := conan.Answer[conan.RevisionTime]{Origin: list.Origin}

@@ -27,6 +27,8 @@ type counting struct {
 	conan.Source
 	asked int
 	since map[string]time.Time
+
+	dropped string // the revision that is listed as such
 }
 
 func (s *counting) Latest(ctx context.Context, rev conan.Revision) (conan.Answer[conan.RevisionTime], error) {
@@ -40,6 +42,7 @@ func (s *counting) Revisions(ctx context.Context, rev conan.Revision) (conan.Ans
 	a, err := s.Source.Revisions(ctx, rev)
 	for i := range a.Value {
 		a.Value[i].Since = s.since[a.Value[i].ID]
+		a.Value[i].Dropped = a.Value[i].ID == s.dropped
 	}
 	return a, err
 }
@@ -122,6 +125,20 @@ func TestCoolDownOfPinnedRevisions(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What an upstream has taken back is not the newest while it lists other revisions.
+func TestCoolDownPassesDroppedRevisionsOver(t *testing.T) {
+	old := conantest.Recipe("zlib", "1.3", ago(200*time.Hour))
+	young := conantest.Recipe("zlib", "1.3", ago(time.Hour), conantest.Code("# young"))
+	c, source, _ := coolDown(CoolDownOptions{}, nil, old, young)
+	source.dropped = old.RRev
+	if a, err := c.Latest(t.Context(), conan.Revision{Ref: old.Ref}); !errors.Is(err, conan.ErrNotFound) {
+		t.Errorf("latest: %v, %v", a.Value, err)
+	}
+	if _, err := c.Snapshot(t.Context(), old.Revision); err != nil {
+		t.Errorf("a client that names it: %v", err)
 	}
 }
 
