@@ -29,8 +29,8 @@ type CoolDown struct {
 	source conan.Source
 	o      CoolDownOptions
 
-	// known is when a pinned revision becomes old enough, or the first one of a reference or package
-	// id, so that what was old enough once costs no question.
+	// known is when a pinned revision becomes old enough, or the first one of a reference or
+	// package id, so that what was old enough once costs no question.
 	known *lru.Cache[conan.Revision, time.Time]
 }
 

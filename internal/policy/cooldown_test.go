@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,7 +26,7 @@ func ago(d time.Duration) conantest.Option { return conantest.Published(now.Add(
 // counting counts the lists that are asked for, and has a Since for some revisions.
 type counting struct {
 	conan.Source
-	asked int
+	asked atomic.Int32
 	since map[string]time.Time
 
 	dropped string // the revision that is listed as such
@@ -38,7 +39,7 @@ func (s *counting) Latest(ctx context.Context, rev conan.Revision) (conan.Answer
 }
 
 func (s *counting) Revisions(ctx context.Context, rev conan.Revision) (conan.Answer[[]conan.RevisionTime], error) {
-	s.asked++
+	s.asked.Add(1)
 	a, err := s.Source.Revisions(ctx, rev)
 	for i := range a.Value {
 		a.Value[i].Since = s.since[a.Value[i].ID]
@@ -186,8 +187,8 @@ func TestCoolDownOfSearchesAndPackages(t *testing.T) {
 			t.Errorf("search for %q expires at %v", tc.text, found.Origin.Expires)
 		}
 	}
-	if source.asked != 2 {
-		t.Errorf("%d lists were asked for, want one of each version", source.asked)
+	if asked := source.asked.Load(); asked != 2 {
+		t.Errorf("%d lists were asked for, want one of each version", asked)
 	}
 	packages, err := c.Packages(t.Context(), old.Revision, true)
 	if err != nil || len(packages.Value) != 1 || packages.Value[0].ID != oldLib.PackageID {
@@ -220,8 +221,8 @@ func TestSearchAsksForTheNewestVersions(t *testing.T) {
 	if diff := cmp.Diff(want, found.Value); diff != "" || err != nil {
 		t.Errorf("error %v (-want +got)\n%s", err, diff)
 	}
-	if source.asked != mostVersions {
-		t.Errorf("%d lists were asked for, want %d", source.asked, mostVersions)
+	if asked := source.asked.Load(); asked != mostVersions {
+		t.Errorf("%d lists were asked for, want %d", asked, mostVersions)
 	}
 }
 

@@ -43,8 +43,8 @@ func (c *CoolDown) Packages(ctx context.Context, recipe conan.Revision, idsOnly 
 	return list, nil
 }
 
-// Search implements conan.Source. If the pattern fixes the name, the times of the versions are asked
-// for; a wider search shows what is not known to be too young.
+// Search implements conan.Source. If the pattern fixes the name, the times of the versions are
+// asked for; a wider search shows what is not known to be too young.
 func (c *CoolDown) Search(ctx context.Context, p conan.Pattern) (conan.Answer[[]conan.Ref], error) {
 	found, err := c.source.Search(ctx, p)
 	if err != nil {
