@@ -49,6 +49,15 @@ func (c *Cache) refusedLately(id string) (refusal, bool) {
 	return r, ok && c.o.Now().Before(r.until)
 }
 
+// saidAbsent is when upstream last answered "not found" to a question, zero if that is not
+// remembered.
+func (c *Cache) saidAbsent(id string) time.Time {
+	if r, ok := c.refusals.Peek(id); ok && errors.Is(r.err, conan.ErrNotFound) {
+		return r.said
+	}
+	return time.Time{}
+}
+
 // isUsableAbsence tells whether a refusal is a "not found" that may be used if upstream cannot be
 // asked.
 func (c *Cache) isUsableAbsence(r refusal) bool {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"conanproxy/internal/conan"
 	"conanproxy/internal/index"
@@ -68,6 +69,12 @@ func (c *Cache) listQuestion(rev conan.Revision) question[[]conan.RevisionTime] 
 		key:   parent.String(),
 		about: parent,
 		fetch: func(ctx context.Context) ([]conan.RevisionTime, error) { return c.fetchRevisions(ctx, parent) },
+		dated: func(ctx context.Context, list []conan.RevisionTime, earlier *document[[]conan.RevisionTime], absent, now time.Time) []conan.RevisionTime {
+			if earlier == nil {
+				earlier = c.earlierWithout(ctx, parent, absent)
+			}
+			return sinceEarlier(list, earlier, now)
+		},
 		instead: func(ctx context.Context) ([]conan.RevisionTime, error, bool) {
 			if c.knownWithout(ctx, parent) {
 				return nil, fmt.Errorf("%s in %s: %w", parent, c.o.Name, conan.ErrNotFound), true
@@ -112,6 +119,43 @@ func (c *Cache) fetchRevisions(ctx context.Context, parent conan.Revision) ([]co
 	return list, nil
 }
 
+// earlierWithout is the last answer by which there was nothing of parent: that it is not found,
+// which upstream said at the time absent, or a list of binaries without the package id. nil if
+// there was none.
+func (c *Cache) earlierWithout(ctx context.Context, parent conan.Revision, absent time.Time) *document[[]conan.RevisionTime] {
+	if parent.IsPackage() {
+		doc, err := load(ctx, c, c.packagesQuestion(parent.Recipe()))
+		if err == nil && doc != nil && doc.Fetched.After(absent) && !hasPackage(doc.Value, parent.PackageID) {
+			absent = doc.Fetched
+		}
+	}
+	if absent.IsZero() {
+		return nil
+	}
+	return &document[[]conan.RevisionTime]{Fetched: absent}
+}
+
+func hasPackage(list []conan.Package, id string) bool {
+	return slices.ContainsFunc(list, func(p conan.Package) bool { return p.ID == id })
+}
+
+// sinceEarlier sets the Since of a list that replaces an earlier one, which may be nil.
+func sinceEarlier(list []conan.RevisionTime, earlier *document[[]conan.RevisionTime], now time.Time) []conan.RevisionTime {
+	for i := range list {
+		r := &list[i]
+		if earlier != nil {
+			r.Since = earlier.Fetched
+			if j := slices.IndexFunc(earlier.Value, func(e conan.RevisionTime) bool { return e.ID == r.ID }); j >= 0 {
+				r.Since = earlier.Value[j].Since
+			}
+		}
+		if r.Time.IsZero() && r.Since.IsZero() {
+			r.Since = now
+		}
+	}
+	return list
+}
+
 // newestFirst sorts a list of upstream by time, and leaves out ids that are none and repeated ones.
 func newestFirst(list []conan.RevisionTime) []conan.RevisionTime {
 	seen := make(map[string]bool, len(list))
@@ -146,7 +190,7 @@ func (c *Cache) knownWithout(ctx context.Context, pkg conan.Revision) bool {
 	if err != nil || doc == nil || !c.isUsable(doc.Fetched) {
 		return false
 	}
-	return !slices.ContainsFunc(doc.Value, func(p conan.Package) bool { return p.ID == pkg.PackageID })
+	return !hasPackage(doc.Value, pkg.PackageID)
 }
 
 // dropped lists the revisions that are not in upstream's list but that the cache can serve, newest
@@ -174,7 +218,7 @@ func (c *Cache) dropped(ctx context.Context, rev conan.Revision, list []conan.Re
 		if listed[row.ID()] || !c.isServable(ctx, row) {
 			continue
 		}
-		out = append(out, conan.RevisionTime{ID: row.ID(), Time: row.Time})
+		out = append(out, conan.RevisionTime{ID: row.ID(), Time: row.Time, Dropped: true})
 	}
 	c.o.Memory.Put(k, droppedList{list: list, dropped: out}, 64*len(out), stamp)
 	return out, nil

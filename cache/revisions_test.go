@@ -462,3 +462,76 @@ func TestPackageOfUnnamedRecipe(t *testing.T) {
 		t.Errorf("%v, want ErrInvalid", err)
 	}
 }
+
+// Each revision is kept with the last answer that lacked it, also over a restart: a list without
+// it, a "not found", or a list of binaries without its package id. What the first answer has, has
+// none.
+func TestSinceTheAnswerThatLackedIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := context.Background()
+		up := newFake()
+		first := up.addRecipe(t, "zlib/1.3", "int a;", 100)
+		b := newBench(t, up, nil)
+		defer b.end(t)
+		since := func(rev conan.Revision) time.Time {
+			t.Helper()
+			list, err := b.Revisions(ctx, rev.With(""))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range list {
+				if r.ID == rev.ID() {
+					return r.Since
+				}
+			}
+			t.Fatalf("%s is not listed", rev)
+			return time.Time{}
+		}
+		asked := time.Now().UTC()
+		if got := since(first); !got.IsZero() {
+			t.Errorf("of the first answer: %v", got)
+		}
+		if _, err := b.Packages(ctx, first, true); err != nil && !errors.Is(err, conan.ErrNotFound) {
+			t.Fatal(err)
+		}
+		up.setPackage(first, conan.Package{ID: "other"})
+		time.Sleep(10 * time.Minute)
+		packagesAsked := time.Now().UTC()
+		if _, err := b.Packages(ctx, first, true); err != nil {
+			t.Fatal(err)
+		}
+		second := up.addRecipe(t, "zlib/1.3", "int b;", 50) // by its time it is older
+		if got := since(second); !got.Equal(asked) {
+			t.Errorf("of a later revision: %v, want %v", got, asked)
+		}
+		b.Cache.Close()
+		b.start(t, nil)
+		time.Sleep(10 * time.Minute)
+		if got := since(second); !got.Equal(asked) {
+			t.Errorf("after a restart: %v, want %v", got, asked)
+		}
+		lib := up.addPackage(t, first, "[settings]\n", "lib", 50)
+		if got := since(lib); !got.Equal(packagesAsked) {
+			t.Errorf("of a package that was not listed: %v, want %v", got, packagesAsked)
+		}
+		absent := conan.Revision{Ref: ref("boost/1.0")}
+		notFound := time.Now().UTC()
+		if _, err := b.Revisions(ctx, absent); !errors.Is(err, conan.ErrNotFound) {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Minute)
+		if got := since(up.addRecipe(t, "boost/1.0", "int c;", 50)); !got.Equal(notFound) {
+			t.Errorf("of what was not found: %v, want %v", got, notFound)
+		}
+	})
+}
+
+// A revision without a time is judged by when it was first listed.
+func TestSinceWithoutATime(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	list := sinceEarlier([]conan.RevisionTime{{ID: "a"}}, nil, now)
+	again := sinceEarlier([]conan.RevisionTime{{ID: "a"}}, &document[[]conan.RevisionTime]{Value: list, Fetched: now}, now.Add(time.Hour))
+	if !again[0].Appeared().Equal(now) {
+		t.Errorf("it appeared at %v, want %v", again[0].Appeared(), now)
+	}
+}

@@ -43,6 +43,7 @@ func (r *request) classify(err error) refusal {
 	var decided *refusal
 	var routing *echo.HTTPError
 	var unavailable *conan.UnavailableError
+	var hidden *conan.HiddenError
 	switch {
 	case errors.As(err, &decided):
 		return *decided
@@ -60,6 +61,8 @@ func (r *request) classify(err error) refusal {
 		return r.refusedUpload(sentence(err))
 	case errors.Is(err, conan.ErrDenied):
 		return refusal{status: http.StatusForbidden, text: sentence(err)}
+	case errors.As(err, &hidden):
+		return refusal{status: statusShown, text: sentence(err)}
 	case errors.As(err, &unavailable):
 		return classifyUnavailable(err, unavailable)
 	case errors.Is(err, conan.ErrUnavailable):

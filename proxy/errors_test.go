@@ -43,6 +43,9 @@ func TestTextsOfFailures(t *testing.T) {
 		{"trying again can help", unavailable(func(*conan.UnavailableError) {}), get, 503, "2", []string{"conancenter", "the reason"}},
 		{"it cannot", unavailable(func(e *conan.UnavailableError) { e.Permanent = true; e.RetryAfter = time.Minute }), get, 424, "",
 			[]string{"conancenter", "the reason", "trying again at once does not help"}},
+		{"hidden by a rule", func(w *world) {
+			w.upstream.err = &conan.HiddenError{Member: "conancenter", Reason: "the reason"}
+		}, get, 424, "", []string{"conancenter", "the reason"}},
 		{"refused by policy", unavailable(func(e *conan.UnavailableError) { e.Permanent, e.Refused = true, true }), get, 424, "",
 			[]string{"conancenter", "the reason", "its administrator has to allow it"}},
 		{"no room, Conan 2", func(w *world) { w.local.putErr = conan.ErrNoSpace }, upload, 403, "", []string{"no space", "make room"}},

@@ -81,7 +81,7 @@ func (r *request) withRevision(found conan.Answer[[]conan.Ref], text, revision s
 		group.Go(func() error {
 			list, err := reader.Revisions(ctx, conan.Revision{Ref: ref})
 			origins[i] = list.Origin
-			matches[i] = slices.ContainsFunc(list.Value, func(t conan.RevisionTime) bool { return wanted.Match(t.ID) })
+			matches[i] = slices.ContainsFunc(list.Value, func(t conan.RevisionTime) bool { return !t.Hidden && wanted.Match(t.ID) })
 			if conan.IsAbsent(err) {
 				return nil
 			}

@@ -174,6 +174,25 @@ func TestFailedBuildClosesWhatItOpened(t *testing.T) {
 	}
 }
 
+// A new cool-down goes before the cache that is there, and a reload without it takes it away.
+func TestReloadOfACoolDownKeepsTheCache(t *testing.T) {
+	young := conantest.Recipe("zlib", "1.3", conantest.Published(time.Now()))
+	cfg := testConfig(t, conantest.NewServer(t, conantest.V2, young).URL)
+	s := testServer(t, cfg)
+	old := s.current.Load().upstreams[0]
+	for _, age := range []time.Duration{0, time.Hour, 0} {
+		reloadWith(s, changedConfig(cfg, func(c *config.Config) { c.Upstreams[0].MinAge = age }))
+		next := s.current.Load().upstreams[0]
+		if next.cache != old.cache || next.config.MinAge != age {
+			t.Errorf("min_age %v: the cache is another one, or min_age is %v", age, next.config.MinAge)
+		}
+		_, err := next.filter.Latest(t.Context(), conan.Revision{Ref: young.Ref})
+		if hidden := age > 0; errors.Is(err, conan.ErrNotFound) != hidden || !hidden && err != nil {
+			t.Errorf("min_age %v: %v", age, err)
+		}
+	}
+}
+
 // Members that a reload replaced are closed when the requests had time to end.
 func TestReplacedUpstreamIsClosedAfterTheDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -53,7 +53,12 @@ func (d *data) openUpstreams(ctx context.Context, cfg *config.Config, old upstre
 			}
 			m.ca = ca
 		}
-		m.filter = policy.NewFilter(m.cache, rules)
+		m.config = c
+		source, err := coolDown(c, m.cache)
+		if err != nil {
+			return append(us, m), usageError{err}
+		}
+		m.filter = policy.NewFilter(source, rules)
 		us = append(us, m)
 	}
 	return us, nil
@@ -70,13 +75,32 @@ func authorities(file string) string {
 	return string(text)
 }
 
-// same finds the member that was made of a configuration and of certificates.
+// coolDown puts the cool-down of an upstream before its cache.
+func coolDown(c config.Upstream, source conan.Source) (conan.Source, error) {
+	except, err := policy.ParseGlobs("min_age_except of upstream "+c.Name, c.MinAgeExcept)
+	if err != nil || c.MinAge == 0 {
+		return source, err
+	}
+	return policy.NewCoolDown(source, policy.CoolDownOptions{
+		Member: c.Name, MinAge: c.MinAge, Except: except, AllowPinned: c.MinAgePinned == "allow",
+	}), nil
+}
+
+// same finds the member that was made of a configuration, its cool-down apart, and of certificates.
 func (us upstreams) same(c config.Upstream, ca string) (member, bool) {
-	i := slices.IndexFunc(us, func(m member) bool { return m.ca == ca && reflect.DeepEqual(m.config, c) })
+	i := slices.IndexFunc(us, func(m member) bool {
+		return m.ca == ca && reflect.DeepEqual(withoutCoolDown(m.config), withoutCoolDown(c))
+	})
 	if i < 0 {
 		return member{}, false
 	}
 	return us[i], true
+}
+
+// withoutCoolDown is what the server and the cache of an upstream are made of.
+func withoutCoolDown(c config.Upstream) config.Upstream {
+	c.MinAge, c.MinAgeExcept, c.MinAgePinned = 0, nil, ""
+	return c
 }
 
 func (d *data) openMember(ctx context.Context, c config.Upstream) (member, error) {

@@ -55,6 +55,7 @@ func TestScreens(t *testing.T) {
 		{name: "upstream is no Conan remote", arrange: noConanRemote, says: []string{`"up"`, "not a Conan remote"}},
 		{name: "upstream's policy refuses a recipe", arrange: refusedRecipe, says: []string{`"up"`, policySentence, "administrator"}},
 		{name: "upstream's policy refuses a file", arrange: refusedFile, linked: true, says: []string{`"up"`, policySentence, "administrator"}},
+		{name: "a lockfile names a revision that is too young", arrange: tooYoung, says: []string{`"up"`, "younger than 168h", "min_age"}},
 		{name: "upstream is overloaded for a moment", arrange: overloaded, succeeds: true},
 		{name: "upload without room", arrange: uploadWithoutRoom, says: []string{"no space", "administrator"}},
 		{name: "remove of what only upstream has", arrange: removeOfUpstreams, says: []string{"upstream", "exclude"}},
@@ -201,6 +202,20 @@ func refusedRecipe(t testing.TB, g generation) (string, func(*e2etest.Client) []
 
 func refusedFile(t testing.TB, g generation) (string, func(*e2etest.Client) []string) {
 	return refused(t, g, "GET */conan_package.tgz"), install
+}
+
+// tooYoung: the client names a revision that the upstream's cool-down hides. Conan 1 has revisions only where they are
+// enabled.
+func tooYoung(t testing.TB, g generation) (string, func(*e2etest.Client) []string) {
+	recipe := conantest.Recipe("lib", "1.0", conantest.Owner("demo", "testing"), conantest.HeaderOnly(), conantest.Published(time.Now()))
+	origin := conantest.NewServer(t, conantest.Both, recipe, conantest.Package(recipe, append(g.form, conantest.Published(time.Now()))...))
+	proxy := over(t, origin.URL, harness.Settings{"min_age": "168h"})
+	return proxy.URL(), func(c *e2etest.Client) []string {
+		if !c.Two {
+			c.Env = append(c.Env, "CONAN_REVISIONS_ENABLED=1")
+		}
+		return c.InstallArgs("lib/1.0@demo/testing#" + recipe.RRev)
+	}
 }
 
 // overloaded: upstream has no room for the first requests. The client is told to try again, does so and succeeds.

@@ -35,6 +35,15 @@ var ErrOverwrite = fmt.Errorf("%w", ErrDenied)
 // or a setting says so.
 func IsAbsent(err error) bool { return errors.Is(err, ErrNotFound) || errors.Is(err, ErrNotFetched) }
 
+// HiddenError says which member has a pinned revision that a rule keeps clients from getting. No
+// other error of the vocabulary matches it: the revision is there, and asking again does not help.
+type HiddenError struct {
+	Member string // that has it
+	Reason string // one sentence for the user of a client, without its end
+}
+
+func (e *HiddenError) Error() string { return fmt.Sprintf("hidden in %q: %s", e.Member, e.Reason) }
+
 // UnavailableError says which member failed and why. It matches ErrUnavailable.
 type UnavailableError struct {
 	Member     string        // the upstream's name

@@ -21,6 +21,25 @@ type Revision struct {
 type RevisionTime struct {
 	ID   string
 	Time time.Time
+
+	// Since is when the member last answered about the same reference or package id without this
+	// revision; of one without a Time it is when the member first listed it. Zero: neither happened.
+	Since time.Time `json:",omitzero"`
+	// Dropped means that the upstream does not list the revision any more, so that it is no newest one
+	// while the upstream lists others.
+	Dropped bool `json:",omitzero"`
+	// Hidden means that a rule keeps the revision from answers about the newest. In a list it stands
+	// after all that are not, so that a client which pinned it finds it and is told why.
+	Hidden bool `json:",omitzero"`
+}
+
+// Appeared is the earliest time at which the revision can have been published: a member's clock
+// cannot make it older than an answer that lacked it.
+func (r RevisionTime) Appeared() time.Time {
+	if r.Since.After(r.Time) {
+		return r.Since
+	}
+	return r.Time
 }
 
 // MutableRevision is the revision id of content that a server without revisions

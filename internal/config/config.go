@@ -69,6 +69,9 @@ type Upstream struct {
 	FreshFor       time.Duration  `yaml:"fresh_for"`              //
 	NotFoundFor    time.Duration  `yaml:"not_found_for"`          //
 	StaleFor       time.Duration  `yaml:"stale_for"`              //
+	MinAge         time.Duration  `yaml:"min_age"`                // younger revisions are hidden; 0: none is
+	MinAgeExcept   []string       `yaml:"min_age_except"`         // patterns of references that are not
+	MinAgePinned   string         `yaml:"min_age_pinned"`         // refuse or allow: what a client gets that names a hidden one
 	MaxConnections int            `yaml:"max_connections"`        //
 	Timeout        time.Duration  `yaml:"timeout"`                // of silence, not of length
 }
@@ -135,6 +138,8 @@ func defaultUpstream() Upstream {
 		FreshFor:       5 * time.Minute,
 		NotFoundFor:    time.Minute,
 		StaleFor:       720 * time.Hour,
+		MinAgeExcept:   []string{},
+		MinAgePinned:   "refuse",
 		MaxConnections: 8,
 		Timeout:        30 * time.Second,
 	}

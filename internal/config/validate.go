@@ -164,6 +164,11 @@ func (l *loader) validateUpstream(path string, u Upstream) {
 	l.positive(path+".fresh_for", u.FreshFor)
 	l.positive(path+".not_found_for", u.NotFoundFor)
 	l.positive(path+".stale_for", u.StaleFor)
+	if u.MinAge < 0 {
+		l.problem(path+".min_age", "must not be less than 0; 0 hides nothing")
+	}
+	l.userlessPatterns(path+".min_age_except", u.MinAgeExcept)
+	l.oneOf(path+".min_age_pinned", u.MinAgePinned, "refuse", "allow")
 	l.positive(path+".timeout", u.Timeout)
 	if u.MaxConnections < 1 || u.MaxConnections > 1000 {
 		l.problem(path+".max_connections", "%d is not between 1 and 1000", u.MaxConnections)

@@ -115,8 +115,9 @@ func expiring(o conan.Origin, others ...conan.Origin) conan.Origin {
 }
 
 // mergeRevisions unites lists of revisions: newest first, each id once with its earliest known
-// time, since a copy made today is no newer than its original. Of equal times the earlier
-// list's comes first, then the earlier in its list.
+// time, since a copy made today is no newer than its original, and hidden ones, which are hidden
+// in every list that has them, last. Of equal times the earlier list's comes first, then the earlier
+// in its list.
 func mergeRevisions(lists [][]conan.RevisionTime) []conan.RevisionTime {
 	if len(lists) == 1 {
 		return lists[0]
@@ -132,9 +133,18 @@ func mergeRevisions(lists [][]conan.RevisionTime) []conan.RevisionTime {
 				continue
 			}
 			merged[i].Time = earliest(merged[i].Time, r.Time)
+			merged[i].Hidden = merged[i].Hidden && r.Hidden
 		}
 	}
-	slices.SortStableFunc(merged, func(a, b conan.RevisionTime) int { return b.Time.Compare(a.Time) })
+	slices.SortStableFunc(merged, func(a, b conan.RevisionTime) int {
+		switch {
+		case a.Hidden == b.Hidden:
+			return b.Time.Compare(a.Time)
+		case a.Hidden:
+			return 1
+		}
+		return -1
+	})
 	return merged
 }
 

@@ -20,6 +20,19 @@ func TestMergeRevisionsUnknownTime(t *testing.T) {
 	}
 }
 
+// A revision that one list shows is shown; hidden ones stand last.
+func TestMergeRevisionsHidden(t *testing.T) {
+	at := func(s int64) time.Time { return time.Unix(s, 0).UTC() }
+	got := mergeRevisions([][]conan.RevisionTime{
+		{{ID: "r1", Time: at(1)}, {ID: "r4", Time: at(4), Hidden: true}, {ID: "r3", Time: at(3), Hidden: true}},
+		{{ID: "r3", Time: at(3)}, {ID: "r2", Time: at(2)}},
+	})
+	want := []conan.RevisionTime{{ID: "r3", Time: at(3)}, {ID: "r2", Time: at(2)}, {ID: "r1", Time: at(1)}, {ID: "r4", Time: at(4), Hidden: true}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 // Whatever the lists: each id once, newest first, with the earliest of its times.
 func TestMergeRevisionsProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

@@ -76,7 +76,7 @@ func olderRevisions(ctx context.Context, from *member, newest conan.Revision) ([
 	}
 	var older []string
 	for _, rt := range list.Value {
-		if rt.ID != newest.RRev {
+		if rt.ID != newest.RRev && !rt.Hidden {
 			older = append(older, rt.ID)
 		}
 	}

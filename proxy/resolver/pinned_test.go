@@ -165,3 +165,23 @@ func TestPinnedPassesOverBrokenLocal(t *testing.T) {
 	local.set(errors.New("disk I/O error"))
 	wantOpen(t, "local broken", newReader(t, local, a), "zlib/1.3#r1", "a")
 }
+
+// A member that hides a revision is passed over for one that has it; if none has it, the reason is
+// told, also if other members know nothing of it.
+func TestHiddenRevision(t *testing.T) {
+	hidden := &conan.HiddenError{Member: "a", Reason: "too young"}
+	for name, items := range map[string][]string{"another has it": {"zlib/1.3#r1@1"}, "none has it": nil} {
+		t.Run(name, func(t *testing.T) {
+			a, b := newFake(t, "a", "zlib/1.3#r1@1"), newFake(t, "b", items...)
+			a.set(hidden)
+			reader := newReader(t, newFake(t, localName), a, b)
+			s, err := reader.Snapshot(t.Context(), mustRevision(t, "zlib/1.3#r1"))
+			if items != nil && (err != nil || s[0].MD5 != "b") {
+				t.Errorf("files: %v, %v; want those of b", s, err)
+			}
+			if items == nil && !errors.Is(err, hidden) {
+				t.Errorf("error %v, want the reason", err)
+			}
+		})
+	}
+}

@@ -112,7 +112,7 @@ func latestOf(ctx context.Context, store *member, ref conan.Ref, own []string) (
 		return a, fmt.Errorf("%s: %w", ref, err)
 	}
 	for _, rt := range list.Value {
-		if slices.Contains(own, rt.ID) {
+		if slices.Contains(own, rt.ID) && !rt.Hidden {
 			a.Value = rt
 			return a, nil
 		}

@@ -1,0 +1,277 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"conanproxy/internal/conan"
+	"conanproxy/internal/conantest"
+)
+
+const minAge = 168 * time.Hour
+
+// now is the time of the tests: an hour after the last set without a time of its own was published.
+var now = conantest.DefaultTime.Add(1000 * time.Hour)
+
+func ago(d time.Duration) conantest.Option { return conantest.Published(now.Add(-d)) }
+
+// counting counts the lists that are asked for, and has a Since for some revisions.
+type counting struct {
+	conan.Source
+	asked atomic.Int32
+	since map[string]time.Time
+
+	dropped string // the revision that is listed as such
+}
+
+func (s *counting) Latest(ctx context.Context, rev conan.Revision) (conan.Answer[conan.RevisionTime], error) {
+	a, err := s.Source.Latest(ctx, rev)
+	a.Value.Since = s.since[a.Value.ID]
+	return a, err
+}
+
+func (s *counting) Revisions(ctx context.Context, rev conan.Revision) (conan.Answer[[]conan.RevisionTime], error) {
+	s.asked.Add(1)
+	a, err := s.Source.Revisions(ctx, rev)
+	for i := range a.Value {
+		a.Value[i].Since = s.since[a.Value[i].ID]
+		a.Value[i].Dropped = a.Value[i].ID == s.dropped
+	}
+	return a, err
+}
+
+// coolDown makes a cool-down over sets, and a clock that can be moved.
+func coolDown(o CoolDownOptions, since map[string]time.Time, sets ...conantest.Set) (*CoolDown, *counting, *time.Time) {
+	clock := now
+	source := &counting{Source: conantest.NewSource("up", conan.StateHit, sets...), since: since}
+	o.Member, o.MinAge, o.Now = "up", minAge, func() time.Time { return clock }
+	return NewCoolDown(source, o), source, &clock
+}
+
+// A cool-down that all revisions have passed changes nothing.
+func TestCoolDownIsASource(t *testing.T) {
+	conantest.TestSource(t, func(t *testing.T, sets ...conantest.Set) conan.Source {
+		c, _, _ := coolDown(CoolDownOptions{}, nil, sets...)
+		return c
+	})
+}
+
+func TestCoolDownGivesTheNewestMatureRevision(t *testing.T) {
+	old := conantest.Recipe("zlib", "1.3", ago(200*time.Hour))
+	young := conantest.Recipe("zlib", "1.3", ago(time.Hour), conantest.Code("# young"))
+	c, _, clock := coolDown(CoolDownOptions{}, nil, old, young)
+	rev := conan.Revision{Ref: old.Ref}
+	latest, err := c.Latest(t.Context(), rev)
+	if err != nil || latest.Value.ID != old.RRev {
+		t.Errorf("latest: %v, %v; want %s", latest.Value, err, old.RRev)
+	}
+	mature := young.Time.Add(minAge)
+	if !latest.Origin.Expires.Equal(mature) {
+		t.Errorf("the answer expires at %v, want %v", latest.Origin.Expires, mature)
+	}
+	list, err := c.Revisions(t.Context(), rev)
+	want := []conan.RevisionTime{{ID: old.RRev, Time: old.Time}, {ID: young.RRev, Time: young.Time, Hidden: true}}
+	if diff := cmp.Diff(want, list.Value); diff != "" || err != nil {
+		t.Errorf("revisions: %v (-want +got)\n%s", err, diff)
+	}
+	if _, err := c.Snapshot(t.Context(), old.Revision); err != nil {
+		t.Errorf("files of the old one: %v", err)
+	}
+	*clock = mature.Add(-time.Microsecond)
+	if latest, _ := c.Latest(t.Context(), rev); latest.Value.ID != old.RRev {
+		t.Errorf("just before: %v", latest.Value)
+	}
+	*clock = mature
+	if latest, err := c.Latest(t.Context(), rev); err != nil || latest.Value.ID != young.RRev {
+		t.Errorf("at its time: %v, %v", latest.Value, err)
+	}
+	if _, err := c.Snapshot(t.Context(), young.Revision); err != nil {
+		t.Errorf("files at its time: %v", err)
+	}
+}
+
+func TestCoolDownOfPinnedRevisions(t *testing.T) {
+	young := conantest.Recipe("zlib", "1.3", ago(time.Hour))
+	for name, tc := range map[string]struct {
+		options CoolDownOptions
+		since   map[string]time.Time
+		refused bool
+	}{
+		"refused":  {refused: true},
+		"allowed":  {options: CoolDownOptions{AllowPinned: true}},
+		"excepted": {options: CoolDownOptions{Except: globs(t, "zlib/*")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, _, _ := coolDown(tc.options, tc.since, young)
+			_, files := c.Snapshot(t.Context(), young.Revision)
+			_, file := c.Open(t.Context(), young.Revision, conan.RecipeFile)
+			for _, err := range []error{files, file} {
+				var hidden *conan.HiddenError
+				if errors.As(err, &hidden) != tc.refused || !tc.refused && err != nil {
+					t.Errorf("error %v", err)
+				}
+				if tc.refused && (!strings.Contains(err.Error(), `"up"`) || !strings.Contains(err.Error(), young.Time.Add(minAge).Format("2006-01-02"))) {
+					t.Errorf("the sentence lacks the upstream or the date: %v", err)
+				}
+				if conan.IsAbsent(err) {
+					t.Errorf("it looks absent: %v", err)
+				}
+			}
+		})
+	}
+}
+
+// What an upstream has taken back is not the newest while it lists other revisions.
+func TestCoolDownPassesDroppedRevisionsOver(t *testing.T) {
+	old := conantest.Recipe("zlib", "1.3", ago(200*time.Hour))
+	young := conantest.Recipe("zlib", "1.3", ago(time.Hour), conantest.Code("# young"))
+	c, source, _ := coolDown(CoolDownOptions{}, nil, old, young)
+	source.dropped = old.RRev
+	if a, err := c.Latest(t.Context(), conan.Revision{Ref: old.Ref}); !errors.Is(err, conan.ErrNotFound) {
+		t.Errorf("latest: %v, %v", a.Value, err)
+	}
+	if _, err := c.Snapshot(t.Context(), old.Revision); err != nil {
+		t.Errorf("a client that names it: %v", err)
+	}
+}
+
+func globs(t *testing.T, patterns ...string) Globs {
+	t.Helper()
+	g, err := ParseGlobs("test", patterns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// Upstream's clock cannot make a revision old that an answer lacked.
+func TestCoolDownCountsFromTheAnswerThatLackedIt(t *testing.T) {
+	set := conantest.Recipe("zlib", "1.3", ago(1000*time.Hour))
+	c, _, _ := coolDown(CoolDownOptions{}, map[string]time.Time{set.RRev: now.Add(-time.Hour)}, set)
+	if a, err := c.Latest(t.Context(), conan.Revision{Ref: set.Ref}); !errors.Is(err, conan.ErrNotFound) || !a.Origin.Expires.Equal(now.Add(minAge-time.Hour)) {
+		t.Errorf("latest: %+v, %v; want not found for a time", a, err)
+	}
+}
+
+func TestCoolDownOfSearchesAndPackages(t *testing.T) {
+	old := conantest.Recipe("zlib", "1.9", ago(500*time.Hour))
+	oldLib := conantest.Package(old, ago(400*time.Hour))
+	newLib := conantest.Package(old, ago(time.Hour), conantest.Setting("os", "Windows"))
+	young := conantest.Recipe("zlib", "1.10", ago(time.Hour))
+	c, source, _ := coolDown(CoolDownOptions{}, nil, old, oldLib, newLib, young)
+	for _, tc := range []struct {
+		text string
+		want []conan.Ref
+	}{
+		{"*", []conan.Ref{young.Ref, old.Ref}}, // nothing is known yet
+		{"zlib/*", []conan.Ref{old.Ref}},
+		{"*", []conan.Ref{old.Ref}},
+	} {
+		p, err := conan.ParsePattern(tc.text, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, err := c.Search(t.Context(), p)
+		if diff := cmp.Diff(tc.want, found.Value); diff != "" || err != nil {
+			t.Errorf("search for %q: %v (-want +got)\n%s", tc.text, err, diff)
+		}
+		if len(tc.want) == 1 && !found.Origin.Expires.Equal(young.Time.Add(minAge)) {
+			t.Errorf("search for %q expires at %v", tc.text, found.Origin.Expires)
+		}
+	}
+	if asked := source.asked.Load(); asked != 2 {
+		t.Errorf("%d lists were asked for, want one of each version", asked)
+	}
+	packages, err := c.Packages(t.Context(), old.Revision, true)
+	if err != nil || len(packages.Value) != 1 || packages.Value[0].ID != oldLib.PackageID {
+		t.Errorf("packages: %v, %v; want %s", packages.Value, err, oldLib.PackageID)
+	}
+}
+
+func TestSearchesThatFixTheName(t *testing.T) {
+	for text, want := range map[string]bool{"zlib": true, "zlib/*": true, "zlib/1.?": true, "": false, "*": false, "zl*/1.3": false, "[z]lib/1.3": false} {
+		p, err := conan.ParsePattern(text, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fixesName(p) != want {
+			t.Errorf("%q: %v, want %v", text, !want, want)
+		}
+	}
+}
+
+// One search asks for the times of the newest versions only.
+func TestSearchAsksForTheNewestVersions(t *testing.T) {
+	var sets []conantest.Set
+	for i := range mostVersions + 5 {
+		sets = append(sets, conantest.Recipe("zlib", fmt.Sprintf("1.%d", i), ago(time.Hour)))
+	}
+	c, source, _ := coolDown(CoolDownOptions{}, nil, sets...)
+	p, _ := conan.ParsePattern("zlib/*", true)
+	found, err := c.Search(t.Context(), p)
+	want := []conan.Ref{sets[0].Ref, sets[1].Ref, sets[2].Ref, sets[3].Ref, sets[4].Ref}
+	if diff := cmp.Diff(want, found.Value); diff != "" || err != nil {
+		t.Errorf("error %v (-want +got)\n%s", err, diff)
+	}
+	if asked := source.asked.Load(); asked != mostVersions {
+		t.Errorf("%d lists were asked for, want %d", asked, mostVersions)
+	}
+}
+
+// Whatever an upstream lists: what is old enough is never hidden, and what is too young is never
+// the newest.
+func TestCoolDownAgainstAModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		since := make(map[string]time.Time)
+		var sets []conantest.Set
+		hours := rapid.SliceOfN(rapid.IntRange(0, 400), 1, 6).Draw(t, "ages")
+		for i, h := range hours {
+			set := conantest.Recipe("zlib", "1.3", ago(time.Duration(h)*time.Hour), conantest.Code(fmt.Sprint("#", i)))
+			if rapid.Bool().Draw(t, "was lacking") {
+				since[set.RRev] = now.Add(-time.Duration(rapid.IntRange(0, 400).Draw(t, "since")) * time.Hour)
+			}
+			sets = append(sets, set)
+		}
+		c, _, clock := coolDown(CoolDownOptions{}, since, sets...)
+		*clock = now.Add(time.Duration(rapid.IntRange(0, 400).Draw(t, "later")) * time.Hour)
+		isMature := func(set conantest.Set) bool {
+			lacking, known := since[set.RRev]
+			return clock.Sub(set.Time) >= minAge && (!known || clock.Sub(lacking) >= minAge)
+		}
+		list, err := c.Revisions(t.Context(), conan.Revision{Ref: sets[0].Ref})
+		if err != nil || len(list.Value) != len(sets) {
+			t.Fatalf("revisions: %v, %v", list.Value, err)
+		}
+		wasHidden, mature := false, 0
+		for _, r := range list.Value {
+			if wasHidden && !r.Hidden {
+				t.Errorf("%s stands after a hidden one", r.ID)
+			}
+			wasHidden = r.Hidden
+		}
+		for _, set := range sets {
+			_, err := c.Snapshot(t.Context(), set.Revision)
+			if isMature(set) != (err == nil) {
+				t.Errorf("files of %s: %v", set, err)
+			}
+			if isMature(set) {
+				mature++
+			}
+		}
+		latest, err := c.Latest(t.Context(), conan.Revision{Ref: sets[0].Ref})
+		if (mature == 0) != errors.Is(err, conan.ErrNotFound) {
+			t.Fatalf("latest with %d mature revisions: %v", mature, err)
+		}
+		if err == nil && (list.Value[0].Hidden || latest.Value.ID != list.Value[0].ID) {
+			t.Errorf("latest is %s, the first of the list is %+v", latest.Value.ID, list.Value[0])
+		}
+	})
+}
