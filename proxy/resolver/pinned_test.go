@@ -155,9 +155,9 @@ func TestHintOfAnotherGeneration(t *testing.T) {
 		{Name: "a", Source: a, Clients: conan.Conan1},
 		{Name: "b", Source: b, Clients: conan.Conan2},
 	}})
-	wantOpen(t, "Conan 1", plainReader{r.For(conan.Conan1)}, "zlib/1.3#r1", "a")
-	wantOpen(t, "Conan 2", plainReader{r.For(conan.Conan2)}, "zlib/1.3#r1", "b")
-	wantOpen(t, "Conan 1 again", plainReader{r.For(conan.Conan1)}, "zlib/1.3#r1", "a")
+	wantOpen(t, "Conan 1", plainReader{r.For(conan.Conan1, nil)}, "zlib/1.3#r1", "a")
+	wantOpen(t, "Conan 2", plainReader{r.For(conan.Conan2, nil)}, "zlib/1.3#r1", "b")
+	wantOpen(t, "Conan 1 again", plainReader{r.For(conan.Conan1, nil)}, "zlib/1.3#r1", "a")
 }
 
 func TestPinnedPassesOverBrokenLocal(t *testing.T) {
