@@ -104,9 +104,9 @@ func TestRulesOfMembers(t *testing.T) {
 		Directory: newDirectory(t, identity.Options{Secret: testSecret}),
 		Groups:    map[string][]string{"devs": {"ann", "bob"}, "none": {}},
 		Read: []Rule{
+			{Pattern: "mine/*@{user}/*", Users: []string{"?"}},
 			{Pattern: "secret/*", Users: []string{"@none", "ann"}, In: []string{"dev", "up"}},
 			{Pattern: "*", Users: []string{"@devs"}, In: []string{"dev"}},
-			{Pattern: "mine/*@{user}/*", Users: []string{"?"}},
 			{Pattern: "*", Users: []string{"*"}, In: []string{"release", "up"}},
 		},
 		Write: []Rule{
@@ -132,8 +132,8 @@ func TestRulesOfMembers(t *testing.T) {
 		{"ann", "secret/1.0", members, 200, nil},
 		{"bob", "secret/1.0", []string{"release"}, 200, nil},
 		{"", "secret/1.0", []string{"release"}, 200, nil},
-		{"eve", "mine/1.0@eve/x", members, 200, nil},
-		{"", "mine/1.0@eve/x", []string{"release", "up"}, 200, nil},
+		{"eve", "mine/1.0@eve/dev", members, 200, nil},
+		{"", "mine/1.0@eve/dev", []string{"release", "up"}, 200, nil},
 	} {
 		ref := mustRef(t, tt.ref)
 		readable, err := g.ReadableIn(Caller{Name: tt.caller}, members, ref)
