@@ -10,7 +10,7 @@ import (
 	"conanproxy/internal/index"
 )
 
-func anyRef(string, conan.Ref) bool { return true }
+func anyRef(member string, _ conan.Ref) bool { return member == "local" }
 
 func (e *env) link(rev conan.Revision, stage, name, text string, mayRead func(string, conan.Ref) bool) error {
 	return e.Link(e.t.Context(), conan.Upload{Revision: rev, Stage: stage, Name: name, User: "ann", SHA1: sha1Of(text)}, mayRead)

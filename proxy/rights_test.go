@@ -70,7 +70,7 @@ func TestWhatIsPrivateDoesNotExist(t *testing.T) {
 				if dev.questions() != asked {
 					t.Errorf("%s as %q: the private store was asked", path, user)
 				}
-				if want.StatusCode != got.StatusCode || !samePath(bodyOf(t, want), bodyOf(t, got)) {
+				if want.StatusCode != got.StatusCode || !sameBody(bodyOf(t, want), bodyOf(t, got)) {
 					t.Errorf("%s as %q: status %d or the body differ from those without private content", path, user, got.StatusCode)
 				}
 				for _, h := range []http.Header{want.Header, got.Header} {
@@ -92,8 +92,8 @@ func TestWhatIsPrivateDoesNotExist(t *testing.T) {
 
 var signatureText = regexp.MustCompile(`signature=[^"]*`)
 
-// samePath compares bodies but for signatures, which have times.
-func samePath(a, b string) bool {
+// sameBody compares bodies but for signatures, which have times.
+func sameBody(a, b string) bool {
 	return signatureText.ReplaceAllString(a, "") == signatureText.ReplaceAllString(b, "")
 }
 

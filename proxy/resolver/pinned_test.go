@@ -165,3 +165,17 @@ func TestPinnedPassesOverBrokenLocal(t *testing.T) {
 	local.set(errors.New("disk I/O error"))
 	wantOpen(t, "local broken", newReader(t, local, a), "zlib/1.3#r1", "a")
 }
+
+// without are the rights of a caller who may read everything but what is in one member.
+type without string
+
+func (w without) MayRead(member string, _ conan.Ref) bool     { return member != string(w) }
+func (w without) MayFind(member string, _ conan.Pattern) bool { return member != string(w) }
+
+// Where a revision was found for one caller is no hint for a caller who may read other members.
+func TestHintsArePerReadableMembers(t *testing.T) {
+	a, b := newFake(t, "a", "zlib/1.3#r1@10"), newFake(t, "b", "zlib/1.3#r1@10")
+	r := mustResolver(t, Options{Members: []Member{{Name: "a", Source: a}, {Name: "b", Source: b}}})
+	wantOpen(t, "without a", plainReader{r.For(conan.AnyGeneration, without("a"))}, "zlib/1.3#r1", "b")
+	wantOpen(t, "of both", plainReader{r.For(conan.AnyGeneration, nil)}, "zlib/1.3#r1", "a")
+}
