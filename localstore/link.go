@@ -13,11 +13,11 @@ import (
 
 // Link implements conan.Publisher. A sha1 that several contents share is not linked: a collision
 // must not put one content in the place of another.
-func (s *Store) Link(ctx context.Context, up conan.Upload, mayRead func(conan.Ref) bool) error {
+func (s *Store) Link(ctx context.Context, up conan.Upload, mayRead func(string, conan.Ref) bool) error {
 	return s.refusal(ctx, up, s.link(ctx, up, mayRead))
 }
 
-func (s *Store) link(ctx context.Context, up conan.Upload, mayRead func(conan.Ref) bool) error {
+func (s *Store) link(ctx context.Context, up conan.Upload, mayRead func(string, conan.Ref) bool) error {
 	st, err := s.stageOf(ctx, up)
 	if errors.Is(err, index.ErrNoStage) {
 		return notStored(up)
@@ -58,7 +58,7 @@ func (s *Store) link(ctx context.Context, up conan.Upload, mayRead func(conan.Re
 }
 
 // linked finds the bytes with the sha1 in a revision that the caller may read.
-func (s *Store) linked(ctx context.Context, up conan.Upload, mayRead func(conan.Ref) bool) (conan.FileInfo, error) {
+func (s *Store) linked(ctx context.Context, up conan.Upload, mayRead func(string, conan.Ref) bool) (conan.FileInfo, error) {
 	if up.SHA1 == "" {
 		return conan.FileInfo{}, fmt.Errorf("%w: a checksum deploy of %s of %s without X-Checksum-Sha1", conan.ErrInvalid, up.Name, up.Revision)
 	}
@@ -69,8 +69,16 @@ func (s *Store) linked(ctx context.Context, up conan.Upload, mayRead func(conan.
 	if len(holders) != 1 {
 		return conan.FileInfo{}, notStored(up)
 	}
+	members, err := s.index.Members(ctx)
+	if err != nil {
+		return conan.FileInfo{}, err
+	}
+	names := make(map[index.MemberID]string, len(members))
+	for _, m := range members {
+		names[m.ID] = m.Name
+	}
 	for _, in := range holders[0].In {
-		if mayRead(in.Ref) {
+		if mayRead(names[in.Member], in.Ref) {
 			info := holders[0].FileInfo
 			info.Name = up.Name
 			return info, nil

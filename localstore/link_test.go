@@ -10,9 +10,9 @@ import (
 	"conanproxy/internal/index"
 )
 
-func anyRef(conan.Ref) bool { return true }
+func anyRef(member string, _ conan.Ref) bool { return member == "local" }
 
-func (e *env) link(rev conan.Revision, stage, name, text string, mayRead func(conan.Ref) bool) error {
+func (e *env) link(rev conan.Revision, stage, name, text string, mayRead func(string, conan.Ref) bool) error {
 	return e.Link(e.t.Context(), conan.Upload{Revision: rev, Stage: stage, Name: name, By: conan.Actor{Name: "ann"}, SHA1: sha1Of(text)}, mayRead)
 }
 
@@ -26,7 +26,7 @@ func TestLink(t *testing.T) {
 	rs := e.publishRecipe(secret, set)
 	e.publishPackage(rs, sha1Of(""), empty)
 
-	public := func(r conan.Ref) bool { return r != secret }
+	public := func(_ string, r conan.Ref) bool { return r != secret }
 	rev := conan.Revision{Ref: other, RRev: set.rev()}
 	t.Run("not readable", func(t *testing.T) {
 		for _, name := range set.order() {

@@ -96,16 +96,17 @@ func (d *documents) close() {
 	}
 }
 
-// kept answers from memory, or renders the answer and keeps it. The caller's rights are checked
-// before. Failures are not kept, except "not found". A rendering without a document has answered
+// kept answers from memory, or renders the answer and keeps it, for all callers who may read the
+// reference in the same members. The caller's rights are checked before. Failures are not kept, except "not found". A rendering without a document has answered
 // itself.
 func (s *Server) kept(r *request, render func() (rendering, error)) error {
-	return s.keptFor(r, "", render)
+	return s.keptFor(r, r.readableSet(), render)
 }
 
-// keptFor is kept for answers that differ from caller to caller among those with the right to ask.
-func (s *Server) keptFor(r *request, caller string, render func() (rendering, error)) error {
-	key := r.documentKey(caller)
+// keptFor is kept for answers that callers with other rights do not get; rights names those on
+// which the answer depends.
+func (s *Server) keptFor(r *request, rights string, render func() (rendering, error)) error {
+	key := r.documentKey(rights)
 	if k := s.documents.get(key, r.settings); k != nil {
 		r.origin = k.origin
 		return r.write(k.document)
@@ -124,9 +125,9 @@ func (s *Server) keptFor(r *request, caller string, render func() (rendering, er
 
 // documentKey names everything that an answer depends on but settings and changes. Unknown query
 // arguments are not among it.
-func (r *request) documentKey(caller string) string {
+func (r *request) documentKey(rights string) string {
 	parts := [...]string{
-		r.view.Name, string(r.generation), r.external, r.mounted.prefix, r.path, caller,
+		r.view.Name, string(r.generation), r.external, r.mounted.prefix, r.path, rights,
 		flag(r.ignoresCase()), flag(r.listsIDsOnly()), r.argument("q"),
 	}
 	size := len(parts)

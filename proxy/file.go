@@ -112,7 +112,7 @@ func (r *request) cacheControl(asked conan.Revision, name string) string {
 	if !asked.Pinned() || asked.Mutable() || conan.IsMetadata(name) {
 		return "no-cache"
 	}
-	if r.settings.guard.AnonymousMayRead(asked.Ref) {
+	if r.settings.guard.AnonymousReads(r.view.Members, asked.Ref) {
 		return "public, max-age=31536000, immutable"
 	}
 	return "private, max-age=31536000, immutable"

@@ -387,12 +387,12 @@ func (m *memStore) changed(ref conan.Ref) {
 	}
 }
 
-func (m *memStore) Link(_ context.Context, up conan.Upload, mayRead func(conan.Ref) bool) error {
+func (m *memStore) Link(_ context.Context, up conan.Upload, mayRead func(string, conan.Ref) bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for rev, content := range m.revisions {
 		for _, body := range content.files {
-			if infoOf("", body).SHA1 == up.SHA1 && mayRead(rev.Ref) {
+			if infoOf("", body).SHA1 == up.SHA1 && mayRead(m.name, rev.Ref) {
 				return m.store(up, body)
 			}
 		}

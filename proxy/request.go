@@ -39,7 +39,9 @@ type request struct {
 	rev        conan.Revision // that the path names, once parsed
 	caller     auth.Caller    // once identified
 	identified bool
-	grant      *auth.Grant // of a signed URL, once verified
+	readableIn []string        // the view's members in which the caller may read rev; none: not asked
+	asked      resolver.Reader // with the caller's rights, once used
+	grant      *auth.Grant     // of a signed URL, once verified
 
 	origin  conan.Origin // of what was answered
 	failure string       // what was wrong, for the access log
@@ -88,8 +90,14 @@ func (r *request) viewName() string {
 	return r.view.Name
 }
 
-// reader answers the reading questions for the request's view and generation.
-func (r *request) reader() resolver.Reader { return r.view.Resolver.For(r.generation) }
+// reader answers the reading questions for the request's view, generation and caller, who is
+// identified.
+func (r *request) reader() resolver.Reader {
+	if r.asked == nil {
+		r.asked = r.view.Resolver.For(r.generation, r.rights())
+	}
+	return r.asked
+}
 
 // param is a parameter of the route, unescaped.
 func (r *request) param(name string) string { return r.params.Param(name) }

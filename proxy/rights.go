@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"conanproxy/internal/conan"
 	"conanproxy/proxy/auth"
+	"conanproxy/proxy/resolver"
 )
 
 // identify finds the caller. Wrong credentials are auth.ErrLogin, also where none are needed.
@@ -52,7 +54,8 @@ func (r *request) grantedMember() string {
 	return ""
 }
 
-// readable is the node that the path names, if the caller may read its reference.
+// readable is the node that the path names, if the caller may read its reference in a member of the
+// view.
 func (r *request) readable() (conan.Revision, error) {
 	if err := r.identify(); err != nil {
 		return conan.Revision{}, err
@@ -61,11 +64,54 @@ func (r *request) readable() (conan.Revision, error) {
 	if err != nil {
 		return rev, err
 	}
-	return rev, r.withoutLogin(r.settings.guard.MayRead(r.caller, rev.Ref))
+	r.readableIn, err = r.settings.guard.ReadableIn(r.caller, r.view.Members, rev.Ref)
+	return rev, r.withoutLogin(err)
+}
+
+// readableSet names the members in which the caller may read what the path names; it is empty for
+// all of the view. Answers are shared by the callers of one set.
+func (r *request) readableSet() string {
+	if len(r.readableIn) == len(r.view.Members) {
+		return ""
+	}
+	return strings.Join(r.readableIn, ",")
+}
+
+// rights are those of the caller, for the resolver. They may outlive the request.
+func (r *request) rights() *callerRights {
+	rights := &callerRights{guard: r.settings.guard, caller: r.caller}
+	if len(r.readableIn) > 0 {
+		rights.ref, rights.readableIn = r.rev.Ref, r.readableIn
+	}
+	return rights
+}
+
+// callerRights are what a caller may read. They know already about the reference that a request
+// names.
+type callerRights struct {
+	guard      *auth.Guard
+	caller     auth.Caller
+	ref        conan.Ref // that is known about; zero: none
+	readableIn []string  // the members in which the caller may read it
+}
+
+var _ resolver.Rights = (*callerRights)(nil)
+
+// MayRead implements resolver.Rights.
+func (c *callerRights) MayRead(member string, ref conan.Ref) bool {
+	if ref == c.ref {
+		return slices.Contains(c.readableIn, member)
+	}
+	return c.guard.MayRead(c.caller, member, ref)
+}
+
+// MayFind implements resolver.Rights.
+func (c *callerRights) MayFind(member string, p conan.Pattern) bool {
+	return c.guard.MayFind(c.caller, member, p)
 }
 
 // writable is the node that the path names, if the view takes writes and the caller may write its
-// reference. readOnly is the status for a view that does not. Rights are checked before anything is
+// reference in the view's store. readOnly is the status for a view that does not. Rights are checked before anything is
 // looked up.
 func (r *request) writable(readOnly int) (conan.Revision, error) {
 	if err := notFromOtherSite(r.req); err != nil {
@@ -81,7 +127,7 @@ func (r *request) writable(readOnly int) (conan.Revision, error) {
 	if err != nil {
 		return rev, err
 	}
-	return rev, r.withoutLogin(r.settings.guard.MayWrite(r.caller, rev.Ref))
+	return rev, r.withoutLogin(r.settings.guard.MayWrite(r.caller, r.view.Store, rev.Ref))
 }
 
 // withoutLogin is err, but no invitation to log in if the URL is signed: its signature decides who

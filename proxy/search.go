@@ -21,14 +21,11 @@ func (s *Server) search(r *request) error {
 	if err != nil {
 		return refuse(http.StatusBadRequest, "%s", sentence(err))
 	}
-	if err := r.settings.guard.MaySearch(r.caller, pattern); err != nil {
+	if err := r.settings.guard.MaySearch(r.caller, r.view.Members, pattern); err != nil {
 		return err
 	}
-	return s.keptFor(r, r.caller.Name, func() (rendering, error) {
+	return s.keptFor(r, r.settings.guard.ReadClass(r.caller), func() (rendering, error) {
 		found, err := r.reader().Search(r.ctx(), pattern)
-		if err == nil {
-			found.Value = r.settings.guard.FilterReadable(r.caller, found.Value)
-		}
 		if err == nil && strings.Contains(r.argument("q"), "#") {
 			found, err = r.withRevision(found, text, revision)
 		}

@@ -11,18 +11,20 @@ import (
 	"conanproxy/proxy/resolver"
 )
 
-// Readers gives the Reader that answers clients of one generation. *resolver.Resolver is one.
+// Readers gives the Reader for a caller with these rights and with a client of one generation.
+// *resolver.Resolver is one.
 type Readers interface {
-	For(conan.Generation) resolver.Reader
+	For(conan.Generation, resolver.Rights) resolver.Reader
 }
 
-// View is one mount of the API: what it reads, and where it takes uploads and deletes.
+// View is one mount of the API: what it reads, and where it takes uploads and deletes. Every member
+// has a view of its own, which has its name.
 type View struct {
 	Name      string   // in logs, in metrics and in GitLab's project prefix; unique
 	Path      string   // where it is mounted: "" is the root, else one or two segments like "/r/team"
 	Also      []string // more such paths
 	Resolver  Readers  // answers the reading questions
-	Members   []string // what it reads, in order, for the start page
+	Members   []string // what it reads, in order, as rules name it
 	Upstreams bool     // whether one of them is an upstream
 
 	Publisher conan.Publisher // takes uploads and deletes; nil: the view is read-only

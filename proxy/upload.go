@@ -69,8 +69,7 @@ func (s *Server) link(r *request, up conan.Upload) error {
 	up.SHA1, up.Size = sum, -1
 	err = conan.ErrNotFound
 	if sum != "" {
-		mayRead := func(ref conan.Ref) bool { return r.settings.guard.MayRead(r.caller, ref) == nil }
-		err = r.view.Publisher.Link(r.ctx(), up, mayRead)
+		err = r.view.Publisher.Link(r.ctx(), up, r.mayReadIn)
 	}
 	if err != nil {
 		if r.classify(err).status == http.StatusInternalServerError {
@@ -80,6 +79,11 @@ func (s *Server) link(r *request, up conan.Upload) error {
 	}
 	r.stored()
 	return r.text(http.StatusCreated, "")
+}
+
+// mayReadIn tells whether the caller may read the reference in a member that is configured.
+func (r *request) mayReadIn(member string, ref conan.Ref) bool {
+	return r.settings.byName[member] != nil && r.settings.guard.MayRead(r.caller, member, ref)
 }
 
 // v2PutFile takes a file of a revision, or links it to bytes that are stored already.

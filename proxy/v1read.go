@@ -28,7 +28,9 @@ func (s *Server) v1Snapshot(r *request) error {
 		if err != nil {
 			return rendering{Origin: found.Origin}, err
 		}
-		key := sumsKey{settings: r.settings, view: r.view.Name, generation: r.generation, revision: found.Value.revision}
+		key := sumsKey{
+			settings: r.settings, view: r.view.Name, generation: r.generation, readable: r.readableSet(), revision: found.Value.revision,
+		}
 		sums, err := s.sums.complete(r.ctx(), key, r.reader(), found.Value.files)
 		return renderJSON(conan.Answer[map[string]string]{Value: sums, Origin: found.Origin}, err, asIs)
 	})
@@ -79,7 +81,7 @@ func (s *Server) v1URLs(r *request, all bool) error {
 	if err != nil {
 		return err
 	}
-	public := r.settings.guard.AnonymousMayRead(rev.Ref)
+	public := r.settings.guard.AnonymousReads(r.view.Members, rev.Ref)
 	render := func() (rendering, error) {
 		found, err := r.v1Files(rev)
 		if err != nil {

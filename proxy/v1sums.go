@@ -35,12 +35,13 @@ type sumFetches struct {
 	running map[sumsKey]*sumFetch
 }
 
-// sumsKey is what a fetch is for. Views may find one revision at different members, whose archives
-// differ.
+// sumsKey is what a fetch is for. Views, and in them callers with other rights, may find one revision
+// at different members, whose archives differ.
 type sumsKey struct {
 	settings   *Settings
 	view       string
 	generation conan.Generation
+	readable   string // request.readableSet
 	revision   conan.Revision
 }
 

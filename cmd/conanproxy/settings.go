@@ -58,7 +58,7 @@ func (s *server) newSettings(ctx context.Context, cfg *config.Config, old *setti
 	if err != nil {
 		return nil, usageError{err}
 	}
-	next.adoptFrom = adoption.For(conan.AnyGeneration)
+	next.adoptFrom = adoption.For(conan.AnyGeneration, nil)
 	views, err := s.views(next)
 	if err != nil {
 		return nil, usageError{err}
@@ -96,13 +96,14 @@ func (s *server) newGuard(c config.Auth) (*auth.Guard, error) {
 	}
 	return auth.New(auth.Options{
 		Directory: directory, SignatureLifetime: c.SignatureLifetime, Read: rules(c.Read), Write: rules(c.Write),
+		Groups: c.Groups, Admin: c.Admin,
 	})
 }
 
 func rules(in []config.Rule) []auth.Rule {
 	out := make([]auth.Rule, len(in))
 	for i, r := range in {
-		out[i] = auth.Rule{Pattern: r.Pattern, Users: r.Users}
+		out[i] = auth.Rule{Pattern: r.Pattern, Users: r.Users, In: r.In}
 	}
 	return out
 }

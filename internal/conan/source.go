@@ -95,8 +95,8 @@ type Publisher interface {
 	Put(ctx context.Context, up Upload) error
 
 	// Link is a checksum-deploy: it stores up without a body if bytes with the sha1 up.SHA1 are
-	// held by a revision that mayRead admits; else ErrNotFound.
-	Link(ctx context.Context, up Upload, mayRead func(Ref) bool) error
+	// held by a revision in a member that mayRead admits; else ErrNotFound.
+	Link(ctx context.Context, up Upload, mayRead func(member string, ref Ref) bool) error
 
 	// CheckSpace tells whether an upload of that many bytes would be taken now: nil or ErrNoSpace.
 	CheckSpace(ctx context.Context, size int64) error

@@ -248,9 +248,9 @@ func (p publisherTest) link() {
 	copied := Recipe("copy", "1.0", File("a", "a")) // the same archive in another recipe
 	up := uploadOf(copied, archive)
 	up.Body = nil
-	all := func(conan.Ref) bool { return true }
+	all := func(string, conan.Ref) bool { return true }
 	p.expect("readable bytes", p.Link(p.Context(), up, all), nil)
-	p.expect("unreadable bytes", p.Link(p.Context(), up, func(conan.Ref) bool { return false }), conan.ErrNotFound)
+	p.expect("unreadable bytes", p.Link(p.Context(), up, func(string, conan.Ref) bool { return false }), conan.ErrNotFound)
 	unknown := uploadOf(recipe, conan.RecipeFile)
 	unknown.Body = nil
 	p.expect("unknown bytes", p.Link(p.Context(), unknown, all), conan.ErrNotFound)

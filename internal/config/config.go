@@ -41,14 +41,20 @@ type Auth struct {
 	HtpasswdFile      string        `yaml:"htpasswd_file"` // empty: there are no users
 	TokenLifetime     time.Duration `yaml:"token_lifetime"`
 	SignatureLifetime time.Duration `yaml:"signature_lifetime"`
-	Read              []Rule        `yaml:"read"`  // the first whose pattern matches decides; none: no access
-	Write             []Rule        `yaml:"write"` // the first whose pattern matches decides; none: no access
+	Groups            Groups        `yaml:"groups"`
+	Read              []Rule        `yaml:"read"`  // the first that is about the member and matches decides; none: no access
+	Write             []Rule        `yaml:"write"` // the first that is about the store and matches decides; none: no access
+	Admin             []string      `yaml:"admin"` // users and "@group"; none: there is no administrator
 }
+
+// Groups are the users of each group, by its name, which has the form of a member's.
+type Groups map[string][]string
 
 // Rule names the users that may read or write the references that the pattern matches.
 type Rule struct {
-	Pattern string   `yaml:"pattern"` // glob over name/version[@user/channel]
-	Users   []string `yaml:"users"`   // "*" anyone, "?" any logged-in user, else names
+	Pattern string   `yaml:"pattern"`           // glob over name/version[@user/channel]
+	Users   []string `yaml:"users"`             // "*" anyone, "?" any logged-in user, "@group", else names
+	In      []string `yaml:"in" print:"if set"` // stores and upstreams that the rule is about; nil: all
 }
 
 // Upstream is one remote Conan server.
@@ -115,6 +121,8 @@ func Default() *Config {
 			SignatureLifetime: 24 * time.Hour,
 			Read:              []Rule{{Pattern: "*", Users: []string{"*"}}},
 			Write:             []Rule{{Pattern: "*", Users: []string{"?"}}},
+			Groups:            Groups{},
+			Admin:             []string{},
 		},
 		Upstreams: []Upstream{center2, center},
 		Stores:    []Store{},

@@ -58,6 +58,8 @@ func (l *loader) decode(node *yaml.Node, v reflect.Value, path string) {
 		l.decodeScalar(node, v, path)
 	case v.Kind() == reflect.Slice:
 		l.decodeList(node, v, path)
+	case v.Kind() == reflect.Map:
+		l.decodeMap(node, v, path)
 	default:
 		l.decodeSection(node, v, path)
 	}
@@ -118,7 +120,24 @@ func (l *loader) decodeList(node *yaml.Node, v reflect.Value, path string) {
 	v.Set(list)
 }
 
-func (l *loader) decodeSection(node *yaml.Node, v reflect.Value, path string) {
+// decodeMap reads a section whose keys are names that the user chooses.
+func (l *loader) decodeMap(node *yaml.Node, v reflect.Value, path string) {
+	read := reflect.MakeMap(v.Type())
+	l.eachKey(node, path, func(key, value *yaml.Node, name string) {
+		if err := checkText(key.Value); key.Kind != yaml.ScalarNode || err != nil {
+			l.fault(key, name, "is not a name")
+			return
+		}
+		l.origin[name] = l.at(key)
+		entry := reflect.New(v.Type().Elem()).Elem()
+		l.decode(value, entry, name)
+		read.SetMapIndex(reflect.ValueOf(key.Value), entry)
+	})
+	v.Set(read)
+}
+
+// eachKey calls do for each key of a section, once, with its value and its path.
+func (l *loader) eachKey(node *yaml.Node, path string, do func(key, value *yaml.Node, name string)) {
 	if isNull(node) && !strings.HasSuffix(path, "]") {
 		return // a section all of whose keys are commented out
 	}
@@ -126,6 +145,20 @@ func (l *loader) decodeSection(node *yaml.Node, v reflect.Value, path string) {
 		l.fault(node, path, "must hold keys and values, not a %s", kindText(node))
 		return
 	}
+	seen := map[string]bool{}
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		key, value := node.Content[i], node.Content[i+1]
+		name := join(path, keyText(key))
+		if seen[key.Value] {
+			l.fault(key, name, "is given twice")
+			continue
+		}
+		seen[key.Value] = true
+		do(key, value, name)
+	}
+}
+
+func (l *loader) decodeSection(node *yaml.Node, v reflect.Value, path string) {
 	fields := map[string]int{}
 	var known []string
 	for i := range v.NumField() {
@@ -133,33 +166,33 @@ func (l *loader) decodeSection(node *yaml.Node, v reflect.Value, path string) {
 		fields[key] = i
 		known = append(known, key)
 	}
-	seen := map[string]bool{}
-	for i := 0; i+1 < len(node.Content); i += 2 {
-		key, value := node.Content[i], node.Content[i+1]
-		name := join(path, keyText(key))
+	l.eachKey(node, path, func(key, value *yaml.Node, name string) {
 		field, ok := fields[key.Value]
 		if key.Kind != yaml.ScalarNode || !ok {
 			l.fault(key, name, "unknown key; known here: %s", strings.Join(known, ", "))
-			continue
+			return
 		}
-		if seen[key.Value] {
-			l.fault(key, name, "is given twice")
-			continue
-		}
-		seen[key.Value] = true
 		l.origin[name] = l.at(key)
 		l.decode(value, v.Field(field), name)
-	}
+	})
 }
 
 var plainKey = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,60}$`)
 
 // keyText is a key as errors show it, in one line.
 func keyText(key *yaml.Node) string {
-	if key.Kind == yaml.ScalarNode && plainKey.MatchString(key.Value) {
-		return key.Value
+	if key.Kind == yaml.ScalarNode {
+		return nameText(key.Value)
 	}
 	return fmt.Sprintf("%.60q", key.Value)
+}
+
+// nameText is a name as the path of a key has it.
+func nameText(name string) string {
+	if plainKey.MatchString(name) {
+		return name
+	}
+	return fmt.Sprintf("%.60q", name)
 }
 
 func kindText(node *yaml.Node) string {

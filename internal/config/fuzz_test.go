@@ -20,7 +20,7 @@ func FuzzLoad(f *testing.F) {
 	}
 	for _, seed := range []string{
 		"", "listen: ':1'", "a: &a [*a]", "{<<: {}}", "--- ~\n---\n", "upstreams: [{name: a, url: 'http://a', username: u, password: '${P}'}]",
-		"auth: {read: [{pattern: '*', users: ['*']}]}", "? [a]\n: b", "\ufefflisten: ':2'", "cache: {max_size: 9999999TiB}",
+		"auth: {read: [{pattern: '*', users: ['*']}]}", "auth: {groups: {a: [x], ~: [], ? [b] : []}, admin: ['@a'], read: [{pattern: '*', users: ['@a'], in: [local]}]}", "? [a]\n: b", "\ufefflisten: ':2'", "cache: {max_size: 9999999TiB}",
 	} {
 		f.Add([]byte(seed))
 	}

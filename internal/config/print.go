@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,12 +52,33 @@ func toNode(v reflect.Value, secret string) *yaml.Node {
 			n.Content = append(n.Content, toNode(v.Index(i), ""))
 		}
 		return n
+	case v.Kind() == reflect.Map:
+		return mapNode(v)
 	}
 	n := &yaml.Node{Kind: yaml.MappingNode}
 	for i := range v.NumField() {
 		field := v.Type().Field(i)
+		if field.Tag.Get("print") == "if set" && v.Field(i).IsZero() {
+			continue // an empty value cannot be read back
+		}
 		key := &yaml.Node{Kind: yaml.ScalarNode, Value: keyOf(field)}
 		n.Content = append(n.Content, key, toNode(v.Field(i), field.Tag.Get("secret")))
+	}
+	return n
+}
+
+// mapNode makes the YAML of a section whose keys are names, sorted by them.
+func mapNode(v reflect.Value) *yaml.Node {
+	n := &yaml.Node{Kind: yaml.MappingNode}
+	if v.Len() == 0 {
+		n.Style = yaml.FlowStyle
+	}
+	keys := v.MapKeys()
+	slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
+	for _, k := range keys {
+		key := new(yaml.Node)
+		key.SetString(k.String())
+		n.Content = append(n.Content, key, toNode(v.MapIndex(k), ""))
 	}
 	return n
 }

@@ -24,6 +24,9 @@ func TestPrintRoundTrips(t *testing.T) {
 		c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("::/0")}
 		c.Auth.Read = []Rule{{Pattern: "*@{user}/*", Users: []string{"?", "null", "# no comment", "1"}}}
 		c.Auth.Read[0].Users[2] = "#no-comment"
+		c.Auth.Read[0].In = []string{"local", "a"}
+		c.Auth.Groups = Groups{"b": {"ann"}, "a.b-c": {}, "1": {"~", "true"}}
+		c.Auth.Admin = []string{"@b", "eve"}
 		c.Auth.Write = nil
 		c.Auth.TokenLifetime = 90*time.Minute + time.Millisecond
 		c.Upstreams = []Upstream{upstream("a", "http://a", func(u *Upstream) { u.Exclude = []string{"-x/*", "*", "*@a/*"} })}

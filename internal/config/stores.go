@@ -96,18 +96,7 @@ func (l *loader) validateView(path string, v View, c *Config) {
 	if len(v.Members) == 0 {
 		l.problem(path+".members", "is empty; write the names of stores and upstreams")
 	}
-	known := c.DefaultMembers()
-	for i, name := range v.Members {
-		item := fmt.Sprintf("%s.members[%d]", path, i)
-		switch {
-		case slices.ContainsFunc(c.Views, func(other View) bool { return other.Name == name }):
-			l.problem(item, "%.60q is a view; a view has stores and upstreams as members", name)
-		case !slices.Contains(known, name):
-			l.problem(item, "there is no store and no upstream %.60q", name)
-		case slices.Index(v.Members, name) < i:
-			l.problem(item, "%.60q is named twice", name)
-		}
-	}
+	l.memberNames(path+".members", v.Members, "a view has stores and upstreams as members", c)
 	if v.Publish == "" {
 		return
 	}

@@ -26,7 +26,7 @@ func (l *loader) validate(c *Config) {
 		l.problem("data_dir", "must not be empty")
 	}
 	l.validateTLS(c.TLS)
-	l.validateAuth(c.Auth)
+	l.validateAuth(c)
 	l.validateUpstreams(c.Upstreams)
 	l.userlessPatterns("local.owns", c.Local.Owns)
 	l.notNegative("local.trash_for", c.Local.TrashFor)
@@ -109,29 +109,6 @@ func (l *loader) validateTLS(t TLS) {
 	}
 	l.readable("tls.cert_file", t.CertFile)
 	l.readable("tls.key_file", t.KeyFile)
-}
-
-func (l *loader) validateAuth(a Auth) {
-	l.readable("auth.htpasswd_file", a.HtpasswdFile)
-	l.positive("auth.token_lifetime", a.TokenLifetime)
-	l.positive("auth.signature_lifetime", a.SignatureLifetime)
-	l.rules("auth.read", a.Read)
-	l.rules("auth.write", a.Write)
-}
-
-func (l *loader) rules(path string, rules []Rule) {
-	for i, r := range rules {
-		rule := fmt.Sprintf("%s[%d]", path, i)
-		l.check(rule+".pattern", checkPattern(r.Pattern))
-		if len(r.Users) == 0 {
-			l.problem(rule+".users", `is empty; write ["*"] for anyone, ["?"] for any logged-in user, or names`)
-		}
-		for j, user := range r.Users {
-			if user == "" || strings.ContainsAny(user, " :") {
-				l.problem(fmt.Sprintf("%s.users[%d]", rule, j), "%.60q cannot be the name of a user", user)
-			}
-		}
-	}
 }
 
 func (l *loader) validateUpstreams(upstreams []Upstream) {

@@ -4,6 +4,7 @@ package auth
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"conanproxy/internal/conan"
@@ -23,6 +24,8 @@ type Guard struct {
 	*identity.Directory
 	signatureLife time.Duration
 	read, write   ruleList
+	groups        groups
+	admins        people
 }
 
 // Options are what a Guard needs.
@@ -30,8 +33,13 @@ type Options struct {
 	Directory *identity.Directory // required
 	// SignatureLifetime is how long a signed file URL is valid; 0 is 24 h.
 	SignatureLifetime time.Duration
-	// Read and Write are tried in order; the first whose pattern matches decides, none refuses.
+	// Read and Write are tried in order; the first that speaks of the member and whose pattern
+	// matches decides, none refuses.
 	Read, Write []Rule
+	// Groups are the users of each group, by its name.
+	Groups map[string][]string
+	// Admin are users, or "@" and the name of a group; none: there is no administrator.
+	Admin []string
 }
 
 // New checks the options and makes a Guard. A rule that cannot be understood is conan.ErrInvalid.
@@ -45,42 +53,66 @@ func New(o Options) (*Guard, error) {
 	if o.SignatureLifetime == 0 {
 		o.SignatureLifetime = 24 * time.Hour
 	}
-	read, err := compileRules("read", o.Read)
-	if err != nil {
+	g := &Guard{Directory: o.Directory, signatureLife: o.SignatureLifetime}
+	var err error
+	if g.groups, err = compileGroups(o.Groups); err != nil {
 		return nil, err
 	}
-	write, err := compileRules("write", o.Write)
-	if err != nil {
+	if g.read, err = compileRules("read", o.Read, g.groups); err != nil {
 		return nil, err
 	}
-	return &Guard{Directory: o.Directory, signatureLife: o.SignatureLifetime, read: read, write: write}, nil
-}
-
-// MayRead is nil if the caller may read ref, ErrLogin if an anonymous caller may not, and
-// conan.ErrDenied if a user may not.
-func (g *Guard) MayRead(c Caller, ref conan.Ref) error {
-	return g.may("read", c, ref)
-}
-
-// MayWrite is nil if the caller may publish and delete ref, ErrLogin if an anonymous caller
-// may not, and conan.ErrDenied if a user may not.
-func (g *Guard) MayWrite(c Caller, ref conan.Ref) error {
-	return g.may("write", c, ref)
-}
-
-func (g *Guard) may(what string, c Caller, ref conan.Ref) error {
-	list := g.read
-	if what == "write" {
-		list = g.write
+	if g.write, err = compileRules("write", o.Write, g.groups); err != nil {
+		return nil, err
 	}
-	switch {
-	case list.allow(c, ref):
-		return nil
-	case c.Anonymous():
+	if g.admins, err = compilePeople(o.Admin, g.groups); err != nil {
+		return nil, fmt.Errorf("administrators: %w", err)
+	}
+	if g.admins.anyone || g.admins.loggedIn {
+		return nil, fmt.Errorf("%w: administrators are users and groups, neither anyone nor any logged-in user", conan.ErrInvalid)
+	}
+	return g, nil
+}
+
+// MayRead tells whether the caller may read ref in a member.
+func (g *Guard) MayRead(c Caller, member string, ref conan.Ref) bool {
+	return g.read.allow(c, member, ref)
+}
+
+// ReadableIn lists, in their order, those of the members in which the caller may read ref. If there
+// are none, the error is ErrLogin for an anonymous caller and conan.ErrDenied for a user.
+func (g *Guard) ReadableIn(c Caller, members []string, ref conan.Ref) ([]string, error) {
+	if !g.read.byMember {
+		if !g.read.allow(c, "", ref) {
+			return nil, refused("read", c, ref)
+		}
+		return members, nil
+	}
+	readable := slices.DeleteFunc(slices.Clone(members), func(m string) bool { return !g.MayRead(c, m, ref) })
+	if len(readable) == 0 {
+		return nil, refused("read", c, ref)
+	}
+	return readable, nil
+}
+
+// MayWrite is nil if the caller may publish and delete ref in a store, ErrLogin if an anonymous
+// caller may not, and conan.ErrDenied if a user may not.
+func (g *Guard) MayWrite(c Caller, store string, ref conan.Ref) error {
+	if !g.write.allow(c, store, ref) {
+		return refused("write", c, ref)
+	}
+	return nil
+}
+
+// refused is the error of a caller without the right to read or write. It names no member.
+func refused(what string, c Caller, ref conan.Ref) error {
+	if c.Anonymous() {
 		return fmt.Errorf("%w: anonymous callers may not %s %s", ErrLogin, what, ref)
 	}
 	return fmt.Errorf("%w: user %q may not %s %s", conan.ErrDenied, c.Name, what, ref)
 }
+
+// IsAdmin tells whether the caller is an administrator, which gives no right to read or write.
+func (g *Guard) IsAdmin(c Caller) bool { return g.admins.admits(c, g.groups) }
 
 // AnyWriter is what a check of credentials asks: nil for every user who logged in, and for
 // anonymous callers if a rule lets them write something; else ErrLogin.
@@ -91,28 +123,32 @@ func (g *Guard) AnyWriter(c Caller) error {
 	return fmt.Errorf("%w: you are not logged in", ErrLogin)
 }
 
-// AnonymousMayRead tells whether a file of ref needs no signature.
-func (g *Guard) AnonymousMayRead(ref conan.Ref) bool {
-	return g.MayRead(Caller{}, ref) == nil
+// AnonymousReads tells whether anonymous callers may read ref in every one of the members, so that
+// its files need no signature.
+func (g *Guard) AnonymousReads(members []string, ref conan.Ref) bool {
+	if !g.read.byMember {
+		return g.read.allow(Caller{}, "", ref)
+	}
+	return !slices.ContainsFunc(members, func(m string) bool { return !g.MayRead(Caller{}, m, ref) })
 }
 
-// MaySearch is nil if a search may find something that the caller may read, and ErrLogin if an
-// anonymous caller may read nothing that the pattern could match. What is stored does not decide,
-// so that a search tells nothing about it.
-func (g *Guard) MaySearch(c Caller, p conan.Pattern) error {
-	if !c.Anonymous() || g.read.meets(c, p) {
+// MayFind tells whether a search in a member may find something that the caller may read; it errs
+// on the side of true. What is stored does not decide.
+func (g *Guard) MayFind(c Caller, member string, p conan.Pattern) bool {
+	return g.read.meets(c, member, p)
+}
+
+// MaySearch is nil if a search over the members may find something that the caller may read, and
+// ErrLogin if an anonymous caller may read nothing that the pattern could match. What is stored
+// does not decide, so that a search tells nothing about it.
+func (g *Guard) MaySearch(c Caller, members []string, p conan.Pattern) error {
+	may := func(m string) bool { return g.MayFind(c, m, p) }
+	if !c.Anonymous() || slices.ContainsFunc(members, may) {
 		return nil
 	}
 	return fmt.Errorf("%w: anonymous callers may read nothing that %q could match", ErrLogin, p)
 }
 
-// FilterReadable returns the references that the caller may read, in their order.
-func (g *Guard) FilterReadable(c Caller, refs []conan.Ref) []conan.Ref {
-	readable := make([]conan.Ref, 0, len(refs))
-	for _, ref := range refs {
-		if g.read.allow(c, ref) {
-			readable = append(readable, ref)
-		}
-	}
-	return readable
-}
+// ReadClass is a word for all that the read rules ask about a caller: callers of one class may read
+// the same.
+func (g *Guard) ReadClass(c Caller) string { return g.read.class(c) }

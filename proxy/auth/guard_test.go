@@ -28,14 +28,6 @@ func mustRef(t *testing.T, text string) conan.Ref {
 	return ref
 }
 
-func refTexts(refs []conan.Ref) []string {
-	texts := make([]string, len(refs))
-	for i, r := range refs {
-		texts[i] = r.String()
-	}
-	return texts
-}
-
 func newDirectory(t *testing.T, o identity.Options) *identity.Directory {
 	t.Helper()
 	d, err := identity.New(o)

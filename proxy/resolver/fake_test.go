@@ -386,7 +386,7 @@ func newReader(t *testing.T, local *fakeMember, upstreams ...*fakeMember) plainR
 	for _, u := range upstreams {
 		o.Members = append(o.Members, Member{Name: u.name, Source: u})
 	}
-	return plainReader{mustResolver(t, o).For(conan.AnyGeneration)}
+	return plainReader{mustResolver(t, o).For(conan.AnyGeneration, nil)}
 }
 
 func mustResolver(t *testing.T, o Options) *Resolver {

@@ -96,7 +96,7 @@ func TestOrderOfStoresAndUpstreams(t *testing.T) {
 					o.Members = append(o.Members, Member{Name: name, Source: f})
 				}
 			}
-			a, err := mustResolver(t, o).For(conan.AnyGeneration).Latest(t.Context(), mustRevision(t, tt.question))
+			a, err := mustResolver(t, o).For(conan.AnyGeneration, nil).Latest(t.Context(), mustRevision(t, tt.question))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -119,7 +119,7 @@ func TestMergingOverSeveralStores(t *testing.T) {
 	a := newFake(t, "a", "zlib/1.3#r@20", "zlib/1.3#u@60", "zlib/1.3#r:u#up@21", "up/1.0#x@1")
 	r := plainReader{mustResolver(t, Options{Members: []Member{
 		{Name: "a", Source: a}, store(dev), store(release),
-	}}).For(conan.AnyGeneration)}
+	}}).For(conan.AnyGeneration, nil)}
 	list, err := r.Revisions(t.Context(), mustRevision(t, "zlib/1.3"))
 	if got := show(list); err != nil || got != "u@60 d@50 r@20" {
 		t.Errorf("revisions %s, %v", got, err)

@@ -118,7 +118,7 @@ func (v *generationReader) home(ctx context.Context, rev conan.Revision) (*membe
 
 // homeKey names the hint in which member a revision was last found.
 func (v *generationReader) homeKey(rev conan.Revision) memory.Key {
-	return memory.Key{Member: v.scope, Kind: "home", Rev: rev}
+	return memory.Key{Member: v.scope, Kind: "home", Rev: rev, Text: v.hidden(rev.Ref)}
 }
 
 func (v *generationReader) homeHint(rev conan.Revision) (*member, bool) {

@@ -155,9 +155,9 @@ func TestHintOfAnotherGeneration(t *testing.T) {
 		{Name: "a", Source: a, Clients: conan.Conan1},
 		{Name: "b", Source: b, Clients: conan.Conan2},
 	}})
-	wantOpen(t, "Conan 1", plainReader{r.For(conan.Conan1)}, "zlib/1.3#r1", "a")
-	wantOpen(t, "Conan 2", plainReader{r.For(conan.Conan2)}, "zlib/1.3#r1", "b")
-	wantOpen(t, "Conan 1 again", plainReader{r.For(conan.Conan1)}, "zlib/1.3#r1", "a")
+	wantOpen(t, "Conan 1", plainReader{r.For(conan.Conan1, nil)}, "zlib/1.3#r1", "a")
+	wantOpen(t, "Conan 2", plainReader{r.For(conan.Conan2, nil)}, "zlib/1.3#r1", "b")
+	wantOpen(t, "Conan 1 again", plainReader{r.For(conan.Conan1, nil)}, "zlib/1.3#r1", "a")
 }
 
 func TestPinnedPassesOverBrokenLocal(t *testing.T) {
@@ -184,4 +184,18 @@ func TestHiddenRevision(t *testing.T) {
 			}
 		})
 	}
+}
+
+// without are the rights of a caller who may read everything but what is in one member.
+type without string
+
+func (w without) MayRead(member string, _ conan.Ref) bool     { return member != string(w) }
+func (w without) MayFind(member string, _ conan.Pattern) bool { return member != string(w) }
+
+// Where a revision was found for one caller is no hint for a caller who may read other members.
+func TestHintsArePerReadableMembers(t *testing.T) {
+	a, b := newFake(t, "a", "zlib/1.3#r1@10"), newFake(t, "b", "zlib/1.3#r1@10")
+	r := mustResolver(t, Options{Members: []Member{{Name: "a", Source: a}, {Name: "b", Source: b}}})
+	wantOpen(t, "without a", plainReader{r.For(conan.AnyGeneration, without("a"))}, "zlib/1.3#r1", "b")
+	wantOpen(t, "of both", plainReader{r.For(conan.AnyGeneration, nil)}, "zlib/1.3#r1", "a")
 }

@@ -114,9 +114,10 @@ func New(o Options) (*Resolver, error) {
 	return r, nil
 }
 
-// For gives the reader for clients of one generation: it has the members that serve them.
-func (r *Resolver) For(g conan.Generation) Reader {
-	v := &generationReader{Resolver: r}
+// For gives the reader for a caller with these rights and with a client of one generation: it has
+// the members that serve such clients. Without rights (nil) it reads everything.
+func (r *Resolver) For(g conan.Generation, rights Rights) Reader {
+	v := &generationReader{Resolver: r, rights: rights}
 	for _, m := range r.all {
 		if m.Clients.Serves(g) {
 			v.serving = append(v.serving, m)
@@ -125,12 +126,13 @@ func (r *Resolver) For(g conan.Generation) Reader {
 	return v
 }
 
-// generationReader is a Resolver as the clients of one generation see it. Its methods are in files
+// generationReader is a Resolver as a caller with a client of one generation sees it. Its methods are in files
 // of their own: questions about the newest in unpinned.go and newest.go, pinned ones in pinned.go,
 // recipe search in search.go.
 type generationReader struct {
 	*Resolver
 	serving []*member // the members that serve these clients, in order
+	rights  Rights    // of the caller; nil: everything
 }
 
 var _ Reader = (*generationReader)(nil)
@@ -139,7 +141,8 @@ var _ Reader = (*generationReader)(nil)
 func (v *generationReader) members(ref conan.Ref) []*member {
 	owned := v.owns.Match(ref)
 	return v.those(func(m *member) bool {
-		return m.isStore() || !owned && (m.Admits == nil || m.Admits(ref))
+		admitted := m.isStore() || !owned && (m.Admits == nil || m.Admits(ref))
+		return admitted && v.mayRead(m, ref)
 	})
 }
 

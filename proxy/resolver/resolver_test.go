@@ -85,7 +85,7 @@ func TestRulesOnEveryQuestion(t *testing.T) {
 			o := Options{
 				Members: []Member{store(newFake(t, localName), globs(t, tt.owns...)...), ruled(t, up, "up", tt.clients, tt.include, tt.exclude)},
 			}
-			got := everyQuestion(t, plainReader{mustResolver(t, o).For(tt.gen)}, tt.ref)
+			got := everyQuestion(t, plainReader{mustResolver(t, o).For(tt.gen, nil)}, tt.ref)
 			if tt.wantAsked {
 				if diff := cmp.Diff(map[string]string{}, got); diff != "" {
 					t.Errorf("failures (-want +got):\n%s", diff)
@@ -115,7 +115,7 @@ func TestLocalOnEveryQuestion(t *testing.T) {
 			up := newFake(t, "up")
 			up.set(down("up"))
 			o := Options{Members: []Member{store(local, globs(t, "acme/*")...), {Name: "up", Source: up}}}
-			got := everyQuestion(t, plainReader{mustResolver(t, o).For(conan.Conan2)}, ref)
+			got := everyQuestion(t, plainReader{mustResolver(t, o).For(conan.Conan2, nil)}, ref)
 			if diff := cmp.Diff(map[string]string{"UpstreamsWith": "not found"}, got); diff != "" {
 				t.Errorf("%s%s: failures (-want +got):\n%s", ref, adopted, diff)
 			}
@@ -148,14 +148,14 @@ func TestDownIsNeverNotFound(t *testing.T) {
 
 func TestViews(t *testing.T) {
 	local, up := newFake(t, localName, fullReference("mine/1.0")...), newFake(t, "up", fullReference("zlib/1.3")...)
-	onlyLocal := plainReader{mustResolver(t, Options{Members: []Member{store(local)}}).For(conan.Conan2)}
+	onlyLocal := plainReader{mustResolver(t, Options{Members: []Member{store(local)}}).For(conan.Conan2, nil)}
 	if got := everyQuestion(t, onlyLocal, "mine/1.0"); len(got) != 1 || got["UpstreamsWith"] == "" {
 		t.Errorf("local view: failures %v", got)
 	}
 	if _, err := onlyLocal.Latest(t.Context(), mustRevision(t, "zlib/1.3")); word(err) != "not found" {
 		t.Errorf("local view, a name that only an upstream has: error %v, want not found", err)
 	}
-	onlyUp := plainReader{mustResolver(t, Options{Members: []Member{ruled(t, up, "up", "", nil, []string{"mine/*"})}}).For(conan.Conan2)}
+	onlyUp := plainReader{mustResolver(t, Options{Members: []Member{ruled(t, up, "up", "", nil, []string{"mine/*"})}}).For(conan.Conan2, nil)}
 	if diff := cmp.Diff(map[string]string{}, everyQuestion(t, onlyUp, "zlib/1.3")); diff != "" {
 		t.Errorf("upstream view: failures (-want +got):\n%s", diff)
 	}

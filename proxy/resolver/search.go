@@ -12,25 +12,25 @@ import (
 // questions, since a version range is resolved by what is found.
 const searchTimeout = 10 * time.Second
 
-// Search unites what all members find. A search that asks only for what a store owns is sent to no
-// upstream.
+// Search unites what all members find and the caller may read there. A search that asks only for
+// what a store owns is sent to no upstream, and one that can find nothing readable in a member not
+// to that one.
 //
 // An upstream that fails is passed over, and the answer is marked as stale, if a member before it
 // found something; else its failure is the answer: "no such version" would be a lie.
 func (v *generationReader) Search(ctx context.Context, p conan.Pattern) (conan.Answer[[]conan.Ref], error) {
 	asked := respondents{own: true, origin: forever}
 	for _, m := range v.serving {
-		if m.isStore() || !v.owns.MatchSearch(p) {
+		if v.mayFind(m, p) && (m.isStore() || !v.owns.MatchSearch(p)) {
 			asked.members = append(asked.members, m)
 		}
 	}
 	ask := func(ctx context.Context, m *member) (conan.Answer[[]conan.Ref], error) {
 		found, err := m.Search(ctx, p)
-		if err != nil || m.isStore() {
-			return found, err
+		if err == nil {
+			found.Value = v.shown(m, found.Value)
 		}
-		found.Value = v.notOwned(found.Value)
-		return found, nil
+		return found, err
 	}
 	inTime := func(ask question[[]conan.Ref]) question[[]conan.Ref] { return within(searchTimeout, ask) }
 	answers, origin, err := askAll(ctx, searchText(p), asked, inTime, ask, isEmpty[conan.Ref])
@@ -54,15 +54,4 @@ func (p searchText) String() string {
 		text = text[:most] + "…"
 	}
 	return fmt.Sprintf("search for %q", text)
-}
-
-// notOwned drops from an upstream's matches what a store owns.
-func (v *generationReader) notOwned(found []conan.Ref) []conan.Ref {
-	kept := make([]conan.Ref, 0, len(found))
-	for _, ref := range found {
-		if !v.owns.Match(ref) {
-			kept = append(kept, ref)
-		}
-	}
-	return kept
 }

@@ -97,7 +97,7 @@ func TestSearchRules(t *testing.T) {
 			r := mustResolver(t, Options{
 				Members: []Member{store(newFake(t, localName), globs(t, tt.owns...)...), ruled(t, a, "a", "", tt.include, tt.exclude)},
 			})
-			got, err := plainReader{r.For(conan.Conan2)}.Search(t.Context(), mustPattern(t, tt.text))
+			got, err := plainReader{r.For(conan.Conan2, nil)}.Search(t.Context(), mustPattern(t, tt.text))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -117,14 +117,14 @@ func TestSearchFiltersAnswers(t *testing.T) {
 	r := mustResolver(t, Options{
 		Members: []Member{store(local, globs(t, "secret/*")...), ruled(t, sloppySource{newFake(t, "a", "zlib/1.3#r1@1", "zlib-ng/2#r1@1")}, "a", "", nil, []string{"secret/*"})},
 	})
-	got, err := plainReader{r.For(conan.Conan2)}.Search(t.Context(), mustPattern(t, "zlib"))
+	got, err := plainReader{r.For(conan.Conan2, nil)}.Search(t.Context(), mustPattern(t, "zlib"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{"zlib/1.3"}, refTexts(got)); diff != "" {
 		t.Errorf("results (-want +got):\n%s", diff)
 	}
-	got, err = plainReader{r.For(conan.Conan2)}.Search(t.Context(), mustPattern(t, "secret"))
+	got, err = plainReader{r.For(conan.Conan2, nil)}.Search(t.Context(), mustPattern(t, "secret"))
 	if diff := cmp.Diff([]string{"secret/1.0"}, refTexts(got)); err != nil || diff != "" {
 		t.Errorf("error %v, results (-want +got):\n%s", err, diff)
 	}
@@ -132,7 +132,7 @@ func TestSearchFiltersAnswers(t *testing.T) {
 
 func TestSearchWithoutMembers(t *testing.T) {
 	r := mustResolver(t, Options{Members: []Member{{Name: "a", Source: newFake(t, "a", "zlib/1.3#r1@1"), Clients: conan.Conan1}}})
-	got, err := plainReader{r.For(conan.Conan2)}.Search(t.Context(), conan.Pattern{})
+	got, err := plainReader{r.For(conan.Conan2, nil)}.Search(t.Context(), conan.Pattern{})
 	if err != nil || got == nil || len(got) != 0 {
 		t.Errorf("got %v, %v; want an empty list", got, err)
 	}

@@ -49,7 +49,7 @@ func TestSource(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				return r.For(conan.Conan2)
+				return r.For(conan.Conan2, nil)
 			})
 		})
 	}
