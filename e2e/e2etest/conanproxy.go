@@ -17,7 +17,8 @@ import (
 // Conanproxy is the program under test. Users: demo, ann and bob with their names as passwords.
 type Conanproxy struct {
 	*process
-	Dir string
+	Dir     string
+	Program string // its path
 }
 
 // Htpasswd is the users file that every conanproxy of these tests has.
@@ -59,7 +60,7 @@ func StartConanproxy(t testing.TB, s harness.Settings, env ...string) *Conanprox
 	if err := c.Start(t.Context(), env...); err != nil {
 		t.Fatal(err)
 	}
-	return &Conanproxy{process: watch(t, c.Process), Dir: c.Dir}
+	return &Conanproxy{process: watch(t, c.Process), Dir: c.Dir, Program: program}
 }
 
 // URL is the address of a view of the program, for example URL("local"); without a name the root view.
