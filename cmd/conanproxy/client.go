@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 )
 
 // client speaks to the operators' API of a running server.
@@ -108,7 +109,7 @@ func (c *client) print(out io.Writer, answer any, show func()) error {
 // confirm asks a question on the terminal and tells whether the answer is yes. Where there is no terminal it is a usage
 // error.
 func confirm(in *os.File, out io.Writer, question string) error {
-	if info, err := in.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
+	if !term.IsTerminal(int(in.Fd())) {
 		return usageError{errors.New(question + " Give --yes to do it without a terminal.")}
 	}
 	fmt.Fprint(out, question+" [y/N] ")
