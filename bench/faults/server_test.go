@@ -25,9 +25,9 @@ type server struct {
 type settings struct {
 	upstreams []harness.Settings
 	stores    []harness.Settings // none: the store "local"
-	cache     harness.Settings // empty: small memory, no min_free
-	dataDir   string           // empty: data in the server's own folder
-	auth      harness.Settings // besides the users
+	cache     harness.Settings   // empty: small memory, no min_free
+	dataDir   string             // empty: data in the server's own folder
+	auth      harness.Settings   // besides the users
 }
 
 // quickly makes everything that upstream said old at once.
