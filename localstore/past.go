@@ -125,7 +125,8 @@ func (p *Past) Packages(ctx context.Context, recipe conan.Revision, idsOnly bool
 
 // Search implements conan.Source.
 func (p *Past) Search(ctx context.Context, pattern conan.Pattern) (conan.Answer[[]conan.Ref], error) {
-	all, err := p.s.index.RefsAt(ctx, p.s.member, p.at)
+	name, _, _ := strings.Cut(strings.ToLower(pattern.Prefix()), "/")
+	all, err := p.s.index.RefsAt(ctx, p.s.member, name, p.at)
 	found := slices.DeleteFunc(all, func(ref conan.Ref) bool { return !pattern.Match(ref) })
 	slices.SortFunc(found, func(a, b conan.Ref) int { return strings.Compare(a.String(), b.String()) })
 	return pastAnswer(p, found, err)

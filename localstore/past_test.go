@@ -84,6 +84,14 @@ func TestPast(t *testing.T) {
 	wantError(t, err, nil)
 	f.Value.Close()
 
+	for text, want := range map[string]int{"*": 1, "HELL*": 1, hi.String(): 1, "hell": 0, "other/*": 0} {
+		p, err := conan.ParsePattern(text, true)
+		wantError(t, err, nil)
+		found, err := e.At(then).Search(t.Context(), p)
+		wantError(t, err, nil)
+		wantEqual(t, "found by "+text, len(found.Value), want)
+	}
+
 	e.Set(true, 0)
 	e.clock.advance(2 * time.Hour)
 	wantError(t, e.sweepTrash(t.Context()), nil)

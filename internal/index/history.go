@@ -100,10 +100,10 @@ func (db *DB) PackagesAt(ctx context.Context, member MemberID, recipe conan.Revi
 }
 
 // RefsAt lists the references of which a store had a recipe revision at a moment, without those
-// whose bytes are gone, in no particular order.
-func (db *DB) RefsAt(ctx context.Context, member MemberID, at time.Time) ([]conan.Ref, error) {
+// whose bytes are gone, in no particular order: those whose name in lower case begins with a text.
+func (db *DB) RefsAt(ctx context.Context, member MemberID, prefix string, at time.Time) ([]conan.Ref, error) {
 	return db.refs(ctx, `SELECT DISTINCT h.name, h.version, h.usr, h.channel FROM history h WHERE`+visibleAt+`
-		AND h.member_id = $2 AND h.package_id = ''`+isKept, at.UnixMicro(), member)
+		AND h.member_id = $2 AND h.package_id = '' AND substr(lower(h.name), 1, length($3)) = $3`+isKept, at.UnixMicro(), member, prefix)
 }
 
 // TrashedFiles lists the files of the copy of a revision that was removed last, with its

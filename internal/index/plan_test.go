@@ -31,7 +31,7 @@ func TestPlans(t *testing.T) {
 		"Packages (ids)":   func() error { _, err := db.Packages(ctx, center, recipe, true); return err },
 		"RevisionsAt":      func() error { _, err := db.RevisionsAt(ctx, center, recipe, time.Now()); return err },
 		"PackagesAt":       func() error { _, err := db.PackagesAt(ctx, center, recipe, time.Now(), false); return err },
-		"RefsAt":           func() error { _, err := db.RefsAt(ctx, center, time.Now()); return err },
+		"RefsAt":           func() error { _, err := db.RefsAt(ctx, center, "a", time.Now()); return err },
 		"Refs":             func() error { _, err := db.Refs(ctx, center); return err },
 		"RecipeRefs":       func() error { _, err := db.RecipeRefs(ctx, center); return err },
 		"BlobNamed":        func() error { _, err := db.BlobNamed(ctx, sumOf(1)); return err },
