@@ -1,4 +1,4 @@
-// Package api answers the operators' API, /api/v1: promotion, removal, the trash and the audit. It
+// Package api answers the operators' API, /api/v1: promotion, removal, the trash, hides, the audit. It
 // knows no HTTP: the proxy finds the caller, decodes bodies and renders what a call returns.
 package api
 
@@ -46,6 +46,7 @@ type Audit interface {
 // API answers calls.
 type API struct {
 	Stores Stores
+	Hides  Hides
 	Audit  Audit
 }
 
@@ -58,8 +59,8 @@ type Call struct {
 	Query   url.Values
 	Decode  func(v any) error // reads the JSON body; unknown fields are conan.ErrInvalid
 
-	// Source is what the caller may read of a store, upstream or view; false: there is none of that
-	// name.
+	// Source is what the caller may read of a store, upstream or view, or with an empty name of the
+	// view at the root; false: there is none of that name.
 	Source func(name string) (conan.Source, bool)
 }
 
@@ -77,6 +78,9 @@ func (a *API) Routes() []Route {
 		{http.MethodPost, "/api/v1/remove", a.remove},
 		{http.MethodPost, "/api/v1/restore", a.restore},
 		{http.MethodGet, "/api/v1/trash", a.trash},
+		{http.MethodPost, "/api/v1/hide", a.hide},
+		{http.MethodPost, "/api/v1/unhide", a.unhide},
+		{http.MethodGet, "/api/v1/hides", a.hides},
 		{http.MethodGet, "/api/v1/audit", a.audit},
 	}
 }
