@@ -25,8 +25,8 @@ type matrixWorld struct {
 // matrixRef is a package with its recipe, and the members that answer for it. owned/1.0 is upstream
 // too, but a store owns it.
 type matrixRef struct {
-	pkg conantest.Set
-	in  []string // none: it is nowhere
+	recipe, pkg conantest.Set
+	in          []string // none: it is nowhere
 }
 
 // matrixView is a view and the paths at which it is.
@@ -82,19 +82,18 @@ func newMatrixWorld(t *testing.T) *matrixWorld {
 		{"outer", nil, []string{"direct"}, false},
 		{"owned", nil, []string{"release"}, true},
 	} {
-		var versions [][2]conantest.Set // recipe and package
-		for _, version := range []string{"1.0", "9.9"} {
+		ref := func(version string, in []string) matrixRef {
 			recipe := conantest.Recipe(tt.name, version, append(tt.owner, conantest.Conan1())...)
-			versions = append(versions, [2]conantest.Set{recipe, conantest.Package(recipe, conantest.Conan1())})
+			return matrixRef{recipe, conantest.Package(recipe, conantest.Conan1()), in}
 		}
-		recipe, present, absent := versions[0][0], versions[0][1], versions[1][1]
-		w.refs = append(w.refs, matrixRef{present, tt.in}, matrixRef{absent, nil})
+		present := ref("1.0", tt.in)
+		w.refs = append(w.refs, present, ref("9.9", nil))
 		if tt.hidden || slices.Contains(tt.in, "direct") {
-			up.Add(recipe, present)
+			up.Add(present.recipe, present.pkg)
 		}
 		for _, store := range tt.in {
 			if store != "direct" {
-				w.publishAt(t, "/r/"+store, "demo", recipe, present)
+				w.publishAt(t, "/r/"+store, "demo", present.recipe, present.pkg)
 			}
 		}
 	}
