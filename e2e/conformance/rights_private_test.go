@@ -149,7 +149,7 @@ func shown(r reply) string {
 	if strings.Contains(r.body, "signature=") {
 		h.Del("Content-Length") // signatures have times
 	}
-	return fmt.Sprintf("%d %v\n%s", r.status, h, signatureText.ReplaceAllString(r.body, "signature"))
+	return fmt.Sprintf("%d %v\n%q", r.status, h, signatureText.ReplaceAllString(r.body, "signature"))
 }
 
 // sameUpstream wants both upstreams to be asked the same, in any order. Files are fetched ahead, so
