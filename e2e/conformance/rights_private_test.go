@@ -19,8 +19,8 @@ import (
 )
 
 // privateWorld are two servers that differ in the content of the store dev alone, each with an
-// upstream that tells what it was asked. ann reads and writes dev; the rest is open, and bob writes
-// release.
+// upstream that tells what it was asked. ann reads and writes dev, everybody reads release, users read
+// the upstream, and bob writes release.
 type privateWorld struct {
 	sites     [2]*site // without and with private content
 	upstreams [2]*conantest.Server
@@ -57,7 +57,7 @@ func newPrivateWorld(t *testing.T) *privateWorld {
 				{"name": "team", "members": []string{"dev", "release", "direct"}, "publish": "release"},
 			},
 			"auth": harness.Settings{
-				"read":  []harness.Settings{rule(dev, "ann"), rule([]string{"release", "direct"}, "*")},
+				"read":  []harness.Settings{rule(dev, "ann"), rule(release, "*"), rule([]string{"direct"}, "?")},
 				"write": []harness.Settings{rule(dev, "ann"), rule(release, "ann", "bob")},
 			},
 		})
@@ -121,22 +121,43 @@ func TestWhatIsPrivateDoesNotExist(t *testing.T) {
 	for _, up := range w.upstreams {
 		up.ResetLog()
 	}
+	w.ask(t, nobody)
+	for i := range w.upstreams {
+		if asked := w.askedUpstream(i); len(asked) > 0 {
+			t.Errorf("an upstream is asked for a caller who may not read it:\n%s", strings.Join(asked, "\n"))
+		}
+	}
+	w.ask(t, "bob")
+	w.sameUpstream(t)
+}
+
+// ask asks both servers all questions, in views that differ in what they read and where they publish.
+func (w *privateWorld) ask(t *testing.T, user string) {
+	t.Helper()
 	for _, view := range []struct{ mount, store string }{
 		{"/r/team", "release"}, {"", "dev"}, {"/r/dev", "dev"}, {"/projects/team/packages/conan", "release"},
 	} {
-		for _, user := range []string{nobody, "bob"} {
-			for _, route := range w.questions(view.store) {
-				var got [2]string
-				for i, s := range w.sites {
-					got[i] = shown(s.call(t, route.method, view.mount+route.target, s.as(t, user), route.send))
-				}
-				if diff := cmp.Diff(got[0], got[1]); diff != "" {
-					t.Errorf("%s %s as %q (-without +with private content):\n%s", route.method, view.mount+route.target, user, diff)
-				}
+		for _, route := range w.questions(view.store) {
+			var got [2]string
+			for i, s := range w.sites {
+				got[i] = shown(s.call(t, route.method, view.mount+route.target, s.as(t, user), route.send))
+			}
+			if diff := cmp.Diff(got[0], got[1]); diff != "" {
+				t.Errorf("%s %s as %q (-without +with private content):\n%s", route.method, view.mount+route.target, user, diff)
 			}
 		}
 	}
-	w.sameUpstream(t)
+}
+
+// askedUpstream is what an upstream was asked about packages, sorted.
+func (w *privateWorld) askedUpstream(i int) (lines []string) {
+	for _, r := range w.upstreams[i].Log() {
+		if !strings.HasSuffix(r.Path, "/ping") {
+			lines = append(lines, r.String())
+		}
+	}
+	slices.Sort(lines)
+	return lines
 }
 
 var signatureText = regexp.MustCompile(`signature=[^"]*`)
@@ -156,15 +177,7 @@ func shown(r reply) string {
 // the last requests may come after the last answer.
 func (w *privateWorld) sameUpstream(t *testing.T) {
 	t.Helper()
-	asked := func(i int) (lines []string) {
-		for _, r := range w.upstreams[i].Log() {
-			if !strings.HasSuffix(r.Path, "/ping") {
-				lines = append(lines, r.String())
-			}
-		}
-		slices.Sort(lines)
-		return lines
-	}
+	asked := w.askedUpstream
 	for end := time.Now().Add(10 * time.Second); !slices.Equal(asked(0), asked(1)) && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond)
 	}
