@@ -37,6 +37,7 @@ var rooms = map[string]room{
 	"internal/netguard":  {},
 	"internal/policy":    {code: []string{"internal/conan"}, tests: []string{"internal/conantest"}},
 	"internal/selection": {code: []string{"internal/conan"}, tests: []string{"internal/conantest"}},
+	"internal/transfer":  {code: []string{"internal/conan", "internal/selection"}, tests: []string{"internal/conantest"}},
 	"internal/scrub":     {code: []string{"internal/blob", "internal/index"}, tests: []string{"internal/conan", "internal/conantest"}},
 	"internal/conantest": {code: []string{"internal/conan"}},
 	"internal/harness":   {},
@@ -44,9 +45,10 @@ var rooms = map[string]room{
 	"cache":              {code: []string{"internal/conan", "internal/blob", "internal/index", "internal/memory", "internal/space"}, tests: []string{"internal/conantest"}},
 	"localstore":         {code: []string{"internal/conan", "internal/blob", "internal/index", "internal/memory"}, tests: []string{"internal/conantest"}},
 	"proxy/auth":         {code: []string{"internal/conan", "internal/identity"}},
+	"proxy/api":          {code: []string{"internal/conan", "internal/index", "internal/selection", "internal/transfer", "proxy/auth"}},
 	"proxy/resolver":     {code: []string{"internal/conan", "internal/memory", "internal/policy"}, tests: []string{"internal/conantest"}},
 	"proxy": {
-		code:  []string{"internal/conan", "internal/memory", "internal/identity", "proxy/auth", "proxy/resolver"},
+		code:  []string{"internal/conan", "internal/memory", "internal/identity", "proxy/api", "proxy/auth", "proxy/resolver"},
 		tests: []string{"internal/conantest", "internal/policy"},
 	},
 	"e2e":          {code: []string{"internal/harness"}, tests: []string{"internal/conan", "internal/conantest", "internal/selection", "upstream"}},
@@ -56,7 +58,7 @@ var rooms = map[string]room{
 		code: []string{
 			"internal/conan", "internal/blob", "internal/memory", "internal/index", "internal/rebuild", "internal/backup",
 			"internal/space", "internal/config", "internal/identity", "internal/policy", "internal/scrub",
-			"upstream", "cache", "localstore", "proxy", "proxy/auth", "proxy/resolver",
+			"internal/selection", "internal/transfer", "upstream", "cache", "localstore", "proxy", "proxy/api", "proxy/auth", "proxy/resolver",
 		},
 		tests: []string{"internal/conantest"},
 	},

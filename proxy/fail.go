@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -42,7 +43,11 @@ func (s *Server) fail(r *request, err error) {
 		from.Member = unavailable.Member
 	}
 	r.Header().Set("X-Request-Id", r.id)
-	r.send(refused.document(), from)
+	d := refused.document()
+	if isAPICall(r.path) {
+		d = refused.json()
+	}
+	r.send(d, from)
 }
 
 // recoverPanic answers a panic like an internal error, or ends a body that has begun.
@@ -81,12 +86,22 @@ func forUpload(v refusal) refusal {
 	return v
 }
 
+// json renders the refusal for the operators' API.
+func (v refusal) json() *document {
+	body, _ := json.Marshal(map[string]string{"error": v.text}) // a text is always JSON
+	return newDocument(v.status, jsonType, body, v.header()...)
+}
+
 // document renders the refusal as one line of plain text.
 func (v refusal) document() *document {
+	return newDocument(v.status, textType, []byte(v.text), v.header()...)
+}
+
+func (v refusal) header() []headerField {
 	header := []headerField{field("Cache-Control", "no-store")}
 	if v.retryAfter > 0 {
 		seconds := int((v.retryAfter + time.Second - 1) / time.Second)
 		header = append(header, field("Retry-After", strconv.Itoa(seconds)))
 	}
-	return newDocument(v.status, textType, []byte(v.text), header...)
+	return header
 }

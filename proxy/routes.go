@@ -3,16 +3,19 @@ package proxy
 import (
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"conanproxy/proxy/api"
 )
 
 // newRoutes lists every route once, below the mount; the mount is cut off before routing.
-func (s *Server) newRoutes(registry *prometheus.Registry) *echo.Echo {
+func (s *Server) newRoutes(registry *prometheus.Registry, operators *api.API) *echo.Echo {
 	e := echo.New()
 	e.HTTPErrorHandler = func(err error, c echo.Context) { s.fail(requestOf(c), err) }
 	s.pageRoutes(e, registry)
 	s.commonRoutes(e)
 	s.v1Routes(e)
 	s.v2Routes(e)
+	s.apiRoutes(e, operators)
 	return e
 }
 

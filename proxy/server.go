@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"conanproxy/internal/memory"
+	"conanproxy/proxy/api"
 )
 
 // Options are what a Server is made of. Only Settings must be set.
@@ -23,6 +24,8 @@ type Options struct {
 
 	Memory  int64           // bytes for answers that are kept rendered; 0 keeps none
 	Changes *memory.Changes // tells which of them are no longer true; nil: none ever
+
+	API *api.API // the operators' API; nil: there is none
 
 	Log       *zap.Logger                 // nil logs nothing
 	AccessLog *zap.Logger                 // one line per request; nil logs nothing
@@ -74,7 +77,7 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	s.sums = newSumFetches()
-	s.routes = s.newRoutes(o.Registry)
+	s.routes = s.newRoutes(o.Registry, o.API)
 	return s, nil
 }
 

@@ -242,8 +242,12 @@ func (w *world) checkAnswer(c call, resp *http.Response) {
 	if resp.StatusCode >= 300 && resp.StatusCode < 400 && resp.StatusCode != http.StatusNotModified {
 		w.t.Errorf("%s %s: redirected with %d", c.method, c.path, resp.StatusCode)
 	}
-	if got := resp.Header.Get("Content-Type"); resp.StatusCode >= 400 && resp.StatusCode != http.StatusRequestedRangeNotSatisfiable && got != textType {
-		w.t.Errorf("%s %s: status %d has Content-Type %q, want %q", c.method, c.path, resp.StatusCode, got, textType)
+	errorType := textType
+	if isAPICall(c.path) {
+		errorType = jsonType
+	}
+	if got := resp.Header.Get("Content-Type"); resp.StatusCode >= 400 && resp.StatusCode != http.StatusRequestedRangeNotSatisfiable && got != errorType {
+		w.t.Errorf("%s %s: status %d has Content-Type %q, want %q", c.method, c.path, resp.StatusCode, got, errorType)
 	}
 	if resp.Header.Get("X-Content-Type-Options") != "nosniff" {
 		w.t.Errorf("%s %s: no nosniff", c.method, c.path)

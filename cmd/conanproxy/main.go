@@ -43,7 +43,8 @@ func run(ctx context.Context, args []string) int {
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(), configCommand(), userCommand(), fsckCommand(), gcCommand(), rebuildCommand(), backupCommand(), healthcheckCommand(), versionCommand())
+	root.AddCommand(serveCommand(), configCommand(), userCommand(), fsckCommand(), gcCommand(), rebuildCommand(), backupCommand(),
+		promoteCommand(), removeCommand(), restoreCommand(), trashCommand(), auditCommand(), healthcheckCommand(), versionCommand())
 	refuseWrongArguments(root)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)

@@ -20,8 +20,9 @@ import (
 // Conanproxy is the program under test. Users: demo, ann and bob with their names as passwords.
 type Conanproxy struct {
 	*process
-	Dir    string
-	server *harness.Conanproxy
+	Dir     string
+	Program string // its path
+	server  *harness.Conanproxy
 }
 
 // Htpasswd is the users file that every conanproxy of these tests has.
@@ -59,7 +60,7 @@ func StartConanproxy(t testing.TB, s harness.Settings, env ...string) *Conanprox
 	if err := c.Start(t.Context(), env...); err != nil {
 		t.Fatal(err)
 	}
-	return &Conanproxy{process: watch(t, c.Process), Dir: c.Dir, server: c}
+	return &Conanproxy{process: watch(t, c.Process), Dir: c.Dir, Program: program, server: c}
 }
 
 // configure writes the configuration of a program, which logs everything unless the settings say otherwise.

@@ -139,3 +139,10 @@ type Removal struct {
 	AllPackages bool
 	By          Actor
 }
+
+// Moved tells what became of one revision that was to be copied, removed or restored.
+type Moved struct {
+	Revision
+	Skipped bool // it was there already
+	Newest  bool // it is the newest of its siblings where it came to
+}

@@ -29,6 +29,8 @@ const (
 	Conan29 = "conan29"
 	// Server2 holds the newest conan_server of the 2.x line.
 	Server2 = "server2"
+	// Schemathesis holds a tester of APIs against their OpenAPI documents.
+	Schemathesis = "schemathesis"
 )
 
 // ErrNoPython means that no usable Python from 3.8 to 3.12 is in PATH (conan_server's web framework ends there).

@@ -127,3 +127,74 @@ func TestFoldCachedBytesKeepsTheSum(t *testing.T) {
 		t.Errorf("%v rows, %v; want one", rows, err)
 	}
 }
+
+// TestMigrateOperations opens an index of the release before the trash and the history.
+func TestMigrateOperations(t *testing.T) {
+	ctx := t.Context()
+	path := filepath.Join(t.TempDir(), "index.db")
+	old, err := sql.Open("sqlite", dsn(path, false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := migrationsOf(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.UpTo(ctx, 4); err != nil {
+		t.Fatal(err)
+	}
+	file := testFile("conanfile.py", 1, 10)
+	for _, q := range []struct {
+		text string
+		args []any
+	}{
+		{`INSERT INTO members (id, name, kind) VALUES (1, 'local', 'store'), (2, 'far', 'upstream')`, nil},
+		{`INSERT INTO refs (id, member_id, name, version, usr, channel) VALUES (7, 1, 'aa', '1', '', ''), (8, 2, 'bb', '1', '', '')`, nil},
+		{`INSERT INTO revisions (id, ref_id, rrev, package_id, prev, time, used) VALUES (70, 7, 'r', '', '', 5000000, $1), (80, 8, 'r', '', '', 5000000, 1)`, []any{int64(neverCold)}},
+		{`INSERT INTO blobs (sha256, size, sha1, md5) VALUES ($1, $2, $3, $4)`, []any{file.SHA256, file.Size, file.SHA1, file.MD5}},
+		{`INSERT INTO files (revision_id, name, sha256) VALUES (70, 'conanfile.py', $1)`, []any{file.SHA256}},
+		{`INSERT INTO audit (time, usr, action, target) VALUES (6000000, 'ann', 'remove', 'aa/0')`, nil},
+		{`INSERT INTO stages (id, ref, rrev, package_id, prev, usr, declared, base, created, member_id) VALUES ('s', 'bb/1', '', '', '', 'ann', '', '', 1000000, 1)`, nil},
+	} {
+		if _, err := old.Exec(q.text, q.args...); err != nil {
+			t.Fatalf("%s: %v", q.text, err)
+		}
+	}
+	if err := old.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	db, err := Open(ctx, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	const local = MemberID(1)
+	rev := recipeOf("aa/1", "r")
+	for at, want := range map[int64]bool{4: false, 5: true, 5000: true} {
+		if was, err := db.WasVisible(ctx, local, rev, time.Unix(at, 0)); err != nil || was != want {
+			t.Errorf("visible at second %d: %v, %v; want %v: older rows begin at their time", at, was, err, want)
+		}
+	}
+	if was, err := db.WasVisible(ctx, 2, recipeOf("bb/1", "r"), time.Unix(5000, 0)); err != nil || was {
+		t.Errorf("an upstream has a history: %v, %v", was, err)
+	}
+	lines, err := db.AuditLines(ctx, AuditFilter{Limit: 10})
+	want := []AuditLine{{ID: 1, Time: time.Unix(6, 0).UTC(), Audit: Audit{By: conan.Actor{Name: "ann"}, Action: "remove", Target: "aa/0", Outcome: AuditDone}}}
+	if diff := cmp.Diff(want, lines); diff != "" || err != nil {
+		t.Errorf("audit: %v (-want +got):\n%s", err, diff)
+	}
+	if s, err := db.Stage(ctx, "s"); err != nil || s.Uploader != "ann" || s.Address != "" {
+		t.Errorf("stage %+v, %v", s, err)
+	}
+	remove := RemoveOptions{Audit: Audit{By: conan.Actor{Name: "bob"}, Action: "remove"}, Now: time.Now(), Trash: true}
+	if err := db.RemovePinned(ctx, local, []conan.Revision{rev}, remove); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Restore(ctx, local, []conan.Revision{rev}, Audit{Action: "restore"}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(conan.Snapshot{file}, mustFiles(t, db, local, rev)); diff != "" {
+		t.Errorf("files after a restoration (-want +got):\n%s", diff)
+	}
+}

@@ -2,6 +2,7 @@ package index
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -15,6 +16,7 @@ type Promotion struct {
 	Items    []PromotionItem // a recipe before its packages, and siblings oldest first
 	Audit    Audit
 	Now      time.Time
+	Dry      bool // only tells what would be done
 }
 
 // PromotionItem is one revision with the files by which it was judged: as in Held, without metadata.
@@ -24,18 +26,14 @@ type PromotionItem struct {
 	Target map[string]string // the same in the target; nil if it is not there
 }
 
-// Promoted tells what became of one revision.
-type Promoted struct {
-	conan.Revision
-	Skipped bool // the target has it already
-	Newest  bool // it is the newest of its siblings in the target
-}
+// errDry undoes a dry run.
+var errDry = errors.New("this was a dry run")
 
 // Promote copies what the target lacks, all or nothing, with times, uploaders and metadata. It
 // fails with ErrStageChanged if source or target are not as the items say, and with
 // conan.ErrNotFound for a package whose recipe revision the target would not have.
-func (db *DB) Promote(ctx context.Context, p Promotion) ([]Promoted, error) {
-	var out []Promoted
+func (db *DB) Promote(ctx context.Context, p Promotion) ([]conan.Moved, error) {
+	var out []conan.Moved
 	err := db.update(ctx, func(ctx context.Context, tx *transaction) error {
 		out = nil
 		for _, item := range p.Items {
@@ -43,7 +41,7 @@ func (db *DB) Promote(ctx context.Context, p Promotion) ([]Promoted, error) {
 			if err != nil {
 				return err
 			}
-			out = append(out, Promoted{Revision: item.Revision, Skipped: skipped})
+			out = append(out, conan.Moved{Revision: item.Revision, Skipped: skipped})
 		}
 		for i := range out {
 			newest, err := newestSibling(ctx, tx, p.To, out[i].Revision)
@@ -52,8 +50,14 @@ func (db *DB) Promote(ctx context.Context, p Promotion) ([]Promoted, error) {
 			}
 			out[i].Newest = newest
 		}
+		if p.Dry {
+			return errDry
+		}
 		return writeAudit(ctx, tx, p.Audit, p.Now)
 	})
+	if p.Dry && errors.Is(err, errDry) {
+		err = nil
+	}
 	return out, err
 }
 

@@ -105,17 +105,20 @@ func (db *DB) Restore(ctx context.Context, member MemberID, revs []conan.Revisio
 	var restored []conan.Revision
 	err := db.update(ctx, func(ctx context.Context, tx *transaction) error {
 		restored = nil
-		done := make(map[int64]bool)
+		done := make(map[conan.Revision]bool)
 		for _, rev := range revs {
+			if done[rev] {
+				continue // it came with its recipe
+			}
 			rows, err := restorable(ctx, tx, member, rev)
 			if err != nil {
 				return err
 			}
 			for _, t := range rows {
-				if done[t.ID] {
+				if done[t.Revision] {
 					continue
 				}
-				done[t.ID] = true
+				done[t.Revision] = true
 				if err := restoreOne(ctx, tx, member, t, now); err != nil {
 					return err
 				}

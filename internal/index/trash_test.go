@@ -55,7 +55,7 @@ func TestARecipeComesBackWithItsPackages(t *testing.T) {
 		t.Errorf("bytes in the trash are not kept: %v, %v", named, err)
 	}
 
-	back, err := db.Restore(ctx, store, []conan.Revision{recipe}, Audit{Action: "restore"}, noon.Add(3*time.Hour))
+	back, err := db.Restore(ctx, store, []conan.Revision{recipe, pkgs[0]}, Audit{Action: "restore"}, noon.Add(3*time.Hour))
 	failsWith(t, "restore", err, nil)
 	same(t, "restored", len(back), 3)
 	after, err := db.Held(ctx, store, pkgs[1])

@@ -1,0 +1,260 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"conanproxy/internal/selection"
+	"conanproxy/proxy/api"
+)
+
+// selected are the flags and arguments of a SELECTION.
+type selected struct {
+	spec                  selection.Spec
+	list, graph, lockfile string
+}
+
+func (s *selected) add(c *cobra.Command) {
+	c.Args = cobra.ArbitraryArgs
+	f := c.Flags()
+	f.StringVar(&s.list, "list", "", "`FILE` with a package list: conan list --format=json")
+	f.StringVar(&s.graph, "graph", "", "`FILE` with a graph: conan graph info --format=json, or install and create")
+	f.StringVar(&s.lockfile, "lockfile", "", "`FILE`: a lockfile of Conan 2 or Conan 1")
+	f.StringVar(&s.spec.Query, "query", "", "which packages, as conan's -p takes it, like \"os=Linux and arch=x86_64\"")
+	f.IntVar(&s.spec.Latest, "latest", 0, "how many of the newest revisions; 0: what the command does without it")
+	f.BoolVar(&s.spec.RecipesOnly, "recipes-only", false, "leave packages out")
+	f.BoolVar(&s.spec.PackagesOnly, "packages-only", false, "leave recipes out")
+}
+
+// read reads the files and checks the whole selection, so that what is wrong with it is said before the server is asked.
+func (s *selected) read(patterns []string) (selection.Spec, error) {
+	spec := s.spec
+	spec.Patterns = patterns
+	for _, f := range []struct {
+		path string
+		into *json.RawMessage
+	}{{s.list, &spec.List}, {s.graph, &spec.Graph}, {s.lockfile, &spec.Lockfile}} {
+		if f.path == "" {
+			continue
+		}
+		text, err := os.ReadFile(f.path)
+		if err != nil {
+			return spec, usageError{err}
+		}
+		*f.into = text
+	}
+	if _, err := spec.Parse(); err != nil {
+		return spec, usageError{err}
+	}
+	return spec, nil
+}
+
+// change is a command that changes what a selection names.
+type change struct {
+	client
+	selected
+	use, short, long string
+	path             string               // of the API
+	flags            func(*cobra.Command) // more flags; nil: none
+	body             func() map[string]any
+	asks             bool // about every change, not only about a large one
+	dry, yes         bool
+}
+
+func (ch *change) command() *cobra.Command {
+	c := &cobra.Command{
+		Use: ch.use + " SELECTION", Short: ch.short,
+		Long: ch.long + "\n\nA SELECTION is patterns as `conan list` takes them, and files of the client (--list, --graph, --lockfile).\n" +
+			"Exit code 0: it was done; 1: it failed and nothing was changed; 2: wrong usage or selection.",
+		RunE: ch.run,
+	}
+	ch.client.add(c)
+	ch.selected.add(c)
+	c.Flags().BoolVar(&ch.dry, "dry-run", false, "change nothing, only tell what would be done")
+	c.Flags().BoolVar(&ch.yes, "yes", false, "do not ask")
+	ch.flags(c)
+	return c
+}
+
+// many is the number of revisions above which a command asks before it changes them.
+const many = 20
+
+func (ch *change) run(c *cobra.Command, args []string) error {
+	spec, err := ch.read(args)
+	if err != nil {
+		return err
+	}
+	send := func(dry bool) (report api.Report, err error) {
+		body := ch.body()
+		body["selection"], body["dry_run"] = spec, dry
+		return report, ch.call(c.Context(), http.MethodPost, ch.path, nil, body, &report)
+	}
+	if !ch.dry && !ch.yes {
+		plan, err := send(true)
+		if err != nil {
+			return err
+		}
+		if n := changes(plan); ch.asks && n > 0 || n > many {
+			ch.show(c.ErrOrStderr(), plan)
+			if err := confirm(os.Stdin, c.ErrOrStderr(), fmt.Sprintf("%s %d revisions?", ch.use, n)); err != nil {
+				return err
+			}
+		}
+	}
+	report, err := send(ch.dry)
+	if err != nil {
+		return err
+	}
+	return ch.print(c.OutOrStdout(), report, func() { ch.show(c.OutOrStdout(), report) })
+}
+
+// changes counts the revisions of a report that are not skipped.
+func changes(r api.Report) (n int) {
+	for _, rev := range r.Revisions {
+		if rev.Outcome != "skipped" {
+			n++
+		}
+	}
+	return n
+}
+
+func (ch *change) show(out io.Writer, r api.Report) {
+	for _, rev := range r.Revisions {
+		note := ""
+		if rev.Newest {
+			note = " (the newest)"
+		}
+		fmt.Fprintf(out, "%-8s %s%s\n", rev.Outcome, rev.Revision, note)
+	}
+	n := changes(r)
+	end := "done"
+	if r.DryRun {
+		end = "dry run, nothing was changed"
+	}
+	fmt.Fprintf(out, "%d revisions, %d skipped: %s\n", n, len(r.Revisions)-n, end)
+}
+
+func promoteCommand() *cobra.Command {
+	var from, to string
+	ch := &change{
+		use: "promote", path: "promote", short: "Copy revisions from one store to another",
+		long: "Copies revisions from one store to another, all or nothing, with their times. No bytes are copied. Recipes of packages\n" +
+			"come along, a revision that is there already is skipped, and other bytes under the same revision end the command.",
+	}
+	ch.flags = func(c *cobra.Command) {
+		c.Flags().StringVar(&from, "from", "", "store that has them (required)")
+		c.Flags().StringVar(&to, "to", "", "store that gets them (required)")
+	}
+	ch.body = func() map[string]any { return map[string]any{"from": from, "to": to} }
+	return ch.command()
+}
+
+func removeCommand() *cobra.Command {
+	ch := &change{
+		use: "remove", path: "remove", asks: true, short: "Move revisions of a store to its trash",
+		long: "Moves revisions of a store to its trash, all or nothing, as `conan remove` does. A recipe goes with its packages. What\n" +
+			"was removed can be restored for trash_for.",
+	}
+	inStore(ch)
+	return ch.command()
+}
+
+func restoreCommand() *cobra.Command {
+	ch := &change{
+		use: "restore", path: "restore", short: "Bring revisions back from the trash of a store",
+		long: "Brings revisions back from the trash of a store with their times, all or nothing. A recipe comes with the packages\n" +
+			"that were removed with it. A revision that was published again since is an error.",
+	}
+	inStore(ch)
+	return ch.command()
+}
+
+// inStore gives a change the flag that names its store.
+func inStore(ch *change) {
+	var in string
+	ch.flags = func(c *cobra.Command) { c.Flags().StringVar(&in, "in", "", "the store (required)") }
+	ch.body = func() map[string]any { return map[string]any{"in": in} }
+}
+
+func trashCommand() *cobra.Command {
+	var cl client
+	var in string
+	c := &cobra.Command{
+		Use: "trash", Short: "List what can be restored in a store, the last removed first",
+		RunE: func(c *cobra.Command, _ []string) error {
+			lines, err := pages[api.TrashLine](c, &cl, "trash", url.Values{"in": {in}})
+			if err != nil {
+				return err
+			}
+			return cl.print(c.OutOrStdout(), lines, func() {
+				for _, l := range lines {
+					fmt.Fprintf(c.OutOrStdout(), "%s  %-12s %10d bytes  %s\n", l.Removed.Format(time.RFC3339), named(l.By), l.Bytes, l.Revision)
+				}
+			})
+		},
+	}
+	cl.add(c)
+	c.Flags().StringVar(&in, "in", "", "the store (required)")
+	return c
+}
+
+func auditCommand() *cobra.Command {
+	var cl client
+	var since, until, user, action string
+	c := &cobra.Command{
+		Use: "audit", Short: "List every change, the newest first (for administrators)",
+		RunE: func(c *cobra.Command, _ []string) error {
+			lines, err := pages[api.AuditLine](c, &cl, "audit", url.Values{"since": {since}, "until": {until}, "user": {user}, "action": {action}})
+			if err != nil {
+				return err
+			}
+			return cl.print(c.OutOrStdout(), lines, func() {
+				for _, l := range lines {
+					fmt.Fprintf(c.OutOrStdout(), "%s  %-12s %-15s %-9s %-8s %s: %s\n", l.Time.Format(time.RFC3339), named(l.User), l.Address, l.Action, l.Member, l.Target, l.Outcome)
+				}
+			})
+		},
+	}
+	cl.add(c)
+	c.Flags().StringVar(&since, "since", "", "a date or time of RFC 3339")
+	c.Flags().StringVar(&until, "until", "", "a date or time of RFC 3339, exclusive")
+	c.Flags().StringVar(&user, "user", "", "only what this user did")
+	c.Flags().StringVar(&action, "action", "", "only this action: publish, overwrite, remove, remove_files, restore or promote")
+	return c
+}
+
+// named is the name of a user in a list.
+func named(user string) string {
+	if user == "" {
+		return "(anonymous)"
+	}
+	return user
+}
+
+// pages reads every page of a list.
+func pages[T any](c *cobra.Command, cl *client, path string, query url.Values) ([]T, error) {
+	query.Set("limit", "1000")
+	all := []T{}
+	for {
+		var page struct {
+			Lines []T   `json:"lines"`
+			Next  int64 `json:"next"`
+		}
+		if err := cl.call(c.Context(), http.MethodGet, path, query, nil, &page); err != nil {
+			return nil, err
+		}
+		all = append(all, page.Lines...)
+		if page.Next == 0 {
+			return all, nil
+		}
+		query.Set("before", strconv.FormatInt(page.Next, 10))
+	}
+}

@@ -1,0 +1,146 @@
+package generations
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"conanproxy/e2e/e2etest"
+	"conanproxy/internal/harness"
+)
+
+// operator runs the commands of the program against a running one, as a user.
+type operator struct {
+	t     testing.TB
+	proxy *e2etest.Conanproxy
+	token string
+}
+
+func newOperator(t testing.TB, proxy *e2etest.Conanproxy, user string) operator {
+	t.Helper()
+	req, err := http.NewRequest(http.MethodGet, proxy.URL()+"/v2/users/authenticate", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.SetBasicAuth(user, user)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	token, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("log in as %s: %s, %v", user, resp.Status, err)
+	}
+	return operator{t, proxy, string(token)}
+}
+
+// run returns everything that a command printed and its exit code.
+func (o operator) run(args ...string) (string, int) {
+	o.t.Helper()
+	cmd := exec.CommandContext(o.t.Context(), o.proxy.Program, args...)
+	cmd.Env = append(os.Environ(), "CONANPROXY_SERVER="+o.proxy.URL(), "CONANPROXY_TOKEN="+o.token)
+	out, err := cmd.CombinedOutput()
+	if err != nil && cmd.ProcessState == nil {
+		o.t.Fatal(err)
+	}
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+func (o operator) must(args ...string) string {
+	o.t.Helper()
+	out, code := o.run(args...)
+	if code != 0 {
+		o.t.Fatalf("conanproxy %s: exit code %d\n%s", strings.Join(args, " "), code, out)
+	}
+	return out
+}
+
+func (o operator) fails(code int, says string, args ...string) {
+	o.t.Helper()
+	out, got := o.run(args...)
+	if got != code || !strings.Contains(out, says) {
+		o.t.Errorf("conanproxy %s: exit code %d, want %d and %q\n%s", strings.Join(args, " "), got, code, says, out)
+	}
+}
+
+// TestPromotionAndTrash: a package is published to dev and installed from the team's view, promoted to release and
+// installed from there alone by a user who cannot see dev; removed, restored and installed again; the audit names who did it.
+func TestPromotionAndTrash(t *testing.T) {
+	t.Parallel()
+	proxy := e2etest.StartConanproxy(t, harness.Settings{
+		"stores":    []harness.Settings{{"name": "dev"}, {"name": "release", "overwrite": false}},
+		"views":     []harness.Settings{{"name": "team", "members": []string{"release", "dev"}, "publish": "dev"}},
+		"upstreams": []harness.Settings{},
+		"auth": harness.Settings{
+			"read": []harness.Settings{
+				{"pattern": "*", "users": []string{"demo", "ann"}, "in": []string{"dev"}},
+				{"pattern": "*", "users": []string{"?"}, "in": []string{"release"}},
+			},
+			"write": []harness.Settings{
+				{"pattern": "*", "users": []string{"demo"}, "in": []string{"release"}},
+				{"pattern": "*", "users": []string{"demo", "ann"}, "in": []string{"dev"}},
+			},
+			"admin": []string{"demo"},
+		},
+	})
+	for name, client := range map[string]func(t testing.TB, url string) *e2etest.Client{
+		"conan2": e2etest.NewConan2, "conan1": e2etest.NewConan1Revisions,
+	} {
+		t.Run(name, func(t *testing.T) { promoteAndRemove(t, proxy, name, client) })
+	}
+}
+
+func promoteAndRemove(t *testing.T, proxy *e2etest.Conanproxy, name string, client func(testing.TB, string) *e2etest.Client) {
+	ref := "lib-" + name + "/1.0@acme/stable"
+	at := func(view, user string) *e2etest.Client { return client(t, proxy.URL("r", view)).As(user, user) }
+	ann := at("dev", "ann")
+	ann.Create(e2etest.Recipe(t, "lib", `name = "lib"`, `name = "lib-`+name+`"`), "acme/stable")
+	ann.Upload("lib-" + name + "/*")
+	at("team", "ann").Install(ref)
+	bob := at("release", "bob")
+	bob.Fails(nil, bob.InstallArgs(ref)...)
+
+	demo, developer := newOperator(t, proxy, "demo"), newOperator(t, proxy, "ann")
+	developer.fails(1, "may not write", "promote", "--from", "dev", "--to", "release", ref)
+	newOperator(t, proxy, "bob").fails(2, "was not found", "promote", "--from", "dev", "--to", "release", ref)
+	demo.fails(2, "was not found", "promote", "--from", "dev", "--to", "release", "nothing/1.0")
+	demo.fails(2, "no store", "promote", "--from", "dev", "--to", "moon", ref)
+	e2etest.Says(t, demo.must("promote", "--dry-run", "--from", "dev", "--to", "release", ref), "copied", "nothing was changed")
+	bob.Fails(nil, bob.InstallArgs(ref)...)
+	e2etest.Says(t, demo.must("promote", "--from", "dev", "--to", "release", ref), "2 revisions, 0 skipped", "(the newest)")
+	e2etest.Says(t, demo.must("promote", "--from", "dev", "--to", "release", ref), "0 revisions, 2 skipped")
+	bob.Install(ref)
+	e2etest.SameTree(t, "lib-"+name, ann, bob)
+
+	demo.fails(2, "--yes", "remove", "--in", "release", ref)
+	e2etest.Says(t, demo.must("remove", "--in", "release", "--yes", ref), "removed", ref)
+	gone := at("release", "bob")
+	gone.Fails(nil, gone.InstallArgs(ref)...)
+	e2etest.Says(t, demo.must("trash", "--in", "release"), ref)
+	developer.fails(1, "may not write", "restore", "--in", "release", ref)
+	e2etest.Says(t, demo.must("restore", "--in", "release", ref), "2 revisions")
+	demo.fails(2, "was not found", "restore", "--in", "release", ref)
+	gone.Install(ref)
+
+	developer.fails(1, "administrators", "audit")
+	var lines []struct{ User, Address, Action, Member, Target string }
+	if err := json.Unmarshal([]byte(demo.must("audit", "--json")), &lines); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, l := range lines {
+		if strings.Contains(l.Target, ref) {
+			got = append(got, fmt.Sprintf("%s %s %s from %s", l.User, l.Action, l.Member, l.Address))
+		}
+	}
+	e2etest.SameListing(t, []string{
+		"demo restore release from 127.0.0.1", "demo remove release from 127.0.0.1", "demo promote release from 127.0.0.1", "demo promote release from 127.0.0.1",
+		"ann publish dev from 127.0.0.1", "ann publish dev from 127.0.0.1",
+	}, got)
+}

@@ -1,0 +1,151 @@
+// Package api answers the operators' API, /api/v1: promotion, removal, the trash and the audit. It
+// knows no HTTP: the proxy finds the caller, decodes bodies and renders what a call returns.
+package api
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"conanproxy/internal/conan"
+	"conanproxy/internal/index"
+	"conanproxy/internal/transfer"
+	"conanproxy/proxy/auth"
+)
+
+// Store is what the API changes.
+type Store interface {
+	// RemoveRevisions removes pinned revisions, a recipe with its packages, all or nothing.
+	RemoveRevisions(ctx context.Context, revs []conan.Revision, by conan.Actor) error
+	// Restore brings revisions back from the trash, a recipe with its packages, all or nothing.
+	Restore(ctx context.Context, revs []conan.Revision, by conan.Actor) ([]conan.Revision, error)
+	// TrashSource is what Restore can bring back.
+	TrashSource() conan.Source
+	// Trash lists removed revisions, the last removed first, with an ID below before unless it is 0.
+	Trash(ctx context.Context, before int64, limit int) ([]index.Trashed, error)
+}
+
+// Stores are the stores in force.
+type Stores interface {
+	// Store finds a store by its name.
+	Store(name string) (Store, bool)
+	// Promotion is the sink that takes revisions of one store into another.
+	Promotion(from, to string) (transfer.Sink, bool)
+}
+
+// Audit is the trail of all changes.
+type Audit interface {
+	AuditLines(ctx context.Context, f index.AuditFilter) ([]index.AuditLine, error)
+}
+
+// API answers calls.
+type API struct {
+	Stores Stores
+	Audit  Audit
+}
+
+// Call is one request by an identified caller.
+type Call struct {
+	Context context.Context
+	Caller  auth.Caller
+	Actor   conan.Actor
+	Guard   *auth.Guard
+	Query   url.Values
+	Decode  func(v any) error // reads the JSON body; unknown fields are conan.ErrInvalid
+
+	// Source is what the caller may read of a store, upstream or view; false: there is none of that
+	// name.
+	Source func(name string) (conan.Source, bool)
+}
+
+// Route is one call.
+type Route struct {
+	Method, Path string
+	Handle       func(c *Call) (any, error) // what is returned is answered as JSON
+}
+
+// Routes lists every call. openapi.json describes them.
+func (a *API) Routes() []Route {
+	return []Route{
+		{http.MethodGet, "/api/v1/openapi.json", a.openAPI},
+		{http.MethodPost, "/api/v1/promote", a.promote},
+		{http.MethodPost, "/api/v1/remove", a.remove},
+		{http.MethodPost, "/api/v1/restore", a.restore},
+		{http.MethodGet, "/api/v1/trash", a.trash},
+		{http.MethodGet, "/api/v1/audit", a.audit},
+	}
+}
+
+//go:embed openapi.json
+var document json.RawMessage
+
+func (a *API) openAPI(*Call) (any, error) { return document, nil }
+
+// store finds the store that a request names.
+func (a *API) store(field, name string) (Store, error) {
+	if name == "" {
+		return nil, fmt.Errorf("%w: %q is missing: the name of a store", conan.ErrInvalid, field)
+	}
+	s, ok := a.Stores.Store(name)
+	if !ok {
+		return nil, fmt.Errorf("%w: there is no store %.64q", conan.ErrInvalid, name)
+	}
+	return s, nil
+}
+
+// readable is what the caller may read of a store.
+func (c *Call) readable(name string) (conan.Source, error) {
+	source, ok := c.Source(name)
+	if !ok {
+		return nil, fmt.Errorf("%w: there is no store %.64q", conan.ErrInvalid, name)
+	}
+	return source, nil
+}
+
+// mayWrite tells whether the caller may write a reference in a store.
+func (c *Call) mayWrite(store string) func(conan.Ref) error {
+	return func(ref conan.Ref) error { return c.Guard.MayWrite(c.Caller, store, ref) }
+}
+
+// requireAdmin refuses callers that are no administrators.
+func (c *Call) requireAdmin() error {
+	switch {
+	case c.Guard.IsAdmin(c.Caller):
+		return nil
+	case c.Caller.Anonymous():
+		return fmt.Errorf("%w: this call is for administrators", auth.ErrLogin)
+	}
+	return fmt.Errorf("%w: this call is for administrators, see auth.admin", conan.ErrDenied)
+}
+
+// number reads a query argument from least to most; fallback if it is not given.
+func (c *Call) number(name string, fallback, least, most int64) (int64, error) {
+	text := c.Query.Get(name)
+	if text == "" {
+		return fallback, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < least || n > most {
+		return 0, fmt.Errorf("%w: %s is not a number from %d to %d", conan.ErrInvalid, name, least, most)
+	}
+	return n, nil
+}
+
+// moment reads a query argument: a time of RFC 3339, or a date, which is its beginning in UTC.
+func (c *Call) moment(name string) (time.Time, error) {
+	text := c.Query.Get(name)
+	if text == "" {
+		return time.Time{}, nil
+	}
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t.UTC(), nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("%w: %s is neither a date like 2026-01-31 nor a time like 2026-01-31T12:00:00Z", conan.ErrInvalid, name)
+}

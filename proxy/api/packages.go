@@ -1,0 +1,143 @@
+package api
+
+import (
+	"conanproxy/internal/conan"
+	"conanproxy/internal/selection"
+	"conanproxy/internal/transfer"
+)
+
+// Report is what a change did, or would do.
+type Report struct {
+	DryRun    bool           `json:"dry_run"`
+	Revisions []RevisionDone `json:"revisions"`
+}
+
+// RevisionDone is one revision of a Report, a recipe before its packages.
+type RevisionDone struct {
+	Revision string `json:"revision"` // name/version[@user/channel]#RREV[:PACKAGE_ID#PREV]
+	Outcome  string `json:"outcome"`  // copied, skipped, removed or restored
+	Newest   bool   `json:"newest"`   // it is the newest of its siblings where it came to
+}
+
+func report(dry bool, moved []conan.Moved, outcome string) Report {
+	r := Report{DryRun: dry, Revisions: []RevisionDone{}}
+	for _, m := range moved {
+		done := RevisionDone{Revision: m.Revision.String(), Outcome: outcome, Newest: m.Newest}
+		if m.Skipped {
+			done.Outcome = "skipped"
+		}
+		r.Revisions = append(r.Revisions, done)
+	}
+	return r
+}
+
+// asMoved makes a list of revisions one of a report.
+func asMoved(revs []conan.Revision) []conan.Moved {
+	moved := make([]conan.Moved, len(revs))
+	for i, rev := range revs {
+		moved[i].Revision = rev
+	}
+	return moved
+}
+
+// promote copies revisions from one store to another: the caller needs the right to read them there
+// and to write them here.
+func (a *API) promote(c *Call) (any, error) {
+	var body struct {
+		From      string         `json:"from"`
+		To        string         `json:"to"`
+		DryRun    bool           `json:"dry_run"`
+		Selection selection.Spec `json:"selection"`
+	}
+	if err := c.Decode(&body); err != nil {
+		return nil, err
+	}
+	for field, name := range map[string]string{"from": body.From, "to": body.To} {
+		if _, err := a.store(field, name); err != nil {
+			return nil, err
+		}
+	}
+	sink, ok := a.Stores.Promotion(body.From, body.To)
+	if !ok {
+		return nil, sameStore
+	}
+	source, err := c.readable(body.From)
+	if err != nil {
+		return nil, err
+	}
+	sel, err := body.Selection.Parse()
+	if err != nil {
+		return nil, err
+	}
+	o := transfer.Options{By: c.Actor, Dry: body.DryRun, Allowed: c.mayWrite(body.To)}
+	moved, err := transfer.Copy(c.Context, source, sel, sink, o)
+	if err != nil {
+		return nil, err
+	}
+	return report(body.DryRun, moved, "copied"), nil
+}
+
+// inStore is a change in one store.
+type inStore struct {
+	In        string         `json:"in"`
+	DryRun    bool           `json:"dry_run"`
+	Selection selection.Spec `json:"selection"`
+}
+
+// remove moves revisions of a store to its trash.
+func (a *API) remove(c *Call) (any, error) {
+	var body inStore
+	if err := c.Decode(&body); err != nil {
+		return nil, err
+	}
+	store, err := a.store("in", body.In)
+	if err != nil {
+		return nil, err
+	}
+	source, err := c.readable(body.In)
+	if err != nil {
+		return nil, err
+	}
+	revs, err := a.chosen(c, body, source)
+	if err != nil {
+		return nil, err
+	}
+	if !body.DryRun {
+		if err := store.RemoveRevisions(c.Context, revs, c.Actor); err != nil {
+			return nil, err
+		}
+	}
+	return report(body.DryRun, asMoved(revs), "removed"), nil
+}
+
+// restore brings revisions back from a store's trash.
+func (a *API) restore(c *Call) (any, error) {
+	var body inStore
+	if err := c.Decode(&body); err != nil {
+		return nil, err
+	}
+	store, err := a.store("in", body.In)
+	if err != nil {
+		return nil, err
+	}
+	revs, err := a.chosen(c, body, store.TrashSource())
+	if err != nil {
+		return nil, err
+	}
+	if !body.DryRun {
+		if revs, err = store.Restore(c.Context, revs, c.Actor); err != nil {
+			return nil, err
+		}
+	}
+	return report(body.DryRun, asMoved(revs), "restored"), nil
+}
+
+// chosen are the revisions that a change is about: all of them, as a removal means a selection. The
+// caller needs the right to write them.
+func (a *API) chosen(c *Call, body inStore, source conan.Source) ([]conan.Revision, error) {
+	sel, err := body.Selection.Parse()
+	if err != nil {
+		return nil, err
+	}
+	return transfer.Resolve(c.Context, source, sel, selection.AsRemove, c.mayWrite(body.In))
+}

@@ -1,0 +1,84 @@
+package proxy
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"conanproxy/internal/conan"
+	"conanproxy/proxy/api"
+)
+
+// apiPrefix is the path of the operators' API, at the root only.
+const apiPrefix = "/api/v1/"
+
+// apiRoutes registers the operators' API.
+func (s *Server) apiRoutes(e *echo.Echo, a *api.API) {
+	if a == nil {
+		return
+	}
+	for _, route := range a.Routes() {
+		e.Add(route.Method, route.Path, with(operate(route)))
+	}
+}
+
+// operate makes a handler of a call: it finds the caller, and answers JSON. A request that a browser
+// makes for a page of another site is refused.
+func operate(route api.Route) func(*request) error {
+	return func(r *request) error {
+		if err := notFromOtherSite(r.req); err != nil {
+			return err
+		}
+		if err := r.identify(); err != nil {
+			return err
+		}
+		result, err := route.Handle(&api.Call{
+			Context: r.ctx(), Caller: r.caller, Actor: r.actor(), Guard: r.settings.guard, Query: r.req.URL.Query(),
+			Decode: r.decodeCall, Source: r.sourceNamed,
+		})
+		if err != nil {
+			return err
+		}
+		d, err := jsonDocument(result)
+		if err != nil {
+			return err
+		}
+		d.header = append(d.header, field("Cache-Control", "no-store"))
+		return r.write(d)
+	}
+}
+
+// sourceNamed is what the caller may read of a store, upstream or view.
+func (r *request) sourceNamed(name string) (conan.Source, bool) {
+	v, ok := r.settings.byName[name]
+	if !ok {
+		return nil, false
+	}
+	return v.Resolver.For(conan.AnyGeneration, r.rights()), true
+}
+
+// maxCallBody bounds a call's body, which may have a graph or a package list.
+const maxCallBody = 64 << 20
+
+// decodeCall reads the body of a call. A field that is not known is conan.ErrInvalid: what it means
+// would not be done.
+func (r *request) decodeCall(v any) error {
+	decoder := json.NewDecoder(http.MaxBytesReader(nil, r.body(), maxCallBody))
+	decoder.DisallowUnknownFields()
+	err := decoder.Decode(v)
+	if err == nil {
+		if _, err = decoder.Token(); errors.Is(err, io.EOF) {
+			return nil
+		}
+		err = errors.New("something follows the JSON value")
+	}
+	return fmt.Errorf("%w: the body is not the JSON that this call takes: %s", conan.ErrInvalid, sentence(err))
+}
+
+// isAPICall tells a request for the operators' API, whose errors are JSON.
+func isAPICall(path string) bool { return strings.HasPrefix(path, apiPrefix) }
