@@ -276,6 +276,27 @@ func trashCommand() *cobra.Command {
 	return c
 }
 
+func usageCommand() *cobra.Command {
+	var cl client
+	c := &cobra.Command{
+		Use: "usage", Short: "Tell how much each store and upstream has (for administrators)",
+		RunE: func(c *cobra.Command, _ []string) error {
+			lines, err := pages[api.UsageLine](c, &cl, "usage", url.Values{})
+			if err != nil {
+				return err
+			}
+			return cl.print(c.OutOrStdout(), lines, func() {
+				for _, l := range lines {
+					fmt.Fprintf(c.OutOrStdout(), "%-8s %-20s %6d references %6d recipes %6d packages %14d bytes %14d in the trash\n",
+						l.Kind, l.Member, l.References, l.Recipes, l.Packages, l.Bytes, l.TrashBytes)
+				}
+			})
+		},
+	}
+	cl.add(c)
+	return c
+}
+
 func auditCommand() *cobra.Command {
 	var cl client
 	var since, until, user, action string

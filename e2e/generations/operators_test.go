@@ -129,6 +129,8 @@ func promoteAndRemove(t *testing.T, proxy *e2etest.Conanproxy, name string, clie
 	gone.Install(ref)
 
 	hideAndShow(t, demo, developer, ref, at)
+	developer.fails(1, "administrators", "usage")
+	e2etest.Says(t, demo.must("usage"), "dev ", "release ", "in the trash")
 
 	developer.fails(1, "administrators", "audit")
 	var lines []struct{ User, Address, Action, Member, Target string }

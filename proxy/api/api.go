@@ -43,11 +43,18 @@ type Audit interface {
 	AuditLines(ctx context.Context, f index.AuditFilter) ([]index.AuditLine, error)
 }
 
+// Usage counts what each member has.
+type Usage interface {
+	Usage(ctx context.Context) ([]index.Usage, error)
+	TrashBytes(ctx context.Context, member index.MemberID) (int64, error)
+}
+
 // API answers calls.
 type API struct {
 	Stores Stores
 	Hides  Hides
 	Audit  Audit
+	Usage  Usage
 }
 
 // Call is one request by an identified caller.
@@ -81,6 +88,7 @@ func (a *API) Routes() []Route {
 		{http.MethodPost, "/api/v1/hide", a.hide},
 		{http.MethodPost, "/api/v1/unhide", a.unhide},
 		{http.MethodGet, "/api/v1/hides", a.hides},
+		{http.MethodGet, "/api/v1/usage", a.usage},
 		{http.MethodGet, "/api/v1/audit", a.audit},
 	}
 }

@@ -59,7 +59,7 @@ func (a *API) promote(c *Call) (any, error) {
 	}
 	sink, ok := a.Stores.Promotion(body.From, body.To)
 	if !ok {
-		return nil, sameStore
+		return nil, errSameStore
 	}
 	source, err := c.readable(body.From)
 	if err != nil {
