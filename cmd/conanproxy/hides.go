@@ -41,11 +41,17 @@ func (h *hiding) Hides(ctx context.Context) ([]index.Hide, error) { return h.ind
 
 // Hide implements api.Hides.
 func (h *hiding) Hide(ctx context.Context, hides []index.Hide, by conan.Actor) error {
+	const named = 20 // revisions in the audit line
 	var refs []conan.Ref
 	var texts []string
-	for _, hide := range hides {
+	for i, hide := range hides {
 		refs = append(refs, hide.Ref)
-		texts = append(texts, hide.Revision.String())
+		if i < named {
+			texts = append(texts, hide.Revision.String())
+		}
+	}
+	if more := len(hides) - named; more > 0 {
+		texts = append(texts, fmt.Sprintf("%d more", more))
 	}
 	first := hides[0]
 	target := fmt.Sprintf("%s: %s", strings.Join(texts, ", "), first.Reason)

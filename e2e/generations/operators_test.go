@@ -124,6 +124,9 @@ func promoteAndRemove(t *testing.T, proxy *e2etest.Conanproxy, name string, clie
 	gone.Fails(nil, gone.InstallArgs(ref)...)
 	e2etest.Says(t, demo.must("trash", "--in", "release"), ref)
 	developer.fails(1, "may not write", "restore", "--in", "release", ref)
+	e2etest.Says(t, developer.must("remove", "--in", "dev", "--yes", ref), "removed")
+	newOperator(t, proxy, "bob").fails(2, "matches nothing", "restore", "--in", "dev", "*/*")
+	developer.must("restore", "--in", "dev", ref)
 	e2etest.Says(t, demo.must("restore", "--in", "release", ref), "2 revisions")
 	demo.fails(2, "was not found", "restore", "--in", "release", ref)
 	gone.Install(ref)
@@ -145,7 +148,8 @@ func promoteAndRemove(t *testing.T, proxy *e2etest.Conanproxy, name string, clie
 	}
 	e2etest.SameListing(t, []string{
 		"demo hide release from 127.0.0.1", "demo publish release from 127.0.0.1",
-		"demo restore release from 127.0.0.1", "demo remove release from 127.0.0.1", "demo promote release from 127.0.0.1", "demo promote release from 127.0.0.1",
+		"demo restore release from 127.0.0.1", "ann restore dev from 127.0.0.1", "ann remove dev from 127.0.0.1",
+		"demo remove release from 127.0.0.1", "demo promote release from 127.0.0.1", "demo promote release from 127.0.0.1",
 		"ann publish dev from 127.0.0.1", "ann publish dev from 127.0.0.1",
 	}, got)
 }

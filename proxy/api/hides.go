@@ -128,7 +128,7 @@ func (a *API) unhide(c *Call) (any, error) {
 			return nil, fmt.Errorf("hide %d: %w", id, conan.ErrNotFound)
 		}
 		if err := a.mayHide(c, hides[i].Member)(hides[i].Ref); err != nil {
-			return nil, err
+			return nil, c.unlessUnknown(hides[i], err)
 		}
 		revs = append(revs, hides[i].Revision)
 	}
@@ -136,6 +136,15 @@ func (a *API) unhide(c *Call) (any, error) {
 		return nil, err
 	}
 	return report(false, asMoved(revs), "shown"), nil
+}
+
+// unlessUnknown is a refusal to unhide, or "not found" if the refusal would tell of what the caller
+// may not read.
+func (c *Call) unlessUnknown(h index.Hide, refusal error) error {
+	if h.Member == "" || c.Guard.MayRead(c.Caller, h.Member, h.Ref) {
+		return refusal
+	}
+	return fmt.Errorf("hide %d: %w", h.ID, conan.ErrNotFound)
 }
 
 // HideLine is one hide.

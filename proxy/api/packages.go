@@ -120,7 +120,7 @@ func (a *API) restore(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	revs, err := a.chosen(c, body, store.TrashSource())
+	revs, err := a.chosen(c, body, c.readableTrash(store, body.In))
 	if err != nil {
 		return nil, err
 	}
