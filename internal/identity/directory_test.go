@@ -68,7 +68,7 @@ func TestIdentify(t *testing.T) {
 	g, _ := loginDirectory(t, map[string]string{"ann": "pä:ss:", odd: "x"})
 	issue := func(user string) string {
 		a, _ := g.users.account(user)
-		token, err := g.tokens.issue(Caller{user, a.state}, time.Hour)
+		token, err := g.tokens.issue(Caller{Name: user, state: a.state}, time.Hour)
 		if err != nil {
 			t.Fatal(err)
 		}

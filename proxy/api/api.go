@@ -1,4 +1,5 @@
-// Package api answers the operators' API, /api/v1: promotion, removal, the trash and the audit. It
+// Package api answers the operators' API, /api/v1: promotion, removal, the trash, the audit
+// and robot tokens. It
 // knows no HTTP: the proxy finds the caller, decodes bodies and renders what a call returns.
 package api
 
@@ -47,6 +48,7 @@ type Audit interface {
 type API struct {
 	Stores Stores
 	Audit  Audit
+	Tokens Tokens
 }
 
 // Call is one request by an identified caller.
@@ -61,6 +63,8 @@ type Call struct {
 	// Source is what the caller may read of a store, upstream or view; false: there is none of that
 	// name.
 	Source func(name string) (conan.Source, bool)
+	// IsMember tells whether a store or upstream has that name.
+	IsMember func(name string) bool
 }
 
 // Route is one call.
@@ -78,6 +82,9 @@ func (a *API) Routes() []Route {
 		{http.MethodPost, "/api/v1/restore", a.restore},
 		{http.MethodGet, "/api/v1/trash", a.trash},
 		{http.MethodGet, "/api/v1/audit", a.audit},
+		{http.MethodGet, "/api/v1/tokens", a.tokens},
+		{http.MethodPost, "/api/v1/tokens", a.createToken},
+		{http.MethodPost, "/api/v1/tokens/revoke", a.revokeToken},
 	}
 }
 
