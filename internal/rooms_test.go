@@ -49,7 +49,7 @@ var rooms = map[string]room{
 	"proxy/resolver":     {code: []string{"internal/conan", "internal/memory", "internal/policy"}, tests: []string{"internal/conantest"}},
 	"proxy": {
 		code:  []string{"internal/conan", "internal/memory", "internal/identity", "proxy/api", "proxy/auth", "proxy/resolver"},
-		tests: []string{"internal/conantest", "internal/policy"},
+		tests: []string{"internal/conantest", "internal/index", "internal/policy", "internal/transfer"},
 	},
 	"e2e":          {code: []string{"internal/harness"}, tests: []string{"internal/conan", "internal/conantest", "internal/selection", "upstream"}},
 	"bench":        {code: []string{"internal/conan", "internal/index", "internal/harness"}},

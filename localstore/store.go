@@ -195,11 +195,15 @@ func (s *Store) revisions(ctx context.Context, rev conan.Revision) ([]conan.Revi
 	if len(stored) == 0 {
 		return nil, s.notHere(rev)
 	}
-	out := make([]conan.RevisionTime, len(stored))
-	for i, r := range stored {
+	return revisionTimes(stored), nil
+}
+
+func revisionTimes(rows []index.Stored) []conan.RevisionTime {
+	out := make([]conan.RevisionTime, len(rows))
+	for i, r := range rows {
 		out[i] = conan.RevisionTime{ID: r.ID(), Time: r.Time}
 	}
-	return out, nil
+	return out
 }
 
 // Snapshot implements conan.Source.
@@ -240,6 +244,15 @@ func (s *Store) open(ctx context.Context, rev conan.Revision, name string) (*con
 	if err != nil {
 		return nil, err
 	}
+	return s.openHeld(ctx, rev, h, name, func() error {
+		_, err := s.index.Find(ctx, s.member, rev)
+		return err
+	})
+}
+
+// openHeld opens a file of a revision. isHere is conan.ErrNotFound if the revision was removed since
+// its files were listed.
+func (s *Store) openHeld(ctx context.Context, rev conan.Revision, h index.Held, name string, isHere func() error) (*conan.File, error) {
 	info, ok := h.Files.Find(name)
 	if !ok {
 		return nil, fmt.Errorf("%s of %w", name, s.notHere(rev))
@@ -251,8 +264,8 @@ func (s *Store) open(ctx context.Context, rev conan.Revision, name string) (*con
 	if !errors.Is(err, blob.ErrNotFound) {
 		return nil, fmt.Errorf("open %s of %s: %w", name, rev, err)
 	}
-	if _, err := s.index.Find(ctx, s.member, rev); errors.Is(err, conan.ErrNotFound) {
-		return nil, s.notHere(rev) // removed since the list was read
+	if err := isHere(); errors.Is(err, conan.ErrNotFound) {
+		return nil, s.notHere(rev)
 	}
 	s.log.Error("stored bytes are missing", zap.Stringer("reference", rev), zap.String("file", name), zap.String("sha256", info.SHA256))
 	return nil, fmt.Errorf("%w: the stored bytes of %s of %s are missing; upload it again or restore the blobs from a backup",
@@ -282,13 +295,17 @@ func (s *Store) OwnRevisions(ctx context.Context, ref conan.Ref) ([]string, erro
 	if err != nil {
 		return nil, err
 	}
+	return ownRevisions(stored), nil
+}
+
+func ownRevisions(recipes []index.Stored) []string {
 	var own []string
-	for _, r := range stored {
+	for _, r := range recipes {
 		if !r.Adopted {
 			own = append(own, r.RRev)
 		}
 	}
-	return own, nil
+	return own
 }
 
 // visible refuses packages of a recipe revision that is not published.

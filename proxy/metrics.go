@@ -89,7 +89,7 @@ type series struct {
 
 // count adds a request that has ended.
 func (m *metrics) count(r *request, took time.Duration) {
-	series := m.of(seriesKey{r.route, methodLabel(r.req.Method), r.status, r.viewName(), r.origin.State})
+	series := m.of(seriesKey{r.route, methodLabel(r.req.Method), r.status, r.viewLabel(), r.origin.State})
 	series.requests.Inc()
 	series.duration.Observe(took.Seconds())
 	series.sent.Add(float64(r.size))

@@ -15,12 +15,14 @@ type mountPoint struct {
 	prefix string // "", "/local", "/api/v4/projects/all/packages/conan"
 	name   string // of the view, as the path has it
 	view   *View  // nil: there is none
+	moment string // the time of which the view tells, as the path has it; empty: now
 }
 
 // findMount cuts the mount off a clean path; the rest begins with "/v1", "/v2" or is a page.
 //
 //	/…                                          the view at the root
 //	/local/…  /r/{name}/…  /upstream/{name}/…   the view at that path
+//	/r/{name}/at/{time}/…                       that view as it was
 //	[/api/v4]/packages/conan/…                  the view at the root
 //	[/api/v4]/projects/{view}/packages/conan/…  any view, by its name
 func (s *Settings) findMount(path string) (m mountPoint, rest string) {
@@ -33,7 +35,11 @@ func (s *Settings) findMount(path string) (m mountPoint, rest string) {
 			break
 		}
 		if v := s.byPath[prefix]; v != nil {
-			return mountPoint{prefix: prefix, name: v.Name, view: v}, rest
+			m := mountPoint{prefix: prefix, name: v.Name, view: v}
+			if s.moments.at == nil {
+				return m, rest
+			}
+			return momentMount(m, rest)
 		}
 		if folder, name, ok := strings.Cut(prefix[1:], "/"); ok && (folder == "r" || folder == "upstream") {
 			return mountPoint{prefix: prefix, name: name}, rest
@@ -97,6 +103,13 @@ func (r *request) mount() error {
 // root only. Where there is no remote, clients must not be told "not found", and a ping least of
 // all: they would skip the remote, and then look elsewhere or build from source without a word.
 func (r *request) selectView(trailing bool) error {
+	view := r.mounted.view
+	if r.mounted.moment != "" {
+		var err error
+		if view, err = r.settings.moments.viewAt(view, r.mounted.moment, r.started); err != nil {
+			return err
+		}
+	}
 	isAPI := isAPIPath(r.path)
 	switch {
 	case r.mounted.prefix != "" && r.mounted.view == nil:
@@ -108,7 +121,7 @@ func (r *request) selectView(trailing bool) error {
 	case isAPI && r.mounted.view == nil:
 		return refuse(statusShown, "there is no Conan remote at the root of this server; the page there lists those that it has")
 	case isAPI || r.mounted.prefix != "":
-		r.view = r.mounted.view
+		r.view = view
 	}
 	return nil
 }

@@ -67,15 +67,14 @@ func (s *Server) showPage(r *request) error {
 		asked = r.settings.byPath[""]
 	}
 	mayUpload := r.settings.takesUploads()
+	if asked != nil {
+		data.Remote = newStartView(asked, base, mayUpload)
+		data.Remote.URL = base + r.mounted.prefix
+	}
 	publishPath, _ := r.settings.publishPath()
 	for _, v := range r.settings.views {
 		shown := newStartView(v, base, mayUpload)
 		data.Views = append(data.Views, shown)
-		if v == asked {
-			remote := *shown
-			remote.URL = base + r.mounted.prefix
-			data.Remote = &remote
-		}
 		if v.Path == publishPath && v.readsStoreOnly() && mayUpload {
 			data.Publish = shown
 		}
@@ -96,7 +95,10 @@ func newStartView(v *View, base string, mayUpload bool) *startView {
 		Name: v.Name, URL: base + v.Path, Remote: "conanproxy-" + v.Name,
 		Store: v.Store, Upstreams: v.Upstreams, Uploads: "no",
 	}
-	if v.Path == "" {
+	switch {
+	case v.today != nil:
+		shown.Remote = "conanproxy-" + v.today.Name + "-past"
+	case v.Path == "":
 		shown.Remote = "conanproxy"
 	}
 	shown.Reads = strings.Join(v.Members, ", ")

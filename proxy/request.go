@@ -90,6 +90,14 @@ func (r *request) viewName() string {
 	return r.view.Name
 }
 
+// viewLabel is the view's name in metrics, which have no moments: those are a client's word.
+func (r *request) viewLabel() string {
+	if r.view != nil && r.view.today != nil {
+		return r.view.today.Name
+	}
+	return r.viewName()
+}
+
 // reader answers the reading questions for the request's view, generation and caller, who is
 // identified.
 func (r *request) reader() resolver.Reader {

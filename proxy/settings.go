@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"conanproxy/internal/conan"
 	"conanproxy/proxy/auth"
@@ -29,6 +30,8 @@ type View struct {
 
 	Publisher conan.Publisher // takes uploads and deletes; nil: the view is read-only
 	Store     string          // the name of the Publisher's store
+
+	today *View // of a view as it was: the view as it is
 }
 
 // Writable tells whether the view takes uploads and deletes.
@@ -47,6 +50,10 @@ type SettingsOptions struct {
 	BasePath       string         // external path prefix, "/conan"; requests are answered with and without it
 	TrustedProxies []netip.Prefix // peers whose X-Forwarded-* headers count
 
+	// At gives what answers for a view as it was at a moment, which is not in the future: from the
+	// same members, for the same callers. Nil: paths with /at/ do not exist.
+	At func(view *View, at time.Time) (Readers, error)
+
 	LogProbes bool // whether successful requests for /healthz, /readyz and /metrics get a line in the access log
 }
 
@@ -57,6 +64,7 @@ type Settings struct {
 	views     []*View // in the order in which they were given
 	byName    map[string]*View
 	byPath    map[string]*View
+	moments   moments
 	urls      urlBuilder
 	trusted   trustedProxies
 	logProbes bool
@@ -77,6 +85,7 @@ func NewSettings(o SettingsOptions) (*Settings, error) {
 		guard:     o.Guard,
 		byName:    make(map[string]*View, len(o.Views)),
 		byPath:    make(map[string]*View, len(o.Views)),
+		moments:   newMoments(o.At),
 		urls:      urls,
 		trusted:   o.TrustedProxies,
 		logProbes: o.LogProbes,
@@ -135,11 +144,17 @@ func (s *Settings) takesWrites(v *View, status int) error {
 		return nil
 	}
 	path, ok := s.publishPath()
+	if v.today != nil && v.today.Writable() {
+		path, ok = v.today.Path, true
+	}
 	if !ok {
 		return refuse(status, "this server takes no uploads and no deletes")
 	}
 	if path == "" {
 		path = "/"
+	}
+	if v.today != nil {
+		return refuse(status, "the past takes no uploads and no deletes: use %s", path)
 	}
 	return refuse(status, "the view %q takes no uploads and no deletes: use %s", v.Name, path)
 }

@@ -24,9 +24,10 @@ type server struct {
 // settings of a server.
 type settings struct {
 	upstreams []harness.Settings
-	cache     harness.Settings // empty: small memory, no min_free
-	dataDir   string           // empty: data in the server's own folder
-	auth      harness.Settings // besides the users
+	stores    []harness.Settings // none: the store "local"
+	cache     harness.Settings   // empty: small memory, no min_free
+	dataDir   string             // empty: data in the server's own folder
+	auth      harness.Settings   // besides the users
 }
 
 // quickly makes everything that upstream said old at once.
@@ -51,8 +52,12 @@ func (s *server) configure(c settings) {
 	if s.data == "" {
 		s.data = filepath.Join(s.Dir, "data")
 	}
-	s.r.must(s.Configure(harness.Settings{"upstreams": c.upstreams, "data_dir": s.data, "cache": cache, "auth": c.auth,
-		"log": harness.Settings{"level": "info", "access": false}}))
+	all := harness.Settings{"upstreams": c.upstreams, "data_dir": s.data, "cache": cache, "auth": c.auth,
+		"log": harness.Settings{"level": "info", "access": false}}
+	if len(c.stores) > 0 {
+		all["stores"] = c.stores
+	}
+	s.r.must(s.Configure(all))
 }
 
 // serve starts a new server.

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
+	"time"
 
 	"conanproxy/internal/conan"
 	"conanproxy/internal/config"
@@ -54,7 +56,7 @@ func (s *server) newSettings(ctx context.Context, cfg *config.Config, old *setti
 	if next.upstreams, err = s.openUpstreams(ctx, cfg, old.upstreams); err != nil {
 		return nil, err
 	}
-	adoption, err := s.resolver("adoption", next.stores.owned(), next.upstreams.resolverMembers())
+	adoption, err := s.resolver("adoption", next.stores.owned(), next.upstreams.resolverMembers(time.Time{}))
 	if err != nil {
 		return nil, usageError{err}
 	}
@@ -66,6 +68,9 @@ func (s *server) newSettings(ctx context.Context, cfg *config.Config, old *setti
 	next.http, err = proxy.NewSettings(proxy.SettingsOptions{
 		Views: views, Guard: guard, PublicURL: cfg.PublicURL, BasePath: cfg.BasePath, TrustedProxies: cfg.TrustedProxies,
 		LogProbes: cfg.Log.Probes,
+		At: func(v *proxy.View, at time.Time) (proxy.Readers, error) {
+			return s.readers(next, v.Name, v.Members, at)
+		},
 	})
 	if err != nil {
 		return nil, usageError{err}
@@ -119,24 +124,17 @@ func (s *server) resolver(scope string, owned policy.Globs, members []resolver.M
 // views mounts each store, upstream and configured view at /r/NAME, the first store also at /local and each upstream also
 // at /upstream/NAME. At the root is the view named default, else all members.
 func (s *server) views(of *settings) (views []proxy.View, err error) {
-	all := make(map[string]resolver.Member)
-	for _, m := range append(of.stores.resolverMembers(), of.upstreams.resolverMembers()...) {
-		all[m.Name] = m
-	}
 	mount := func(v proxy.View, names ...string) {
 		v.Members = names
-		members := make([]resolver.Member, len(names))
-		for i, name := range names {
-			members[i] = all[name]
-			if members[i].Store == nil {
-				v.Upstreams = true
-			}
-		}
+		v.Upstreams = slices.ContainsFunc(names, func(name string) bool {
+			_, isStore := of.stores.named(name)
+			return !isStore
+		})
 		if publish, ok := of.stores.named(v.Store); ok {
 			v.Publisher = publish
 		}
-		r, failed := s.resolver("view "+v.Name, of.ownedIn(members), members)
-		v.Resolver = r
+		var failed error
+		v.Resolver, failed = s.readers(of, v.Name, names, time.Time{})
 		views = append(views, v)
 		err = errors.Join(err, failed)
 	}
@@ -162,6 +160,27 @@ func (s *server) views(of *settings) (views []proxy.View, err error) {
 		mount(v, c.Members...)
 	}
 	return views, err
+}
+
+// readers answer for a view from members in order: as they are, or as they were at a time that is not zero.
+func (s *server) readers(of *settings, view string, names []string, at time.Time) (proxy.Readers, error) {
+	all := make(map[string]resolver.Member)
+	for _, m := range append(of.stores.resolverMembers(at), of.upstreams.resolverMembers(at)...) {
+		all[m.Name] = m
+	}
+	members := make([]resolver.Member, len(names))
+	for i, name := range names {
+		members[i] = all[name]
+	}
+	scope := "view " + view
+	if !at.IsZero() {
+		scope += " at " + at.Format(time.RFC3339Nano)
+	}
+	r, err := s.resolver(scope, of.ownedIn(members), members)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 // ownedIn are the patterns of names that no upstream among the members is asked about: what their stores own, or where

@@ -186,7 +186,7 @@ func TestReloadOfACoolDownKeepsTheCache(t *testing.T) {
 		if next.cache != old.cache || next.config.MinAge != age {
 			t.Errorf("min_age %v: the cache is another one, or min_age is %v", age, next.config.MinAge)
 		}
-		_, err := next.filter.Latest(t.Context(), conan.Revision{Ref: young.Ref})
+		_, err := next.source(time.Time{}).Latest(t.Context(), conan.Revision{Ref: young.Ref})
 		if hidden := age > 0; errors.Is(err, conan.ErrNotFound) != hidden || !hidden && err != nil {
 			t.Errorf("min_age %v: %v", age, err)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -109,11 +110,14 @@ func (list stores) owned() policy.Globs {
 	return globs
 }
 
-// resolverMembers are the stores as a resolver asks them.
-func (list stores) resolverMembers() []resolver.Member {
+// resolverMembers are the stores as a resolver asks them: as they are, or as they were at a time that is not zero.
+func (list stores) resolverMembers(at time.Time) []resolver.Member {
 	members := make([]resolver.Member, len(list))
 	for i, s := range list {
 		members[i] = resolver.Member{Name: s.config.Name, Store: s.Store, Owns: s.owns}
+		if !at.IsZero() {
+			members[i].Store = s.At(at)
+		}
 	}
 	return members
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"time"
 
 	"conanproxy/cache"
 	"conanproxy/internal/conan"
@@ -26,7 +27,8 @@ type member struct {
 	ca     string          // what is in ca_file
 	remote *upstream.Remote
 	cache  *cache.Cache
-	filter *policy.Filter // over the cache
+	rules  policy.Rules
+	ages   *policy.CoolDown // over the cache
 }
 
 // openUpstreams makes a cache over each configured upstream. Those of old that are configured as before are shared.
@@ -54,12 +56,12 @@ func (d *data) openUpstreams(ctx context.Context, cfg *config.Config, old upstre
 			m.ca = ca
 		}
 		m.config = c
-		source, err := coolDown(c, m.cache)
-		if err != nil {
-			return append(us, m), usageError{err}
-		}
-		m.filter = policy.NewFilter(source, rules)
+		m.rules = rules
+		m.ages, err = coolDown(c, m.cache)
 		us = append(us, m)
+		if err != nil {
+			return us, usageError{err}
+		}
 	}
 	return us, nil
 }
@@ -75,11 +77,22 @@ func authorities(file string) string {
 	return string(text)
 }
 
-// coolDown puts the cool-down of an upstream before its cache.
-func coolDown(c config.Upstream, source conan.Source) (conan.Source, error) {
+// source is what is seen of the upstream: as it is, or as it was at a time that is not zero.
+func (m member) source(at time.Time) conan.Source {
+	switch {
+	case !at.IsZero():
+		return policy.NewFilter(m.ages.At(at), m.rules)
+	case m.config.MinAge == 0:
+		return policy.NewFilter(m.cache, m.rules)
+	}
+	return policy.NewFilter(m.ages, m.rules)
+}
+
+// coolDown is the cool-down of an upstream over its cache.
+func coolDown(c config.Upstream, source conan.Source) (*policy.CoolDown, error) {
 	except, err := policy.ParseGlobs("min_age_except of upstream "+c.Name, c.MinAgeExcept)
-	if err != nil || c.MinAge == 0 {
-		return source, err
+	if err != nil {
+		return nil, err
 	}
 	return policy.NewCoolDown(source, policy.CoolDownOptions{
 		Member: c.Name, MinAge: c.MinAge, Except: except, AllowPinned: c.MinAgePinned == "allow",
@@ -138,12 +151,12 @@ func (us upstreams) closeExcept(others upstreams) {
 	}
 }
 
-// resolverMembers are the members as a resolver asks them.
-func (us upstreams) resolverMembers() []resolver.Member {
+// resolverMembers are the members as a resolver asks them: as they are, or as they were at a time that is not zero.
+func (us upstreams) resolverMembers(at time.Time) []resolver.Member {
 	list := make([]resolver.Member, len(us))
 	for i, m := range us {
 		list[i] = resolver.Member{
-			Name: m.config.Name, Source: m.filter, Clients: conan.Generation(m.config.Clients), Admits: m.filter.Admits,
+			Name: m.config.Name, Source: m.source(at), Clients: conan.Generation(m.config.Clients), Admits: m.rules.Admits,
 		}
 	}
 	return list
@@ -158,7 +171,7 @@ func (us upstreams) fetch(ctx context.Context, owned policy.Globs, f index.FileR
 	err := errors.New("no upstream has it")
 	for _, m := range us {
 		cachedElsewhere := f.Member.Kind == index.KindUpstream && f.Member.Name != m.config.Name
-		if cachedElsewhere || !m.filter.Admits(f.Revision.Ref) {
+		if cachedElsewhere || !m.rules.Admits(f.Revision.Ref) {
 			continue
 		}
 		if err = m.cache.Store(ctx, f.Revision, f.Name); err == nil {

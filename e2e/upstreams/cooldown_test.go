@@ -41,10 +41,7 @@ func manyAges(form []conantest.Option) []conantest.Set {
 	now := time.Now()
 	var sets []conantest.Set
 	add := func(version, content string, age time.Duration) {
-		code := conantest.Code("\n    # " + content + "\n    def package_id(self):\n        self.info.clear()\n")
-		published := conantest.Published(now.Add(-age))
-		recipe := conantest.Recipe("lib", version, conantest.Owner("demo", "testing"), conantest.HeaderOnly(), code, published)
-		sets = append(sets, recipe, conantest.Package(recipe, append(form, published, conantest.File("include/version.h", content))...))
+		sets = append(sets, published(form, version, content, now.Add(-age))...)
 	}
 	add("1.8", "1.8 old", 2000*time.Hour)
 	add("1.9", "1.9 old", 1000*time.Hour)

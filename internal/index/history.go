@@ -45,19 +45,34 @@ func keepHistory(ctx context.Context, tx *transaction, member MemberID, rev cona
 // moment $1.
 const visibleAt = ` h.since <= $1 AND (h.until IS NULL OR h.until > $1)`
 
-// RevisionsAt is Revisions as it was at a moment.
-func (db *DB) RevisionsAt(ctx context.Context, member MemberID, rev conan.Revision, at time.Time) ([]conan.RevisionTime, error) {
+// keptAs is a column of the published revision that a row h of history speaks of, or else of the
+// copy of it that was removed last. It is NULL if neither is there, so that the bytes are gone.
+func keptAs(column string) string {
+	const same = ` AND x.rrev = h.rrev AND x.package_id = h.package_id AND x.prev = h.prev`
+	return `COALESCE((SELECT x.` + column + ` FROM refs f JOIN revisions x ON x.ref_id = f.id WHERE f.member_id = h.member_id AND f.name = h.name
+		AND f.version = h.version AND f.usr = h.usr AND f.channel = h.channel` + same + `), (SELECT x.` + column + ` FROM trash x
+		WHERE x.member_id = h.member_id AND x.name = h.name AND x.version = h.version AND x.usr = h.usr AND x.channel = h.channel` + same + `
+		ORDER BY x.id DESC LIMIT 1))`
+}
+
+// isKept is the condition under which the bytes of a row of history are there.
+var isKept = ` AND ` + keptAs("adopted") + ` IS NOT NULL`
+
+// RevisionsAt is Revisions as it was at a moment, without those whose bytes are gone. The rows have
+// no RowID.
+func (db *DB) RevisionsAt(ctx context.Context, member MemberID, rev conan.Revision, at time.Time) ([]Stored, error) {
 	column, siblings, args := `h.rrev`, ` AND h.package_id = ''`, append([]any{at.UnixMicro()}, refArgs(member, rev.Ref)...)
 	if rev.IsPackage() {
 		column, siblings, args = `h.prev`, ` AND h.rrev = $7 AND h.package_id = $8 AND h.prev <> ''`, append(args, rev.RRev, rev.PackageID)
 	}
-	return collect(ctx, db.read, "read the history of "+rev.String(), func(r scanner) (t conan.RevisionTime, err error) {
+	return collect(ctx, db.read, "read the history of "+rev.String(), func(r scanner) (s Stored, err error) {
+		var id string
 		var micros int64
-		err = r.Scan(&t.ID, &micros)
-		t.Time = time.UnixMicro(micros).UTC()
-		return t, err
-	}, `SELECT `+column+`, h.time FROM history h WHERE`+visibleAt+` AND h.member_id = $2 AND h.name = $3 AND h.version = $4 AND h.usr = $5
-		AND h.channel = $6`+siblings+` ORDER BY h.time DESC, h.id DESC`, args...)
+		err = r.Scan(&id, &micros, &s.Adopted)
+		s.Revision, s.Time = rev.With(id), time.UnixMicro(micros).UTC()
+		return s, err
+	}, `SELECT `+column+`, h.time, `+keptAs("adopted")+` FROM history h WHERE`+visibleAt+` AND h.member_id = $2 AND h.name = $3
+		AND h.version = $4 AND h.usr = $5 AND h.channel = $6`+siblings+isKept+` ORDER BY h.time DESC, h.id DESC`, args...)
 }
 
 // WasVisible tells whether a pinned revision was visible at a moment.
@@ -71,18 +86,24 @@ func (db *DB) WasVisible(ctx context.Context, member MemberID, rev conan.Revisio
 	return was, nil
 }
 
-// PackageIDsAt lists the ids of the packages that a recipe revision had at a moment, sorted.
-func (db *DB) PackageIDsAt(ctx context.Context, member MemberID, recipe conan.Revision, at time.Time) ([]string, error) {
-	return column[string](ctx, db.read, "read the history of "+recipe.String(), `SELECT DISTINCT h.package_id FROM history h WHERE`+visibleAt+`
-		AND h.member_id = $2 AND h.name = $3 AND h.version = $4 AND h.usr = $5 AND h.channel = $6 AND h.rrev = $7 AND h.package_id <> ''
-		ORDER BY h.package_id`, append(append([]any{at.UnixMicro()}, refArgs(member, recipe.Ref)...), recipe.RRev)...)
+// PackagesAt is Packages as it was at a moment, without those whose bytes are gone.
+func (db *DB) PackagesAt(ctx context.Context, member MemberID, recipe conan.Revision, at time.Time, idsOnly bool) ([]conan.Package, error) {
+	info := `NULL`
+	if !idsOnly {
+		info = keptAs("info")
+	}
+	all, err := collect(ctx, db.read, "read the history of "+recipe.String(), scanPackage, `SELECT h.package_id, `+info+` FROM history h
+		WHERE`+visibleAt+` AND h.member_id = $2 AND h.name = $3 AND h.version = $4 AND h.usr = $5 AND h.channel = $6 AND h.rrev = $7
+		AND h.package_id <> ''`+isKept+` ORDER BY h.package_id, h.time DESC, h.id DESC`,
+		append(append([]any{at.UnixMicro()}, refArgs(member, recipe.Ref)...), recipe.RRev)...)
+	return newestOfEach(all), err
 }
 
-// RefsAt lists the references of which a store had a recipe revision at a moment, in no particular
-// order.
-func (db *DB) RefsAt(ctx context.Context, member MemberID, at time.Time) ([]conan.Ref, error) {
+// RefsAt lists the references of which a store had a recipe revision at a moment, without those
+// whose bytes are gone, in no particular order: those whose name in lower case begins with a text.
+func (db *DB) RefsAt(ctx context.Context, member MemberID, prefix string, at time.Time) ([]conan.Ref, error) {
 	return db.refs(ctx, `SELECT DISTINCT h.name, h.version, h.usr, h.channel FROM history h WHERE`+visibleAt+`
-		AND h.member_id = $2 AND h.package_id = ''`, at.UnixMicro(), member)
+		AND h.member_id = $2 AND h.package_id = '' AND substr(lower(h.name), 1, length($3)) = $3`+isKept, at.UnixMicro(), member, prefix)
 }
 
 // TrashedFiles lists the files of the copy of a revision that was removed last, with its
@@ -99,17 +120,4 @@ func (db *DB) TrashedFiles(ctx context.Context, member MemberID, rev conan.Revis
 	}
 	files, err = trashFiles(ctx, db.read, id)
 	return files, info, err
-}
-
-// Info returns the conaninfo.txt of a stored package; empty if it is not known.
-func (db *DB) Info(ctx context.Context, member MemberID, pkg conan.Revision) (string, error) {
-	var info sql.NullString
-	err := db.read.QueryRowContext(ctx, `SELECT r.info`+ofRevision, revisionArgs(member, pkg)...).Scan(&info)
-	if errors.Is(err, sql.ErrNoRows) {
-		return "", fmt.Errorf("%s: %w", pkg, conan.ErrNotFound)
-	}
-	if err != nil {
-		return "", fmt.Errorf("read the conaninfo.txt of %s: %w", pkg, err)
-	}
-	return info.String, nil
 }

@@ -96,15 +96,22 @@ func (db *DB) Packages(ctx context.Context, member MemberID, recipe conan.Revisi
 	if idsOnly {
 		info = `NULL`
 	}
-	all, err := collect(ctx, db.read, "read packages of "+recipe.String(), func(r scanner) (conan.Package, error) {
-		var p conan.Package
-		var text sql.NullString
-		err := r.Scan(&p.ID, &text)
-		p.Info = text.String
-		return p, err
-	}, `SELECT r.package_id, `+info+ofRef+` AND r.rrev = $6 AND r.package_id <> '' ORDER BY r.package_id, r.time DESC, r.id DESC`,
+	all, err := collect(ctx, db.read, "read packages of "+recipe.String(), scanPackage,
+		`SELECT r.package_id, `+info+ofRef+` AND r.rrev = $6 AND r.package_id <> '' ORDER BY r.package_id, r.time DESC, r.id DESC`,
 		append(refArgs(member, recipe.Ref), recipe.RRev)...)
-	return slices.CompactFunc(all, func(a, b conan.Package) bool { return a.ID == b.ID }), err
+	return newestOfEach(all), err
+}
+
+func scanPackage(r scanner) (p conan.Package, err error) {
+	var text sql.NullString
+	err = r.Scan(&p.ID, &text)
+	p.Info = text.String
+	return p, err
+}
+
+// newestOfEach keeps the first of each package id.
+func newestOfEach(sorted []conan.Package) []conan.Package {
+	return slices.CompactFunc(sorted, func(a, b conan.Package) bool { return a.ID == b.ID })
 }
 
 // Refs lists every reference of which the member has a recipe or package revision, in no particular

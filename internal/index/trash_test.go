@@ -135,16 +135,18 @@ func TestHistoryTellsWhatWasVisible(t *testing.T) {
 		failsWith(t, name, err, nil)
 		var got []string
 		for _, r := range list {
-			got = append(got, r.ID)
+			got = append(got, r.ID())
 		}
 		same(t, name, got, tc.want)
 	}
 	if was, err := db.WasVisible(ctx, store, pkgs[0], start); err != nil || !was {
 		t.Errorf("a package that was there: %v, %v", was, err)
 	}
-	ids, err := db.PackageIDsAt(ctx, store, recipe, start)
+	packages, err := db.PackagesAt(ctx, store, recipe, start, false)
 	failsWith(t, "packages", err, nil)
-	same(t, "packages", ids, []string{"p1", "p2"})
+	if len(packages) != 2 || packages[0].ID != "p1" || packages[1].ID != "p2" {
+		t.Errorf("packages: %v", packages)
+	}
 	files, _, err := db.TrashedFiles(ctx, store, pkgs[0])
 	if err != nil || len(files) == 0 {
 		t.Errorf("files of what was removed: %v, %v", files, err)

@@ -14,23 +14,25 @@ import (
 // CoolDownOptions are the arguments of NewCoolDown.
 type CoolDownOptions struct {
 	Member      string           // the upstream's name, for errors
-	MinAge      time.Duration    // how old a revision is when clients first get it
-	Except      Globs            // references without a cool-down
+	MinAge      time.Duration    // how old a revision is when clients first get it; 0: it does not matter
+	Except      Globs            // references whose age does not matter
 	AllowPinned bool             // too young revisions are served to clients that name them
 	Now         func() time.Time // nil: time.Now
 }
 
-// CoolDown is a Source that gives revisions only when they are old enough. Younger ones are absent
-// from answers about the newest, from searches and lists of packages. In lists of revisions they
-// stand after the others, marked as hidden, and their files are a conan.HiddenError.
+// CoolDown is a Source that gives revisions only when they are old enough: now, or as of a moment in
+// the past. Younger ones are absent from answers about the newest, from searches and lists of
+// packages. In lists of revisions they stand after the others, marked as hidden, and their files
+// are a conan.HiddenError.
 //
 // An answer expires no later than the moment at which another revision becomes old enough.
 type CoolDown struct {
 	source conan.Source
 	o      CoolDownOptions
+	at     time.Time // the moment of which it tells; zero: now
 
-	// known is when a pinned revision becomes old enough, or the first one of a reference or
-	// package id, so that what was old enough once costs no question.
+	// known is when a pinned revision appeared, or the first one of a reference or package id, so
+	// that what was old enough once costs no question. All moments share it.
 	known *lru.Cache[conan.Revision, time.Time]
 }
 
@@ -48,14 +50,36 @@ func NewCoolDown(source conan.Source, o CoolDownOptions) *CoolDown {
 	return &CoolDown{source: source, o: o, known: known}
 }
 
-// matureAt is when a revision becomes old enough.
-func (c *CoolDown) matureAt(r conan.RevisionTime) time.Time { return r.Appeared().Add(c.o.MinAge) }
+// At is the source as it was at a moment: without what appeared after it or was too young then.
+func (c *CoolDown) At(at time.Time) *CoolDown {
+	past := *c
+	past.at = at
+	return &past
+}
 
-func (c *CoolDown) isMature(at time.Time) bool { return !c.o.Now().Before(at) }
+// passes tells whether all revisions of a reference are given.
+func (c *CoolDown) passes(ref conan.Ref) bool { return c.at.IsZero() && c.o.Except.Match(ref) }
 
-// until is the origin of an answer that changes at a time, unless that is zero.
-func until(o conan.Origin, change time.Time) conan.Origin {
-	if !change.IsZero() && change.Before(o.Expires) {
+// matureAt is when a revision of a reference that appeared at a time is old enough.
+func (c *CoolDown) matureAt(ref conan.Ref, appeared time.Time) time.Time {
+	if c.o.Except.Match(ref) {
+		return appeared
+	}
+	return appeared.Add(c.o.MinAge)
+}
+
+func (c *CoolDown) isMature(at time.Time) bool {
+	now := c.at
+	if now.IsZero() {
+		now = c.o.Now()
+	}
+	return !now.Before(at)
+}
+
+// until is the origin of an answer that changes at a time, unless that is zero. The past does not
+// change.
+func (c *CoolDown) until(o conan.Origin, change time.Time) conan.Origin {
+	if c.at.IsZero() && !change.IsZero() && change.Before(o.Expires) {
 		o.Expires = change
 	}
 	return o
@@ -72,12 +96,12 @@ func earlier(a, b time.Time) time.Time {
 // Latest implements conan.Source: the newest revision that is old enough.
 func (c *CoolDown) Latest(ctx context.Context, rev conan.Revision) (conan.Answer[conan.RevisionTime], error) {
 	newest, err := c.source.Latest(ctx, rev)
-	if err != nil || c.o.Except.Match(rev.Ref) {
+	if err != nil || c.passes(rev.Ref) {
 		return newest, err
 	}
-	at := c.matureAt(newest.Value)
-	c.known.Add(rev.With(newest.Value.ID), at)
-	if c.isMature(at) {
+	appeared := newest.Value.Appeared()
+	c.known.Add(rev.With(newest.Value.ID), appeared)
+	if c.isMature(c.matureAt(rev.Ref, appeared)) {
 		return newest, nil
 	}
 	list, err := c.Revisions(ctx, rev)
@@ -85,27 +109,45 @@ func (c *CoolDown) Latest(ctx context.Context, rev conan.Revision) (conan.Answer
 	if err != nil {
 		return a, err
 	}
-	for _, r := range list.Value {
-		if !r.Hidden && r.Dropped == newest.Value.Dropped {
-			a.Value = r
-			return a, nil
-		}
+	if r, ok := c.newestOf(list.Value, newest.Value.Dropped); ok {
+		a.Value = r
+		return a, nil
+	}
+	if !c.at.IsZero() {
+		return a, fmt.Errorf("%s: %w: upstream %q had none of it at %s", rev, conan.ErrNotFound, c.o.Member, minute(c.at))
 	}
 	return a, fmt.Errorf("%s: %w: all of it is younger than min_age of upstream %q", rev, conan.ErrNotFound, c.o.Member)
+}
+
+// newestOf is the newest visible revision of a list. One that the upstream has dropped counts only
+// if what the upstream calls the newest is dropped too, or in the past, where it may have been
+// listed, if there is no other.
+func (c *CoolDown) newestOf(list []conan.RevisionTime, alsoDropped bool) (newest conan.RevisionTime, ok bool) {
+	for _, r := range list {
+		switch {
+		case r.Hidden:
+		case r.Dropped == alsoDropped:
+			return r, true
+		case !ok && !c.at.IsZero():
+			newest, ok = r, true
+		}
+	}
+	return newest, ok
 }
 
 // Revisions implements conan.Source. Too young revisions stand at the end.
 func (c *CoolDown) Revisions(ctx context.Context, rev conan.Revision) (conan.Answer[[]conan.RevisionTime], error) {
 	list, err := c.source.Revisions(ctx, rev)
-	if err != nil || c.o.Except.Match(rev.Ref) {
+	if err != nil || c.passes(rev.Ref) {
 		return list, err
 	}
 	var visible, hidden []conan.RevisionTime
-	var first, next time.Time // when the first of all, and of the hidden ones, is old enough
+	var first, next time.Time // when the first of all appeared, and the first hidden one is old enough
 	for _, r := range list.Value {
-		at := c.matureAt(r)
-		first = earlier(first, at)
-		c.known.Add(rev.With(r.ID), at)
+		appeared := r.Appeared()
+		first = earlier(first, appeared)
+		c.known.Add(rev.With(r.ID), appeared)
+		at := c.matureAt(rev.Ref, appeared)
 		if c.isMature(at) {
 			visible = append(visible, r)
 			continue
@@ -116,7 +158,7 @@ func (c *CoolDown) Revisions(ctx context.Context, rev conan.Revision) (conan.Ans
 	}
 	c.known.Add(rev.With(""), first)
 	list.Value = append(visible, hidden...)
-	list.Origin = until(list.Origin, next)
+	list.Origin = c.until(list.Origin, next)
 	return list, nil
 }
 
@@ -139,30 +181,42 @@ func (c *CoolDown) Open(ctx context.Context, rev conan.Revision, name string) (c
 // refused tells why a pinned revision is not served, nil if it is or if the source says why not. Of
 // "not found" the origin tells how long that may be remembered.
 func (c *CoolDown) refused(ctx context.Context, rev conan.Revision) (conan.Origin, error) {
-	if c.o.AllowPinned || c.o.Except.Match(rev.Ref) || !rev.Pinned() {
+	anyAge := c.o.AllowPinned || c.o.Except.Match(rev.Ref)
+	if anyAge && c.at.IsZero() || !rev.Pinned() {
 		return conan.Origin{}, nil
 	}
-	at, known := c.known.Get(rev)
+	appeared, known := c.known.Get(rev)
 	if !known {
 		list, err := c.Revisions(ctx, rev.With(""))
 		if err != nil && !errors.Is(err, conan.ErrNotFound) {
 			return list.Origin, err
 		}
-		at, known = c.known.Get(rev)
+		appeared, known = c.known.Get(rev)
 	}
+	mature := c.matureAt(rev.Ref, appeared)
 	switch {
-	case known && c.isMature(at):
+	case known && !c.at.IsZero() && appeared.After(c.at):
+		return conan.Origin{}, c.hidden(fmt.Sprintf("it appeared at %s, after %s, the time that the URL names", minute(appeared), minute(c.at)))
+	case known && (anyAge || c.isMature(mature)):
 		return conan.Origin{}, nil
 	case known:
-		return conan.Origin{}, c.hidden(fmt.Sprintf("it is younger than %v and becomes available at %s",
-			c.o.MinAge, at.UTC().Format("2006-01-02 15:04 MST")))
+		return conan.Origin{}, c.hiddenByAge(fmt.Sprintf("it is younger than %v and becomes available at %s", c.o.MinAge, minute(mature)))
 	}
 	if files, err := c.source.Snapshot(ctx, rev); err != nil {
 		return files.Origin, err
 	}
-	return conan.Origin{}, c.hidden("its age is unknown, since the upstream does not list it")
+	if !c.at.IsZero() {
+		return conan.Origin{}, c.hidden(fmt.Sprintf("whether it was there at %s is unknown, since the upstream does not list it", minute(c.at)))
+	}
+	return conan.Origin{}, c.hiddenByAge("its age is unknown, since the upstream does not list it")
+}
+
+func minute(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 MST") }
+
+func (c *CoolDown) hiddenByAge(why string) error {
+	return c.hidden(why + " (setting min_age); the server's administrator can except it")
 }
 
 func (c *CoolDown) hidden(why string) error {
-	return &conan.HiddenError{Member: c.o.Member, Reason: why + " (setting min_age); the server's administrator can except it"}
+	return &conan.HiddenError{Member: c.o.Member, Reason: why}
 }

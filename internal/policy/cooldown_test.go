@@ -275,3 +275,75 @@ func TestCoolDownAgainstAModel(t *testing.T) {
 		}
 	})
 }
+
+// A moment in the past is a source too, if all had appeared.
+func TestPastIsASource(t *testing.T) {
+	conantest.TestSource(t, func(t *testing.T, sets ...conantest.Set) conan.Source {
+		c, _, _ := coolDown(CoolDownOptions{Except: globs(t, "*")}, nil, sets...)
+		return c.At(now)
+	})
+}
+
+func TestPast(t *testing.T) {
+	old := conantest.Recipe("zlib", "1.3", ago(500*time.Hour))
+	newer := conantest.Recipe("zlib", "1.3", ago(300*time.Hour), conantest.Code("# newer"))
+	backdated := conantest.Recipe("zlib", "1.3", ago(600*time.Hour), conantest.Code("# backdated"))
+	next := conantest.Recipe("zlib", "1.4", ago(300*time.Hour))
+	oldLib := conantest.Package(old, ago(450*time.Hour))
+	newLib := conantest.Package(old, ago(300*time.Hour), conantest.Setting("os", "Windows"))
+	since := map[string]time.Time{backdated.RRev: now.Add(-300 * time.Hour)}
+	for name, tc := range map[string]struct {
+		options CoolDownOptions
+		at      time.Duration // ago
+		latest  string        // empty: not found
+		pinned  string        // of newer: what the sentence says; empty: it is served
+	}{
+		"before all":               {CoolDownOptions{Except: globs(t, "*")}, 501 * time.Hour, "", "after"},
+		"between":                  {CoolDownOptions{Except: globs(t, "*")}, 400 * time.Hour, old.RRev, "after"},
+		"at its time":              {CoolDownOptions{Except: globs(t, "*")}, 300 * time.Hour, newer.RRev, ""},
+		"too young then":           {CoolDownOptions{}, 250 * time.Hour, old.RRev, "younger"},
+		"too young then, allowed":  {CoolDownOptions{AllowPinned: true}, 250 * time.Hour, old.RRev, ""},
+		"later, although allowed":  {CoolDownOptions{AllowPinned: true}, 301 * time.Hour, old.RRev, "after"},
+		"all too young":            {CoolDownOptions{}, 400 * time.Hour, "", "after"},
+		"old enough at the moment": {CoolDownOptions{}, 300*time.Hour - minAge, newer.RRev, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, _, _ := coolDown(tc.options, since, backdated, old, newer, next, oldLib, newLib)
+			past := c.At(now.Add(-tc.at))
+			latest, err := past.Latest(t.Context(), conan.Revision{Ref: old.Ref})
+			if latest.Value.ID != tc.latest || (tc.latest == "") != errors.Is(err, conan.ErrNotFound) {
+				t.Errorf("latest: %v, %v; want %q", latest.Value, err, tc.latest)
+			}
+			_, err = past.Snapshot(t.Context(), newer.Revision)
+			var hidden *conan.HiddenError
+			if errors.As(err, &hidden) != (tc.pinned != "") || tc.pinned != "" && !strings.Contains(err.Error(), tc.pinned) {
+				t.Errorf("pinned: %v, want %q", err, tc.pinned)
+			}
+		})
+	}
+	c, _, _ := coolDown(CoolDownOptions{Except: globs(t, "*")}, since, backdated, old, newer, next, oldLib, newLib)
+	past := c.At(now.Add(-400 * time.Hour))
+	p, _ := conan.ParsePattern("zlib/*", true)
+	found, err := past.Search(t.Context(), p)
+	if diff := cmp.Diff([]conan.Ref{old.Ref}, found.Value); diff != "" || err != nil {
+		t.Errorf("search: %v (-want +got)\n%s", err, diff)
+	}
+	packages, err := past.Packages(t.Context(), old.Revision, true)
+	if err != nil || len(packages.Value) != 1 || packages.Value[0].ID != oldLib.PackageID {
+		t.Errorf("packages: %v, %v", packages.Value, err)
+	}
+	if now, err := c.Latest(t.Context(), conan.Revision{Ref: old.Ref}); err != nil || now.Value.ID != newer.RRev {
+		t.Errorf("latest of today: %v, %v", now.Value, err)
+	}
+}
+
+// What the upstream has taken back since was there, if it lists nothing else of that time.
+func TestPastHasWhatWasDroppedSince(t *testing.T) {
+	old := conantest.Recipe("zlib", "1.3", ago(500*time.Hour))
+	young := conantest.Recipe("zlib", "1.3", ago(time.Hour), conantest.Code("# young"))
+	c, source, _ := coolDown(CoolDownOptions{Except: globs(t, "*")}, nil, old, young)
+	source.dropped = old.RRev
+	if a, err := c.At(now.Add(-400*time.Hour)).Latest(t.Context(), conan.Revision{Ref: old.Ref}); err != nil || a.Value.ID != old.RRev {
+		t.Errorf("latest: %v, %v", a.Value, err)
+	}
+}

@@ -21,7 +21,7 @@ const (
 // Packages implements conan.Source: those that have a revision which is old enough.
 func (c *CoolDown) Packages(ctx context.Context, recipe conan.Revision, idsOnly bool) (conan.Answer[[]conan.Package], error) {
 	list, err := c.source.Packages(ctx, recipe, idsOnly)
-	if err != nil || c.o.Except.Match(recipe.Ref) {
+	if err != nil || c.passes(recipe.Ref) {
 		return list, err
 	}
 	nodes := make([]conan.Revision, len(list.Value))
@@ -37,7 +37,7 @@ func (c *CoolDown) Packages(ctx context.Context, recipe conan.Revision, idsOnly 
 		if isShown {
 			shown = append(shown, p)
 		}
-		list.Origin = until(list.Origin, change)
+		list.Origin = c.until(list.Origin, change)
 	}
 	list.Value = shown
 	return list, nil
@@ -54,7 +54,7 @@ func (c *CoolDown) Search(ctx context.Context, p conan.Pattern) (conan.Answer[[]
 	if fixesName(p) {
 		var nodes []conan.Revision
 		for _, ref := range newestVersions(found.Value) {
-			if !c.o.Except.Match(ref) {
+			if !c.passes(ref) {
 				nodes = append(nodes, conan.Revision{Ref: ref})
 				asked[ref] = true
 			}
@@ -66,13 +66,13 @@ func (c *CoolDown) Search(ctx context.Context, p conan.Pattern) (conan.Answer[[]
 	shown := make([]conan.Ref, 0, len(found.Value))
 	for _, ref := range found.Value {
 		isShown, change := true, time.Time{}
-		if !c.o.Except.Match(ref) {
+		if !c.passes(ref) {
 			isShown, change = c.isShown(conan.Revision{Ref: ref}, !asked[ref])
 		}
 		if isShown {
 			shown = append(shown, ref)
 		}
-		found.Origin = until(found.Origin, change)
+		found.Origin = c.until(found.Origin, change)
 	}
 	found.Value = shown
 	return found, nil
@@ -102,14 +102,14 @@ func (c *CoolDown) learn(ctx context.Context, nodes []conan.Revision) error {
 // isShown tells whether a reference or package id has a revision that is old enough, and when that
 // changes, zero if it does not. ifUnknown is the answer if that is not known.
 func (c *CoolDown) isShown(node conan.Revision, ifUnknown bool) (shown bool, change time.Time) {
-	at, known := c.known.Peek(node)
-	switch {
-	case !known:
+	appeared, known := c.known.Peek(node)
+	if !known {
 		return ifUnknown, time.Time{}
-	case c.isMature(at):
-		return true, time.Time{}
 	}
-	return false, at
+	if at := c.matureAt(node.Ref, appeared); !c.isMature(at) {
+		return false, at
+	}
+	return true, time.Time{}
 }
 
 // fixesName tells whether all that a search can find has one name: its text has no wildcard before

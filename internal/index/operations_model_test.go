@@ -1,0 +1,251 @@
+package index
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"conanproxy/internal/conan"
+)
+
+// operationsModel is what two stores and their trash should hold: plain maps, changed by the rules
+// of the documentation.
+type operationsModel struct {
+	db     *DB
+	stores [2]MemberID
+	clock  time.Time
+	live   [2]map[conan.Revision]time.Time
+	trash  [2][]modelRemoval // the oldest first
+}
+
+// modelRemoval is what one removal took.
+type modelRemoval map[conan.Revision]time.Time
+
+func (m *operationsModel) draw(t *rapid.T) (store int, rev conan.Revision) {
+	rev = recipeOf("aa/1@me/test", rapid.SampledFrom([]string{"r1", "r2"}).Draw(t, "rrev"))
+	if rapid.Bool().Draw(t, "package") {
+		rev.PackageID, rev.PRev = rapid.SampledFrom([]string{"p1", "p2"}).Draw(t, "id"), "v"
+	}
+	return rapid.IntRange(0, 1).Draw(t, "store"), rev
+}
+
+// file is the one file of a revision.
+func (m *operationsModel) file(rev conan.Revision) conan.FileInfo {
+	n := 0
+	for _, c := range rev.String() {
+		n = n*31 + int(c)
+	}
+	return testFile("conanmanifest.txt", n&0xffff, 7)
+}
+
+func (m *operationsModel) publish(t *rapid.T) {
+	store, rev := m.draw(t)
+	if _, recipe := m.live[store][rev.Recipe()]; rev.IsPackage() && !recipe {
+		return
+	}
+	if _, there := m.live[store][rev]; there {
+		return
+	}
+	o := PutOptions{Time: m.clock.Truncate(time.Microsecond), Files: []conan.FileInfo{m.file(rev)}, Uploader: "ann"}
+	if err := m.db.PutRevision(t.Context(), m.stores[store], rev, o); err != nil {
+		t.Fatal(err)
+	}
+	m.live[store][rev] = o.Time
+}
+
+func (m *operationsModel) remove(t *rapid.T) {
+	store, rev := m.draw(t)
+	err := m.db.RemovePinned(t.Context(), m.stores[store], []conan.Revision{rev}, RemoveOptions{Audit: Audit{Action: "remove"}, Now: m.clock, Trash: true})
+	if _, there := m.live[store][rev]; there != (err == nil) || err != nil && !errors.Is(err, conan.ErrNotFound) {
+		t.Fatalf("remove %s: %v, it is there: %v", rev, err, there)
+	}
+	if err != nil {
+		return
+	}
+	taken := modelRemoval{}
+	for other, at := range m.live[store] {
+		if other == rev || !rev.IsPackage() && other.Recipe() == rev {
+			taken[other] = at
+			delete(m.live[store], other)
+		}
+	}
+	m.trash[store] = append(m.trash[store], taken)
+}
+
+func (m *operationsModel) restore(t *rapid.T) {
+	store, rev := m.draw(t)
+	_, err := m.db.Restore(t.Context(), m.stores[store], []conan.Revision{rev}, Audit{Action: "restore"}, m.clock)
+	wanted, found := m.restorable(store, rev)
+	if found != (err == nil) {
+		t.Fatalf("restore %s: %v, the model: %v", rev, err, found)
+	}
+	for back, at := range wanted {
+		m.live[store][back] = at
+	}
+	m.trash[store] = slices.DeleteFunc(m.trash[store], func(r modelRemoval) bool { return len(r) == 0 })
+}
+
+// restorable takes what a restoration brings back out of the trash: the removal that took it last.
+func (m *operationsModel) restorable(store int, rev conan.Revision) (modelRemoval, bool) {
+	for _, removal := range slices.Backward(m.trash[store]) {
+		if _, in := removal[rev]; !in {
+			continue
+		}
+		back := modelRemoval{}
+		for other, at := range removal {
+			if other == rev || !rev.IsPackage() && other.Recipe() == rev {
+				back[other] = at
+			}
+		}
+		_, recipe := m.live[store][rev.Recipe()]
+		if rev.IsPackage() && !recipe {
+			return nil, false
+		}
+		for other := range back {
+			if _, again := m.live[store][other]; again {
+				return nil, false
+			}
+		}
+		for other := range back {
+			delete(removal, other)
+		}
+		return back, true
+	}
+	return nil, false
+}
+
+func (m *operationsModel) promote(t *rapid.T) {
+	from, rev := m.draw(t)
+	to := 1 - from
+	p := Promotion{From: m.stores[from], To: m.stores[to], Audit: Audit{Action: "promote"}, Now: m.clock, Dry: rapid.Bool().Draw(t, "dry")}
+	all := true
+	for _, part := range []conan.Revision{rev.Recipe(), rev}[min(1, btoi(!rev.IsPackage())):] {
+		item := PromotionItem{Revision: part, Source: map[string]string{}, Target: map[string]string{}}
+		if _, there := m.live[from][part]; there {
+			item.Source["conanmanifest.txt"] = m.file(part).SHA256
+		} else {
+			all = false
+		}
+		if _, there := m.live[to][part]; there {
+			item.Target["conanmanifest.txt"] = m.file(part).SHA256
+		}
+		p.Items = append(p.Items, item)
+	}
+	moved, err := m.db.Promote(t.Context(), p)
+	if all != (err == nil) {
+		t.Fatalf("promote %s: %v, all of it is there: %v", rev, err, all)
+	}
+	if err != nil {
+		return
+	}
+	for i, item := range p.Items {
+		if skipped := len(item.Target) > 0; moved[i].Skipped != skipped {
+			t.Fatalf("%s: skipped %v, want %v", item.Revision, moved[i].Skipped, skipped)
+		} else if !skipped && !p.Dry {
+			m.live[to][item.Revision] = m.live[from][item.Revision]
+		}
+	}
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (m *operationsModel) empty(t *rapid.T) {
+	store := rapid.IntRange(0, 1).Draw(t, "store")
+	if _, err := m.db.EmptyTrash(t.Context(), m.stores[store], m.clock.Add(-3*time.Second), 100); err != nil {
+		t.Fatal(err)
+	}
+	if some, err := m.db.EmptyTrash(t.Context(), m.stores[store], m.clock.Add(time.Hour), 1); err != nil || some > 1 {
+		t.Fatal(some, err)
+	}
+	rows, err := m.db.Trash(t.Context(), m.stores[store], 0, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := map[int64]bool{}
+	for _, row := range rows {
+		left[row.Removal] = true
+	}
+	m.trash[store] = m.trash[store][max(0, len(m.trash[store])-len(left)):]
+}
+
+// compare reads both stores and their trash.
+func (m *operationsModel) compare(t *rapid.T) {
+	m.clock = m.clock.Add(time.Second)
+	for i, store := range m.stores {
+		var want, got []string
+		for rev, at := range m.live[i] {
+			want = append(want, fmt.Sprint(rev, " ", at.UnixMicro()))
+		}
+		for _, rrev := range []string{"r1", "r2"} {
+			for _, id := range []string{"", "p1", "p2"} {
+				rev := recipeOf("aa/1@me/test", rrev)
+				if id != "" {
+					rev.PackageID, rev.PRev = id, "v"
+				}
+				h, err := m.db.Held(t.Context(), store, rev)
+				if was, _ := m.db.WasVisible(t.Context(), store, rev, time.Now()); was != (err == nil) {
+					t.Fatalf("%s: there %v, by its history %v", rev, err == nil, was)
+				}
+				if err != nil {
+					continue
+				}
+				got = append(got, fmt.Sprint(rev, " ", h.Time.UnixMicro()))
+				if len(h.Files) != 1 || h.Files[0] != m.file(rev) {
+					t.Fatalf("%s has the files %v", rev, h.Files)
+				}
+			}
+		}
+		slices.Sort(want)
+		slices.Sort(got)
+		if diff := cmp.Diff(strings.Join(want, "\n"), strings.Join(got, "\n")); diff != "" {
+			t.Fatalf("store %d (-want +got):\n%s", i, diff)
+		}
+		rows, err := m.db.Trash(t.Context(), store, 0, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		inTrash := 0
+		for _, removal := range m.trash[i] {
+			inTrash += len(removal)
+		}
+		if len(rows) != inTrash {
+			t.Fatalf("store %d: %d revisions are in the trash, want %d", i, len(rows), inTrash)
+		}
+		for _, row := range rows {
+			if named, err := m.db.BlobNamed(t.Context(), m.file(row.Revision).SHA256); err != nil || !named {
+				t.Fatalf("the bytes of %s in the trash are not kept: %v, %v", row.Revision, named, err)
+			}
+		}
+	}
+}
+
+// TestOperationsModel runs random publications, promotions, removals and restorations.
+func TestOperationsModel(t *testing.T) {
+	db := openForTest(t, t.TempDir())
+	n := 0
+	rapid.Check(t, func(t *rapid.T) {
+		m := &operationsModel{db: db, clock: noon}
+		for i := range m.stores {
+			n++
+			id, err := db.Member(t.Context(), fmt.Sprint("store-", n), KindStore)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.stores[i], m.live[i] = id, make(map[conan.Revision]time.Time)
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"publish": m.publish, "remove": m.remove, "restore": m.restore, "promote": m.promote, "empty": m.empty, "": m.compare,
+		})
+	})
+}
