@@ -67,7 +67,9 @@ func TestRobotTokens(t *testing.T) {
 
 	for name, client := range map[string]func(testing.TB, string) *e2etest.Client{"conan2": e2etest.NewConan2, "conan1": e2etest.NewConan1Revisions} {
 		lib := "lib-" + name
-		as := func(view, user, secret string) *e2etest.Client { return client(t, proxy.URL("r", view)).As(user, secret) }
+		as := func(view, user, secret string) *e2etest.Client {
+			return client(t, proxy.URL("r", view)).As(user, secret)
+		}
 		publisher := as("dev", "builder", builder)
 		publisher.Create(e2etest.Recipe(t, "lib", `name = "lib"`, `name = "`+lib+`"`), "acme/stable")
 		publisher.Upload(lib + "/*")

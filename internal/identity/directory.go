@@ -290,8 +290,7 @@ func (d *Directory) bearer(token string, addr netip.Addr) (Caller, error) {
 	c, err := d.Current(verified.Name, verified.state)
 	if errors.Is(err, ErrLogin) {
 		d.metrics.refusedTokens.Inc()
-		d.log.Warn("token refused: its user is gone or has a new password",
-			zap.String("user", shown(verified.Name)), zap.Stringer("address", addr))
+		d.log.Warn("token refused", zap.String("user", shown(verified.Name)), zap.Stringer("address", addr), zap.Error(err))
 	}
 	return c, err
 }
