@@ -47,8 +47,8 @@ func status(t *testing.T, url, authorization string) int {
 	return got
 }
 
-// TestRobotTokens: programs log in with a token, may do what the token and its owner may, and are out at once when it
-// is revoked or its owner is gone.
+// TestRobotTokens: programs log in with a token, may do what the token and its owner may, and are
+// out at once when it is revoked or its owner is gone.
 func TestRobotTokens(t *testing.T) {
 	t.Parallel()
 	proxy := tokensProxy(t)
@@ -65,34 +65,15 @@ func TestRobotTokens(t *testing.T) {
 	ann.fails(2, "no store or upstream \"team\"", "token", "create", "viewer", "--read", "--in", "team")
 	newOperator(t, proxy, "bob").fails(1, "may write nothing", "token", "create", "bobs", "--read")
 
-	for name, client := range map[string]func(testing.TB, string) *e2etest.Client{"conan2": e2etest.NewConan2, "conan1": e2etest.NewConan1Revisions} {
-		lib := "lib-" + name
-		as := func(view, user, secret string) *e2etest.Client {
+	for name, client := range map[string]func(testing.TB, string) *e2etest.Client{
+		"conan2": e2etest.NewConan2, "conan1": e2etest.NewConan1Revisions,
+	} {
+		useTokens(ann, name, func(view, user string) *e2etest.Client {
+			secret := map[string]string{"builder": builder, "reader": reader, "shipper": shipper}[user]
 			return client(t, proxy.URL("r", view)).As(user, secret)
-		}
-		publisher := as("dev", "builder", builder)
-		publisher.Create(e2etest.Recipe(t, "lib", `name = "lib"`, `name = "`+lib+`"`), "acme/stable")
-		publisher.Upload(lib + "/*")
-		as("team", "reader", reader).Install(lib + "/1.0@acme/stable")
-		narrow := as("team", "shipper", shipper)
-		narrow.Fails(nil, narrow.InstallArgs(lib+"/1.0@acme/stable")...)
-		ann.must("promote", "--from", "dev", "--to", "release", lib+"/1.0@acme/stable")
-		narrow.Install(lib + "/1.0@acme/stable")
-
-		other := as("dev", "reader", reader)
-		other.Create(e2etest.Recipe(t, "header", `name = "header"`, `name = "header-`+name+`"`), "acme/stable")
-		other.Fails(nil, other.UploadArgs("header-"+name+"/*", "r")...)
-		outside := as("dev", "builder", builder)
-		outside.Create(e2etest.Recipe(t, "header", `name = "header"`, `name = "header-`+name+`"`), "else/stable")
-		outside.Fails(nil, outside.UploadArgs("header-"+name+"/*", "r")...)
+		})
 	}
-
-	robot := operator{t, proxy, builder}
-	robot.fails(1, "administrators", "audit")
-	robot.fails(1, "cannot manage", "token", "create", "more", "--read")
-	robot.fails(1, "cannot manage", "token", "list")
-	operator{t, proxy, reader}.fails(1, "may not write", "remove", "--in", "release", "--yes", "lib-conan2/1.0@acme/stable")
-	e2etest.Says(t, robot.must("promote", "--from", "dev", "--to", "release", "lib-conan2/1.0@acme/stable"), "2 skipped")
+	operateByTokens(t, proxy, builder, reader)
 	e2etest.Says(t, demo.must("token", "list"), "builder", "ann", "read write *@acme/*", "in release")
 	e2etest.SilentAbout(t, newOperator(t, proxy, "bob").must("token", "list"), "builder")
 
@@ -115,6 +96,37 @@ func TestRobotTokens(t *testing.T) {
 		e2etest.SilentAbout(t, proxy.Log(), secret)
 	}
 	testOwnerRemoved(t, proxy, latest, builder)
+}
+
+// useTokens publishes and installs with clients that log in by tokens.
+func useTokens(owner operator, name string, as func(view, user string) *e2etest.Client) {
+	lib, header := "lib-"+name, "header-"+name
+	ref := lib + "/1.0@acme/stable"
+	publisher := as("dev", "builder")
+	publisher.Create(e2etest.Recipe(owner.t, "lib", `name = "lib"`, `name = "`+lib+`"`), "acme/stable")
+	publisher.Upload(lib + "/*")
+	as("team", "reader").Install(ref)
+	narrow := as("team", "shipper") // it reads release only
+	narrow.Fails(nil, narrow.InstallArgs(ref)...)
+	owner.must("promote", "--from", "dev", "--to", "release", ref)
+	narrow.Install(ref)
+
+	for user, place := range map[string]string{"reader": "acme/stable", "builder": "else/stable"} {
+		refused := as("dev", user)
+		refused.Create(e2etest.Recipe(owner.t, "header", `name = "header"`, `name = "`+header+`"`), place)
+		refused.Fails(nil, refused.UploadArgs(header+"/*", "r")...)
+	}
+}
+
+// operateByTokens runs commands with tokens in place of a login.
+func operateByTokens(t *testing.T, proxy *e2etest.Conanproxy, builder, reader string) {
+	const ref = "lib-conan2/1.0@acme/stable"
+	robot := operator{t, proxy, builder}
+	robot.fails(1, "administrators", "audit")
+	robot.fails(1, "cannot manage", "token", "create", "more", "--read")
+	robot.fails(1, "cannot manage", "token", "list")
+	operator{t, proxy, reader}.fails(1, "may not write", "remove", "--in", "release", "--yes", ref)
+	e2etest.Says(t, robot.must("promote", "--from", "dev", "--to", "release", ref), "2 skipped")
 }
 
 // testOwnerRemoved removes ann from the users: her tokens and what they logged in to end at once.

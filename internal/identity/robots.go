@@ -45,7 +45,7 @@ const robotUseGrain = time.Minute
 type Rights struct {
 	Read    bool     `json:"read"`
 	Write   bool     `json:"write"`
-	Pattern string   `json:"pattern,omitempty"` // a conan.Glob; empty: all references. {user} is the owner
+	Pattern string   `json:"pattern,omitempty"` // a conan.Glob, {user} is the owner; empty: all
 	In      []string `json:"in,omitempty"`      // members; none: all
 }
 
@@ -128,8 +128,8 @@ func (l *Limits) speaksOf(member string) bool {
 var robotName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
 
 // NewRobot makes a token, which is valid for life or, if that is 0, for ever, and its secret, which
-// is kept nowhere. A name that no token can have and rights that are wrong are conan.ErrInvalid, the
-// name of a user is conan.ErrConflict.
+// is kept nowhere. A name that no token can have and rights that are wrong are conan.ErrInvalid,
+// the name of a user is conan.ErrConflict.
 func (d *Directory) NewRobot(name, owner string, rights Rights, life time.Duration) (*Robot, string, error) {
 	limits, err := NewLimits(rights)
 	if err != nil {
