@@ -54,10 +54,14 @@ func operate(route api.Route) func(*request) error {
 	}
 }
 
-// sourceNamed is what the caller may read of a store, upstream or view.
+// sourceNamed is what the caller may read of a store, upstream or view; an empty name is the view at
+// the root.
 func (r *request) sourceNamed(name string) (conan.Source, bool) {
-	v, ok := r.settings.byName[name]
-	if !ok {
+	v := r.settings.byName[name]
+	if name == "" {
+		v = r.settings.byPath[""]
+	}
+	if v == nil {
 		return nil, false
 	}
 	return v.Resolver.For(conan.AnyGeneration, r.rights()), true

@@ -3,7 +3,10 @@ package proxy
 import (
 	"net/http"
 	"regexp"
+	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -133,4 +136,78 @@ func TestWritingNeedsTheRightInTheStore(t *testing.T) {
 		put.user = user
 		wantStatus(t, w.do(put), want)
 	}
+}
+
+// A fetch of md5 sums is shared by callers with the same readable members only: the archives of one
+// revision differ from member to member.
+func TestSumsAreFetchedPerReadableMembers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		public, private := recipeFiles, changed(recipeFiles, conan.RecipeFile, "class Private")
+		w, dev := memberWorld(t, nil)
+		w.local.have(t, "sums/1.0#r1", public)
+		dev.have(t, "sums/1.0#r1", private)
+		hold := make(chan struct{})
+		for _, m := range []*memStore{w.local, dev} {
+			m.noMD5, m.filling, m.hold = true, true, hold
+		}
+		var asked sync.WaitGroup
+		for user, files := range map[string]map[string]string{"demo": private, "other": public, "": public} {
+			asked.Go(func() {
+				resp := w.do(call{method: http.MethodGet, path: "/v1/conans/sums/1.0/_/_", user: user})
+				if got, want := urlsOf(t, resp)[conan.RecipeFile], infoOf("", []byte(files[conan.RecipeFile])).MD5; got != want {
+					t.Errorf("as %q: md5 %s, want %s", user, got, want)
+				}
+			})
+		}
+		synctest.Wait()
+		if n := len(w.server.sums.running); n != 2 {
+			t.Errorf("%d fetches for two sets of readable members", n)
+		}
+		close(hold)
+		asked.Wait()
+	})
+}
+
+// Caches on the way may keep a file, and its URL for Conan 1 needs no signature, only where anonymous
+// callers may read it in every member of the view.
+func TestFilesOfAViewWithAPrivateMember(t *testing.T) {
+	w, _ := memberWorld(t, nil)
+	w.local.have(t, "hello/1.0@demo/testing#r1", recipeFiles)
+	w.local.have(t, "hello/1.0@demo/testing#r1:aaa1#p1", packageFiles)
+	const ofPackage = "/v2/conans/hello/1.0/demo/testing/revisions/r1/packages/aaa1/revisions/p1/files/"
+	for mount, public := range map[string]bool{"": false, "/local": true, "/upstream/conancenter": true} {
+		for _, user := range []string{"demo", "other", ""} {
+			for _, name := range []string{"conan_package.tgz", conan.InfoFile} {
+				want := "private, max-age=31536000, immutable"
+				if public {
+					want = "public, max-age=31536000, immutable"
+				}
+				resp := w.do(call{method: http.MethodGet, path: mount + ofPackage + name, user: user})
+				if got := resp.Header.Get("Cache-Control"); got != want {
+					t.Errorf("%s%s as %q: Cache-Control %q, want %q", mount, name, user, got, want)
+				}
+			}
+			urls := w.do(call{method: http.MethodGet, path: mount + "/v1/conans/hello/1.0/demo/testing/download_urls", user: user})
+			for name, url := range urlsOf(t, urls) {
+				if signed := strings.Contains(url, "signature="); signed == public {
+					t.Errorf("%s as %q: signed is %v for %s", mount, user, signed, name)
+				}
+			}
+		}
+	}
+}
+
+// Bytes of a store that is no longer configured are linked for no caller, though the rules for all
+// members would let the caller read them.
+func TestNoLinkFromAStoreThatIsNotConfigured(t *testing.T) {
+	w := newWorld(t)
+	w.local.have(t, "hello/1.0#r1", recipeFiles)
+	probe := call{
+		method: http.MethodPut, path: "/local/v2/conans/new/1.0/_/_/revisions/r1/files/conanfile.py", user: "demo",
+		header: map[string]string{"X-Checksum-Deploy": "true", "X-Checksum-Sha1": infoOf("", []byte(recipeFiles[conan.RecipeFile])).SHA1},
+	}
+	w.local.name = "retired" // the member that holds the bytes
+	wantStatus(t, w.do(probe), http.StatusNotFound)
+	w.local.name = "local"
+	wantStatus(t, w.do(probe), http.StatusCreated)
 }

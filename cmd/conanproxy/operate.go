@@ -103,7 +103,7 @@ func (ch *change) run(c *cobra.Command, args []string) error {
 			return err
 		}
 		if n := changes(plan); ch.asks && n > 0 || n > many {
-			ch.show(c.ErrOrStderr(), plan)
+			showReport(c.ErrOrStderr(), plan)
 			if err := confirm(os.Stdin, c.ErrOrStderr(), fmt.Sprintf("%s %d revisions?", ch.use, n)); err != nil {
 				return err
 			}
@@ -113,7 +113,7 @@ func (ch *change) run(c *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	return ch.print(c.OutOrStdout(), report, func() { ch.show(c.OutOrStdout(), report) })
+	return ch.print(c.OutOrStdout(), report, func() { showReport(c.OutOrStdout(), report) })
 }
 
 // changes counts the revisions of a report that are not skipped.
@@ -126,7 +126,8 @@ func changes(r api.Report) (n int) {
 	return n
 }
 
-func (ch *change) show(out io.Writer, r api.Report) {
+// showReport prints what was done with each revision.
+func showReport(out io.Writer, r api.Report) {
 	for _, rev := range r.Revisions {
 		note := ""
 		if rev.Newest {
@@ -177,6 +178,75 @@ func restoreCommand() *cobra.Command {
 	return ch.command()
 }
 
+func hideCommand() *cobra.Command {
+	var in, view, reason string
+	ch := &change{
+		use: "hide", path: "hide", asks: true, short: "Take revisions out of sight, with a reason that clients are shown",
+		long: "Takes revisions out of sight: of one store or upstream (--in) or of all, in one view (--view) or in all. A recipe hides its\n" +
+			"packages. Clients get the newest revision that is not hidden; one that names a hidden revision is shown the reason.\n" +
+			"`conanproxy unhide` ends it.",
+	}
+	ch.flags = func(c *cobra.Command) {
+		c.Flags().StringVar(&in, "in", "", "only this store or upstream")
+		c.Flags().StringVar(&view, "view", "", "only in this view")
+		c.Flags().StringVar(&reason, "reason", "", "a sentence that clients are shown (required)")
+	}
+	ch.body = func() map[string]any { return map[string]any{"in": in, "view": view, "reason": reason} }
+	return ch.command()
+}
+
+func unhideCommand() *cobra.Command {
+	var cl client
+	c := &cobra.Command{
+		Use: "unhide ID...", Short: "Show hidden revisions again; `conanproxy hides` lists the ids", Args: cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			var ids []int64
+			for _, arg := range args {
+				id, err := strconv.ParseInt(arg, 10, 64)
+				if err != nil {
+					return usageError{fmt.Errorf("%q is not the number of a hide", arg)}
+				}
+				ids = append(ids, id)
+			}
+			var report api.Report
+			if err := cl.call(c.Context(), http.MethodPost, "unhide", nil, map[string]any{"ids": ids}, &report); err != nil {
+				return err
+			}
+			return cl.print(c.OutOrStdout(), report, func() { showReport(c.OutOrStdout(), report) })
+		},
+	}
+	cl.add(c)
+	return c
+}
+
+func hidesCommand() *cobra.Command {
+	var cl client
+	c := &cobra.Command{
+		Use: "hides", Short: "List the hidden revisions that you may show again",
+		RunE: func(c *cobra.Command, _ []string) error {
+			lines, err := pages[api.HideLine](c, &cl, "hides", url.Values{})
+			if err != nil {
+				return err
+			}
+			return cl.print(c.OutOrStdout(), lines, func() {
+				for _, l := range lines {
+					fmt.Fprintf(c.OutOrStdout(), "%d  %s  %s  %s: %s (%s, %s)\n", l.ID, orAll("in", l.Member), orAll("view", l.View), l.Revision, l.Reason, named(l.By), l.Time.Format(time.RFC3339))
+				}
+			})
+		},
+	}
+	cl.add(c)
+	return c
+}
+
+// orAll is the scope of a hide.
+func orAll(what, name string) string {
+	if name == "" {
+		return what + " all"
+	}
+	return what + " " + name
+}
+
 // inStore gives a change the flag that names its store.
 func inStore(ch *change) {
 	var in string
@@ -206,6 +276,27 @@ func trashCommand() *cobra.Command {
 	return c
 }
 
+func usageCommand() *cobra.Command {
+	var cl client
+	c := &cobra.Command{
+		Use: "usage", Short: "Tell how much each store and upstream has (for administrators)",
+		RunE: func(c *cobra.Command, _ []string) error {
+			lines, err := pages[api.UsageLine](c, &cl, "usage", url.Values{})
+			if err != nil {
+				return err
+			}
+			return cl.print(c.OutOrStdout(), lines, func() {
+				for _, l := range lines {
+					fmt.Fprintf(c.OutOrStdout(), "%-8s %-20s %6d references %6d recipes %6d packages %14d bytes %14d in the trash\n",
+						l.Kind, l.Member, l.References, l.Recipes, l.Packages, l.Bytes, l.TrashBytes)
+				}
+			})
+		},
+	}
+	cl.add(c)
+	return c
+}
+
 func auditCommand() *cobra.Command {
 	var cl client
 	var since, until, user, action string
@@ -227,7 +318,7 @@ func auditCommand() *cobra.Command {
 	c.Flags().StringVar(&since, "since", "", "a date or time of RFC 3339")
 	c.Flags().StringVar(&until, "until", "", "a date or time of RFC 3339, exclusive")
 	c.Flags().StringVar(&user, "user", "", "only what this user did")
-	c.Flags().StringVar(&action, "action", "", "only this action: publish, overwrite, remove, remove_files, restore, promote, token_create or token_revoke")
+	c.Flags().StringVar(&action, "action", "", "only this action: publish, overwrite, remove, remove_files, restore, promote, hide, unhide, token_create or token_revoke")
 	return c
 }
 

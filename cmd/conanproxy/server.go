@@ -24,6 +24,7 @@ type server struct {
 	logs            *loggers
 	registry        *prometheus.Registry
 	secret          []byte
+	hiding          *hiding
 	identityMetrics *identity.Metrics
 	metrics         *serverMetrics
 	started         *config.Config // the configuration at the start; some of it holds until the end
@@ -53,6 +54,10 @@ func newServer(ctx context.Context, cfg *config.Config, logs *loggers) (_ *serve
 	if s.secret, err = loadSecret(cfg.DataDir); err != nil {
 		return nil, err
 	}
+	s.hiding = &hiding{index: s.index}
+	if err := s.hiding.load(ctx); err != nil {
+		return nil, err
+	}
 	first, err := s.newSettings(ctx, cfg, &settings{})
 	if err != nil {
 		return nil, err
@@ -60,7 +65,8 @@ func newServer(ctx context.Context, cfg *config.Config, logs *loggers) (_ *serve
 	s.current.Store(first)
 	s.metrics = newServerMetrics(registry, s)
 	s.http, err = proxy.New(proxy.Options{
-		Settings: first.http, API: &api.API{Stores: operated{s}, Audit: s.index, Tokens: s.index}, Memory: answersMemory(cfg), Changes: s.index.Changes(),
+		Settings: first.http, API: &api.API{Stores: operated{s}, Hides: s.hiding, Audit: s.index, Usage: s.index, Tokens: s.index},
+		Memory: answersMemory(cfg), Changes: s.index.Changes(),
 		Log: logs.app, AccessLog: logs.access, Registry: registry, Ready: s.ready, Version: versionText(),
 	})
 	return s, err

@@ -170,7 +170,7 @@ func (s *server) readers(of *settings, view string, names []string, at time.Time
 	}
 	members := make([]resolver.Member, len(names))
 	for i, name := range names {
-		members[i] = all[name]
+		members[i] = s.hiding.over(all[name], view)
 	}
 	scope := "view " + view
 	if !at.IsZero() {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,12 +22,10 @@ type rightsWorld struct {
 	absent map[string][]conantest.Set // the same of what is nowhere
 }
 
-// TestRights asks every route, at every mount, as everybody.
+// TestRights shows what the matrix of rights does not: kept answers, links by checksum and signatures.
 func TestRights(t *testing.T) {
 	t.Parallel()
 	w := newRightsWorld(t)
-	t.Run("every caller at every route", w.everyCaller)
-	t.Run("every mount", w.everyMount)
 	t.Run("what is kept for one caller is not shown to another", w.keptAnswers)
 	t.Run("checksum deploy reveals nothing", w.checksumDeploy)
 	t.Run("signatures of downloads", w.downloadSignatures)
@@ -124,41 +123,50 @@ type rightsCaller struct {
 	who  tweak
 	user string // who that is; nobody for the anonymous caller
 	bad  bool   // the credentials are
+	twin bool   // another caller is the same user
 }
 
-// callers are everybody. Every wrong password comes from an address of its own.
+// callers are everybody.
 func (w *rightsWorld) callers(t *testing.T) []rightsCaller {
 	t.Helper()
-	ann := w.token(t, "ann")
-	parts := strings.Split(ann, ".")
-	foreign := claimsOf(t, ann)
-	address := 0
-	wrong := func(user, password string) tweak {
-		return func(r *http.Request) {
-			address++
-			basic(user, password)(r)
-			from(fmt.Sprintf("198.51.%d.%d", address/250, address%250))(r)
-		}
-	}
 	signature := signatureOf(t, w.urls1(t, "", "ann", w.levels["secret"][0].Revision)[conan.InfoFile])
-	return []rightsCaller{
+	return append([]rightsCaller{
 		{name: "nobody", who: w.as(t, nobody)},
 		{name: "bob", who: w.as(t, "bob"), user: "bob"},
 		{name: "bob by password", who: basic("bob", "bob"), user: "bob"},
 		{name: "ann", who: w.as(t, "ann"), user: "ann"},
 		{name: "ann by password", who: basic("ann", "ann"), user: "ann"},
+	}, w.badCallers(t, signature)...)
+}
+
+// badCallers are those with credentials that are not valid, among them the signature of a file URL.
+// Every wrong password comes from an address of its own.
+func (s *site) badCallers(t testing.TB, signature string) []rightsCaller {
+	t.Helper()
+	ann := s.token(t, "ann")
+	parts := strings.Split(ann, ".")
+	foreign := claimsOf(t, ann)
+	var address atomic.Int32
+	wrong := func(user, password string) tweak {
+		return func(r *http.Request) {
+			n := address.Add(1)
+			basic(user, password)(r)
+			from(fmt.Sprintf("198.%d.%d.%d", 50+n/62500, n/250%250, n%250))(r)
+		}
+	}
+	return []rightsCaller{
 		{name: "wrong password", who: wrong("ann", "wrong"), bad: true},
-		{name: "unknown user", who: wrong("eve", "eve"), bad: true},
-		{name: "expired token", who: bearer(w.expired(t, "ann")), bad: true},
+		{name: "unknown user", who: wrong("zoe", "zoe"), bad: true},
+		{name: "expired token", who: bearer(s.expired(t, "ann")), bad: true},
 		{name: "broken token", who: bearer(ann[:len(ann)-4] + "AAAA"), bad: true},
 		{name: "token of another key", who: bearer(forge("HS256", []byte(strings.Repeat("k", 48)), foreign)), bad: true},
 		{name: "token of an empty key", who: bearer(forge("HS256", nil, foreign)), bad: true},
 		{name: "token without a signature", who: bearer(forge("none", nil, foreign)), bad: true},
 		{name: "token with its signature cut off", who: bearer(parts[0] + "." + parts[1] + "."), bad: true},
-		{name: "token of a user who is no more", who: bearer(w.with(t, ann, "sub", "eve")), bad: true},
-		{name: "token of nobody", who: bearer(w.with(t, ann, "sub", "")), bad: true},
-		{name: "token of another service", who: bearer(w.with(t, ann, "iss", "other")), bad: true},
-		{name: "token for ever", who: bearer(w.without(t, ann, "exp")), bad: true},
+		{name: "token of a user who never was", who: bearer(s.with(t, ann, "sub", "zoe")), bad: true},
+		{name: "token of nobody", who: bearer(s.with(t, ann, "sub", "")), bad: true},
+		{name: "token of another service", who: bearer(s.with(t, ann, "iss", "other")), bad: true},
+		{name: "token for ever", who: bearer(s.without(t, ann, "exp")), bad: true},
 		{name: "file signature as a token", who: bearer(signature), bad: true},
 		{name: "unset", who: bearer("unset"), bad: true},
 		{name: "empty token", who: bearer(""), bad: true},
@@ -173,135 +181,6 @@ func (s *site) without(t testing.TB, token, claim string) string {
 	claims := claimsOf(t, token)
 	delete(claims, claim)
 	return forge("HS256", s.secret, claims)
-}
-
-// refusedWith is the status with which a caller is refused, 0 if he is not.
-func refusedWith(c rightsCaller, level string, write, readOnly bool, method string) int {
-	switch {
-	case c.bad:
-		return http.StatusUnauthorized
-	case write && readOnly && method == http.MethodPut:
-		return http.StatusBadRequest
-	case write && readOnly:
-		return http.StatusMethodNotAllowed
-	}
-	allowed := map[string]bool{"open": !write || c.user == "ann", "known": c.user == "ann" || !write && c.user != nobody, "secret": c.user == "ann"}[level]
-	switch {
-	case allowed:
-		return 0
-	case c.user == nobody:
-		return http.StatusUnauthorized
-	}
-	return http.StatusForbidden
-}
-
-// ask asks one route. Refused callers get the one status, whether the thing is there or not; the others get an answer
-// to their question. Writes that are allowed are asked of absent things only, so that nothing changes.
-func (w *rightsWorld) ask(t *testing.T, mount string, readOnly bool, c rightsCaller, level string, pkg conantest.Set, there bool, route rightsRoute) {
-	t.Helper()
-	refused := refusedWith(c, level, route.write, readOnly, route.method)
-	if refused == 0 && route.write && there {
-		return
-	}
-	r := w.call(t, route.method, mount+route.target, c.who, route.send)
-	what := fmt.Sprintf("%s as %s", r.asked, c.name)
-	switch {
-	case refused != 0:
-		if r.status != refused {
-			t.Errorf("%s: %d %s, want %d", what, r.status, shorten(r.body), refused)
-		}
-		if strings.Contains(r.body, pkg.RRev) || strings.Contains(r.body, pkg.PackageID) {
-			t.Errorf("%s: the refusal tells too much: %s", what, r.body)
-		}
-		if r.header.Get("X-Conanproxy-Source") != "" || r.header.Get("Etag") != "" || r.header.Get("X-Checksum-Sha1") != "" {
-			t.Errorf("%s: the refusal has the headers %v", what, r.header)
-		}
-	case route.write:
-		if r.status == http.StatusUnauthorized || r.status == http.StatusForbidden || r.status == http.StatusMethodNotAllowed || r.status >= 500 {
-			t.Errorf("%s: %d %s, want the right to be there", what, r.status, r.body)
-		}
-	case there:
-		if r.status != http.StatusOK {
-			t.Errorf("%s: %d %s, want 200", what, r.status, shorten(r.body))
-		}
-	default:
-		if r.status != http.StatusNotFound {
-			t.Errorf("%s: %d %s, want 404", what, r.status, shorten(r.body))
-		}
-	}
-}
-
-func (w *rightsWorld) everyCaller(t *testing.T) {
-	for _, c := range w.callers(t) {
-		for level := range w.levels {
-			for i := range w.levels[level] {
-				for _, route := range routesFor(w.levels[level][i]) {
-					w.ask(t, "", false, c, level, w.levels[level][i], true, route)
-				}
-				for _, route := range routesFor(w.absent[level][i]) {
-					w.ask(t, "", false, c, level, w.absent[level][i], false, route)
-				}
-			}
-		}
-		for _, api := range []string{"v1", "v2"} {
-			want, search := http.StatusOK, http.StatusOK
-			if c.bad {
-				want, search = http.StatusUnauthorized, http.StatusUnauthorized
-			}
-			w.call(t, http.MethodGet, "/"+api+"/ping", c.who).is(t, http.StatusOK)
-			w.call(t, http.MethodGet, "/"+api+"/conans/search", c.who).is(t, search)
-			if c.user == nobody {
-				want = http.StatusUnauthorized
-			}
-			w.call(t, http.MethodGet, "/"+api+"/users/check_credentials", c.who).is(t, want)
-			if byPassword := strings.HasSuffix(c.name, "by password"); !byPassword {
-				want = http.StatusUnauthorized
-			}
-			w.call(t, http.MethodGet, "/"+api+"/users/authenticate", c.who).is(t, want)
-		}
-	}
-}
-
-func (w *rightsWorld) everyMount(t *testing.T) {
-	var few []rightsCaller
-	for _, c := range w.callers(t) {
-		if slices.Contains([]string{"nobody", "bob", "ann", "expired token", "wrong password"}, c.name) {
-			few = append(few, c)
-		}
-	}
-	for _, mount := range mounts[1:] {
-		t.Run(mount, func(t *testing.T) {
-			readOnly := strings.Contains(mount, "direct")
-			for _, c := range few {
-				for _, level := range []string{"open", "secret"} {
-					for i := range w.levels[level] {
-						for _, route := range routesFor(w.levels[level][i]) {
-							w.ask(t, mount, readOnly, c, level, w.levels[level][i], true, route)
-						}
-						for _, route := range routesFor(w.absent[level][i]) {
-							if i == 0 { // what is absent need not be asked for twice
-								w.ask(t, mount, readOnly, c, level, w.absent[level][i], false, route)
-							}
-						}
-					}
-				}
-				search := http.StatusOK
-				if c.bad {
-					search = http.StatusUnauthorized
-				}
-				w.call(t, http.MethodGet, mount+"/v2/conans/search", c.who).is(t, search)
-				w.call(t, http.MethodGet, mount+"/v1/ping", c.who).is(t, http.StatusOK)
-			}
-		})
-	}
-	for level := range w.levels { // and all is as it was
-		for _, pkg := range w.levels[level] {
-			for _, mount := range []string{"/local", "/upstream/direct"} {
-				w.install1(t, mount, "ann", pkg)
-				w.install2(t, mount, "ann", pkg)
-			}
-		}
-	}
 }
 
 func (w *rightsWorld) keptAnswers(t *testing.T) {

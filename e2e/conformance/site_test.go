@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -32,6 +33,7 @@ type site struct {
 	*e2etest.Conanproxy
 	address string // host:port
 	data    string // the data directory
+	users   string // the users file
 	secret  []byte // signs tokens and file URLs
 	client  *http.Client
 
@@ -45,18 +47,8 @@ const colonPassword = "pä:ss wörd:"
 // startSite starts the program. It believes what callers on 127.0.0.1 say about addresses and prefixes.
 func startSite(t testing.TB, s harness.Settings) *site {
 	t.Helper()
-	all := harness.Settings{"trusted_proxies": []string{"127.0.0.1/32"}}
-	for key, value := range s {
-		all[key] = value
-	}
-	auth := harness.Settings{"htpasswd_file": usersFile(t)}
-	if more, ok := all["auth"].(harness.Settings); ok {
-		for key, value := range more {
-			auth[key] = value
-		}
-	}
-	all["auth"] = auth
-	p := e2etest.StartConanproxy(t, all)
+	users := usersFile(t)
+	p := e2etest.StartConanproxy(t, siteSettings(users, s))
 	data := filepath.Join(p.Dir, "data")
 	secret, err := os.ReadFile(filepath.Join(data, "secret"))
 	if err != nil {
@@ -68,6 +60,7 @@ func startSite(t testing.TB, s harness.Settings) *site {
 		Conanproxy: p,
 		address:    e2etest.MustURL(t, p.URL()).Host,
 		data:       data,
+		users:      users,
 		secret:     secret,
 		client: &http.Client{
 			Transport:     transport,
@@ -78,22 +71,53 @@ func startSite(t testing.TB, s harness.Settings) *site {
 	}
 }
 
+// siteSettings are the settings of a site with these users: s and what startSite promises.
+func siteSettings(users string, s harness.Settings) harness.Settings {
+	all := harness.Settings{"trusted_proxies": []string{"127.0.0.1/32"}}
+	maps.Copy(all, s)
+	auth := harness.Settings{"htpasswd_file": users}
+	if more, ok := all["auth"].(harness.Settings); ok {
+		maps.Copy(auth, more)
+	}
+	all["auth"] = auth
+	return all
+}
+
+// reload replaces the settings of a running site.
+func (s *site) reload(t testing.TB, next harness.Settings) {
+	t.Helper()
+	s.Reload(t, siteSettings(s.users, next))
+}
+
 // usersFile is the users' file of a site.
 func usersFile(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "users")
+	writeUsers(t, path)
+	return path
+}
+
+// writeUsers writes the users of a site to a file, and more users with their names as passwords.
+func writeUsers(t testing.TB, path string, more ...string) {
 	t.Helper()
 	users, err := e2etest.Htpasswd()
 	if err != nil {
 		t.Fatal(err)
 	}
-	hash, err := bcrypt.GenerateFromPassword([]byte(colonPassword), bcrypt.MinCost)
-	if err != nil {
+	passwords := map[string]string{"colon": colonPassword}
+	for _, user := range more {
+		passwords[user] = user
+	}
+	for user, password := range passwords {
+		hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+		if err != nil {
+			t.Fatal(err)
+		}
+		users += user + ":" + string(hash) + "\n"
+	}
+	if err := os.WriteFile(path, []byte(users), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(t.TempDir(), "users")
-	if err := os.WriteFile(path, []byte(users+"colon:"+string(hash)+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 // tweak changes a request before it is sent.

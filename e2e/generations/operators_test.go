@@ -133,6 +133,10 @@ func promoteAndRemove(t *testing.T, proxy *e2etest.Conanproxy, name string, clie
 	demo.fails(2, "was not found", "restore", "--in", "release", ref)
 	gone.Install(ref)
 
+	hideAndShow(t, demo, developer, ref, at)
+	developer.fails(1, "administrators", "usage")
+	e2etest.Says(t, demo.must("usage"), "dev ", "release ", "in the trash")
+
 	developer.fails(1, "administrators", "audit")
 	var lines []struct{ User, Address, Action, Member, Target string }
 	if err := json.Unmarshal([]byte(demo.must("audit", "--json")), &lines); err != nil {
@@ -145,7 +149,38 @@ func promoteAndRemove(t *testing.T, proxy *e2etest.Conanproxy, name string, clie
 		}
 	}
 	e2etest.SameListing(t, []string{
+		"demo hide release from 127.0.0.1", "demo publish release from 127.0.0.1",
 		"demo restore release from 127.0.0.1", "demo remove release from 127.0.0.1", "demo promote release from 127.0.0.1", "demo promote release from 127.0.0.1",
 		"ann publish dev from 127.0.0.1", "ann publish dev from 127.0.0.1",
 	}, got)
+}
+
+// hideAndShow hides the newest revision of a release: clients get the one before, and one that names the hidden revision
+// shows the reason; then it is shown again.
+func hideAndShow(t *testing.T, demo, developer operator, ref string, at func(view, user string) *e2etest.Client) {
+	name, _, _ := strings.Cut(ref, "/")
+	ann := at("release", "demo")
+	ann.Export(e2etest.Recipe(t, "lib", `name = "lib"`, `name = "`+name+`"`, "from conan import", "# bad\nfrom conan import"), "acme/stable")
+	ann.Upload(name + "/*")
+	const reason = "it breaks the build, use the one before"
+	developer.fails(1, "may not write", "hide", "--in", "release", "--reason", "no", "--yes", ref)
+	demo.fails(2, "reason", "hide", "--in", "release", "--yes", ref)
+	out := demo.must("hide", "--in", "release", "--reason", reason, "--yes", ref)
+	_, revision, _ := strings.Cut(out, "#")
+	revision, _, _ = strings.Cut(revision, "\n")
+	bob := at("release", "bob")
+	bob.Install(ref) // of the revision before, which has a package
+	pinned := at("release", "bob")
+	pinned.Fails([]string{reason}, pinned.InstallArgs(ref+"#"+revision)...)
+	e2etest.Says(t, demo.must("hides"), ref+"#"+revision, reason)
+	var lines []struct{ ID int64 }
+	if err := json.Unmarshal([]byte(demo.must("hides", "--json")), &lines); err != nil || len(lines) != 1 {
+		t.Fatal(lines, err)
+	}
+	id := fmt.Sprint(lines[0].ID)
+	developer.fails(1, "may not write", "unhide", id)
+	e2etest.Says(t, demo.must("unhide", id), "shown", revision)
+	demo.fails(1, "not found", "unhide", id)
+	again := at("release", "bob")
+	again.Fails(nil, again.InstallArgs(ref)...) // the newest revision is there again, and has no package
 }

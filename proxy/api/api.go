@@ -1,6 +1,6 @@
-// Package api answers the operators' API, /api/v1: promotion, removal, the trash, the audit
-// and robot tokens. It
-// knows no HTTP: the proxy finds the caller, decodes bodies and renders what a call returns.
+// Package api answers the operators' API, /api/v1: promotion, removal, the trash, hides, usage, the
+// audit and robot tokens. It knows no HTTP: the proxy finds the caller, decodes bodies and renders
+// what a call returns.
 package api
 
 import (
@@ -44,10 +44,18 @@ type Audit interface {
 	AuditLines(ctx context.Context, f index.AuditFilter) ([]index.AuditLine, error)
 }
 
+// Usage counts what each member has.
+type Usage interface {
+	Usage(ctx context.Context) ([]index.Usage, error)
+	TrashBytes(ctx context.Context, member index.MemberID) (int64, error)
+}
+
 // API answers calls.
 type API struct {
 	Stores Stores
+	Hides  Hides
 	Audit  Audit
+	Usage  Usage
 	Tokens Tokens
 }
 
@@ -60,8 +68,8 @@ type Call struct {
 	Query   url.Values
 	Decode  func(v any) error // reads the JSON body; unknown fields are conan.ErrInvalid
 
-	// Source is what the caller may read of a store, upstream or view; false: there is none of that
-	// name.
+	// Source is what the caller may read of a store, upstream or view, or with an empty name of the
+	// view at the root; false: there is none of that name.
 	Source func(name string) (conan.Source, bool)
 	// IsMember tells whether a store or upstream has that name.
 	IsMember func(name string) bool
@@ -81,6 +89,10 @@ func (a *API) Routes() []Route {
 		{http.MethodPost, "/api/v1/remove", a.remove},
 		{http.MethodPost, "/api/v1/restore", a.restore},
 		{http.MethodGet, "/api/v1/trash", a.trash},
+		{http.MethodPost, "/api/v1/hide", a.hide},
+		{http.MethodPost, "/api/v1/unhide", a.unhide},
+		{http.MethodGet, "/api/v1/hides", a.hides},
+		{http.MethodGet, "/api/v1/usage", a.usage},
 		{http.MethodGet, "/api/v1/audit", a.audit},
 		{http.MethodGet, "/api/v1/tokens", a.tokens},
 		{http.MethodPost, "/api/v1/tokens", a.createToken},

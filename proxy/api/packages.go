@@ -15,7 +15,7 @@ type Report struct {
 // RevisionDone is one revision of a Report, a recipe before its packages.
 type RevisionDone struct {
 	Revision string `json:"revision"` // name/version[@user/channel]#RREV[:PACKAGE_ID#PREV]
-	Outcome  string `json:"outcome"`  // copied, skipped, removed or restored
+	Outcome  string `json:"outcome"`  // copied, skipped, removed, restored, hidden or shown
 	Newest   bool   `json:"newest"`   // it is the newest of its siblings where it came to
 }
 
@@ -59,7 +59,7 @@ func (a *API) promote(c *Call) (any, error) {
 	}
 	sink, ok := a.Stores.Promotion(body.From, body.To)
 	if !ok {
-		return nil, sameStore
+		return nil, errSameStore
 	}
 	source, err := c.readable(body.From)
 	if err != nil {

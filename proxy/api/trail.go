@@ -9,7 +9,7 @@ import (
 	"conanproxy/internal/index"
 )
 
-var sameStore = fmt.Errorf("%w: from and to are the same store", conan.ErrInvalid)
+var errSameStore = fmt.Errorf("%w: from and to are the same store", conan.ErrInvalid)
 
 // The bounds of a page of a list.
 const (
