@@ -29,7 +29,7 @@ func TestTextsOfFailures(t *testing.T) {
 		w.local.putErr = fmt.Errorf("%w: hello is published, and the store does not allow to overwrite it", conan.ErrOverwrite)
 	}
 	noUsers := func(w *world) {
-		w.options.Guard = newTestGuard(t, newTestDirectory(t, nil, nil), readRules, writeRules)
+		w.options.Guard = newTestGuard(t, newTestDirectory(t, nil, nil, nil), readRules, writeRules)
 		w.setViews(w.views()...)
 	}
 	tests := []struct {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -39,7 +40,7 @@ func operate(route api.Route) func(*request) error {
 		}
 		result, err := route.Handle(&api.Call{
 			Context: r.ctx(), Caller: r.caller, Actor: r.actor(), Guard: r.settings.guard, Query: r.req.URL.Query(),
-			Decode: r.decodeCall, Source: r.sourceNamed,
+			Decode: r.decodeCall, Source: r.sourceNamed, IsMember: r.isMember,
 		})
 		if err != nil {
 			return err
@@ -64,6 +65,12 @@ func (r *request) sourceNamed(name string) (conan.Source, bool) {
 		return nil, false
 	}
 	return v.Resolver.For(conan.AnyGeneration, r.rights()), true
+}
+
+// isMember tells whether a store or upstream has that name: each has a view of its own.
+func (r *request) isMember(name string) bool {
+	v, ok := r.settings.byName[name]
+	return ok && slices.Equal(v.Members, []string{name})
 }
 
 // maxCallBody bounds a call's body, which may have a graph or a package list.

@@ -354,12 +354,12 @@ func TestPageOfEachView(t *testing.T) {
 		{"store", "/local", func() {}, []string{"conanproxy-local http://example.com/local<"}, []string{disable, "--index", "--insert"}},
 		{"upstream", "/upstream/conancenter", func() {}, []string{disable, "conanproxy-conancenter http://example.com/upstream/conancenter --index 0"}, nil},
 		{"no users", "/", func() {
-			w.options.Guard = newTestGuard(t, newTestDirectory(t, nil, nil), readRules, writeRules)
+			w.options.Guard = newTestGuard(t, newTestDirectory(t, nil, nil, nil), readRules, writeRules)
 			w.setViews(w.views()...)
 		}, []string{noUsers, disable}, []string{upload, "<td>to local</td>"}},
 		{"everybody may publish", "/", func() {
 			everybody := []auth.Rule{{Pattern: "*", Users: []string{"*"}}}
-			w.options.Guard = newTestGuard(t, newTestDirectory(t, nil, nil), everybody, everybody)
+			w.options.Guard = newTestGuard(t, newTestDirectory(t, nil, nil, nil), everybody, everybody)
 			w.setViews(w.views()...)
 		}, []string{upload, "<td>to local</td>"}, []string{noUsers}},
 		{"no upstreams", "/", func() { w.setViews(w.view("all", "", w.storeMember())) }, []string{"conan remote add conanproxy http://example.com"}, []string{disable}},

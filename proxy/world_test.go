@@ -34,6 +34,7 @@ type world struct {
 	server    *Server
 	guard     *auth.Guard
 	directory *identity.Directory
+	robots    *tokenTable
 	options   SettingsOptions
 	local     *memStore
 	upstream  *memStore
@@ -69,7 +70,8 @@ func newWorld(t testing.TB, change ...func(*worldOptions)) *world {
 	w.local.changes = w.changes
 	w.upstream = newMemStore("conancenter", conan.StateMiss, clock)
 	w.upstream.life = 5 * time.Minute
-	w.directory = newTestDirectory(t, clock, passwords)
+	w.robots = &tokenTable{robots: make(map[string]*identity.Robot)}
+	w.directory = newTestDirectory(t, clock, passwords, w.robots)
 	w.guard = newTestGuard(t, w.directory, readRules, writeRules)
 	accessCore, access := observer.New(zapcore.DebugLevel)
 	logCore, log := observer.New(zapcore.DebugLevel)
@@ -123,7 +125,7 @@ func (w *world) setRules(read, write []auth.Rule) {
 	w.server.SetSettings(w.settings(func(o *SettingsOptions) { o.Guard = newTestGuard(w.t, w.directory, read, write) }))
 }
 
-func newTestDirectory(t testing.TB, clock func() time.Time, users map[string]string) *identity.Directory {
+func newTestDirectory(t testing.TB, clock func() time.Time, users map[string]string, robots identity.Robots) *identity.Directory {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "users")
 	var lines strings.Builder
@@ -137,7 +139,7 @@ func newTestDirectory(t testing.TB, clock func() time.Time, users map[string]str
 	if err := os.WriteFile(file, []byte(lines.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	directory, err := identity.New(identity.Options{HtpasswdFile: file, Secret: []byte(strings.Repeat("k", 32)), Now: clock})
+	directory, err := identity.New(identity.Options{HtpasswdFile: file, Secret: []byte(strings.Repeat("k", 32)), Now: clock, Robots: robots})
 	if err != nil {
 		t.Fatal(err)
 	}

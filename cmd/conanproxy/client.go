@@ -87,7 +87,7 @@ func refusedCall(status int, line string, text []byte) error {
 		err = errors.New(said.Error)
 	}
 	if status == http.StatusUnauthorized {
-		err = fmt.Errorf("%w; set CONANPROXY_TOKEN to the token of a login", err)
+		err = fmt.Errorf("%w; set CONANPROXY_TOKEN to a robot token or the token of a login", err)
 	}
 	if status == http.StatusBadRequest {
 		return usageError{err}

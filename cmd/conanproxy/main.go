@@ -44,7 +44,8 @@ func run(ctx context.Context, args []string) int {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(serveCommand(), configCommand(), userCommand(), fsckCommand(), gcCommand(), rebuildCommand(), backupCommand(),
-		promoteCommand(), removeCommand(), restoreCommand(), trashCommand(), hideCommand(), unhideCommand(), hidesCommand(), usageCommand(), auditCommand(), healthcheckCommand(), versionCommand())
+		promoteCommand(), removeCommand(), restoreCommand(), trashCommand(), hideCommand(), unhideCommand(), hidesCommand(), usageCommand(), auditCommand(), tokenCommand(),
+		healthcheckCommand(), versionCommand())
 	refuseWrongArguments(root)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)

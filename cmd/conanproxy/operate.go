@@ -318,7 +318,7 @@ func auditCommand() *cobra.Command {
 	c.Flags().StringVar(&since, "since", "", "a date or time of RFC 3339")
 	c.Flags().StringVar(&until, "until", "", "a date or time of RFC 3339, exclusive")
 	c.Flags().StringVar(&user, "user", "", "only what this user did")
-	c.Flags().StringVar(&action, "action", "", "only this action: publish, overwrite, remove, remove_files, restore, promote, hide or unhide")
+	c.Flags().StringVar(&action, "action", "", "only this action: publish, overwrite, remove, remove_files, restore, promote, hide, unhide, token_create or token_revoke")
 	return c
 }
 

@@ -91,7 +91,7 @@ func (of *settings) closeExcept(others *settings) {
 func (s *server) newGuard(c config.Auth) (*auth.Guard, error) {
 	directory, err := identity.New(identity.Options{
 		HtpasswdFile: c.HtpasswdFile, Secret: s.secret, TokenLifetime: c.TokenLifetime, Log: s.log.Named("identity"),
-		Metrics: s.identityMetrics,
+		Metrics: s.identityMetrics, Robots: robots{s.index},
 	})
 	if err != nil {
 		return nil, err

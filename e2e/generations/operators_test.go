@@ -23,11 +23,16 @@ type operator struct {
 
 func newOperator(t testing.TB, proxy *e2etest.Conanproxy, user string) operator {
 	t.Helper()
+	return newOperatorAs(t, proxy, user, user)
+}
+
+func newOperatorAs(t testing.TB, proxy *e2etest.Conanproxy, user, password string) operator {
+	t.Helper()
 	req, err := http.NewRequest(http.MethodGet, proxy.URL()+"/v2/users/authenticate", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.SetBasicAuth(user, user)
+	req.SetBasicAuth(user, password)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)

@@ -23,13 +23,18 @@ import (
 // token never gets it for want of rights: clients would log in again without end.
 var ErrLogin = errors.New("log in")
 
-// Caller is the user that a request comes from, or the anonymous caller.
+// errGone is the refusal of what was made for a login that is no more.
+var errGone = fmt.Errorf("%w: the user of the token is gone or has a new password", ErrLogin)
+
+// Caller is the user or robot that a request comes from, or the anonymous caller.
 type Caller struct {
-	Name string // empty for an anonymous caller
+	Name string // empty for an anonymous caller; of a robot that of its token
 
 	// state is that of the account by which the caller logged in. Tokens are made for it, so that
 	// they end with the password that was shown, and not with one that was set meanwhile.
 	state string
+
+	robot *Robot // nil: a person
 }
 
 // Anonymous tells whether the caller did not log in.
@@ -40,6 +45,8 @@ type Options struct {
 	// HtpasswdFile has the users with bcrypt hashes; it is read again when it changes. Empty: there
 	// are no users.
 	HtpasswdFile string
+	// Robots are the robot tokens; nil: there are none.
+	Robots Robots
 	// Secret signs tokens; at least 32 bytes.
 	Secret []byte
 	// TokenLifetime is how long an API token is valid; 0 is 24 h.
@@ -60,6 +67,7 @@ const (
 // Directory tells who a caller is. It is safe for concurrent use.
 type Directory struct {
 	users     *userFile
+	robots    Robots
 	logins    *logins
 	tokens    Tokens
 	tokenLife time.Duration
@@ -97,6 +105,9 @@ func New(o Options) (*Directory, error) {
 	if o.Metrics == nil {
 		o.Metrics = NewMetrics(nil)
 	}
+	if o.Robots == nil {
+		o.Robots = noRobots{}
+	}
 	tokens := Tokens{secret: append([]byte(nil), o.Secret...), now: o.Now}
 	users := &userFile{path: o.HtpasswdFile, log: o.Log, now: o.Now, tokens: tokens, metrics: o.Metrics}
 	logins, err := newLogins(users, o.Now)
@@ -110,6 +121,7 @@ func New(o Options) (*Directory, error) {
 	users.table() // problems of the file are to be seen at start
 	return &Directory{
 		users:     users,
+		robots:    o.Robots,
 		logins:    logins,
 		tokens:    tokens,
 		tokenLife: o.TokenLifetime,
@@ -133,13 +145,17 @@ func (d *Directory) Problem() error { return d.users.problem() }
 // carries it and ends when Current says no. It tells nothing about the password.
 func (c Caller) State() string { return c.state }
 
-// Current returns the user as a caller, if the user exists and has the password of the state.
-func (d *Directory) Current(user, state string) (Caller, bool) {
-	a, exists := d.users.account(user)
-	if !exists || a.state != state {
-		return Caller{}, false
+// Current returns the user or robot as a caller, if it exists and has the password of the state;
+// else ErrLogin.
+func (d *Directory) Current(name, state string) (Caller, error) {
+	a, exists := d.users.account(name)
+	switch {
+	case !exists:
+		return d.robotNamed(name, state)
+	case a.state != state:
+		return Caller{}, errGone
 	}
-	return Caller{Name: user, state: state}, true
+	return Caller{Name: name, state: state}, nil
 }
 
 // maxAuthorization bounds the header; a token is a few hundred bytes.
@@ -174,7 +190,7 @@ func (d *Directory) basic(ctx context.Context, value string, addr netip.Addr) (C
 	if err != nil {
 		return Caller{}, err
 	}
-	c, err := d.logins.check(ctx, readings, addr)
+	c, err := d.login(ctx, readings, addr)
 	switch {
 	case err == nil:
 		d.metrics.logins.WithLabelValues(loginOK).Inc()
@@ -185,6 +201,18 @@ func (d *Directory) basic(ctx context.Context, value string, addr netip.Addr) (C
 		d.log.Warn("login refused", zap.String("user", shown(readings[0].user)), zap.Stringer("address", addr))
 	}
 	return c, err
+}
+
+// login finds the robot or user whose secret or password was sent. A wrong secret is a wrong
+// password.
+func (d *Directory) login(ctx context.Context, readings []credentials, addr netip.Addr) (Caller, error) {
+	if sent := readings[0]; isRobotSecret(sent.password) {
+		c, err := d.robotBySecret(sent.password, addr)
+		if err == nil && c.Name == sent.user || err != nil && !errors.Is(err, ErrLogin) {
+			return c, err
+		}
+	}
+	return d.logins.check(ctx, readings, addr)
 }
 
 // parseBasic splits credentials at the first colon: a password may have colons. Conan's clients
@@ -239,9 +267,17 @@ func shown(name string) string {
 	return b.String()
 }
 
-// bearer reads a token. It ends with its user, and with the password by which it was made. The
-// users are looked at each time; that the signature is right is remembered.
+// bearer reads the secret of a robot, or a token that was given for a login, which ends with its
+// user, and with the password by which it was made. The users are looked at each time; that the
+// signature is right is remembered.
 func (d *Directory) bearer(token string, addr netip.Addr) (Caller, error) {
+	if isRobotSecret(token) {
+		c, err := d.robotBySecret(token, addr)
+		if errors.Is(err, ErrLogin) {
+			d.metrics.refusedTokens.Inc()
+		}
+		return c, err
+	}
 	verified, ok := d.verified.Get(token)
 	if !ok || !d.tokens.now().Before(verified.expires) {
 		var err error
@@ -251,14 +287,12 @@ func (d *Directory) bearer(token string, addr netip.Addr) (Caller, error) {
 		}
 		d.verified.Add(token, verified)
 	}
-	c, ok := d.Current(verified.Name, verified.state)
-	if !ok {
+	c, err := d.Current(verified.Name, verified.state)
+	if errors.Is(err, ErrLogin) {
 		d.metrics.refusedTokens.Inc()
-		d.log.Warn("token refused: its user is gone or has a new password",
-			zap.String("user", shown(verified.Name)), zap.Stringer("address", addr))
-		return Caller{}, fmt.Errorf("%w: the user of the token is gone or has a new password", ErrLogin)
+		d.log.Warn("token refused", zap.String("user", shown(verified.Name)), zap.Stringer("address", addr), zap.Error(err))
 	}
-	return c, nil
+	return c, err
 }
 
 // IssueToken makes the API token that a caller who logged in sends as Bearer afterwards. It is

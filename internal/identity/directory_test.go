@@ -68,7 +68,7 @@ func TestIdentify(t *testing.T) {
 	g, _ := loginDirectory(t, map[string]string{"ann": "pä:ss:", odd: "x"})
 	issue := func(user string) string {
 		a, _ := g.users.account(user)
-		token, err := g.tokens.issue(Caller{user, a.state}, time.Hour)
+		token, err := g.tokens.issue(Caller{Name: user, state: a.state}, time.Hour)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -188,18 +188,19 @@ func TestLoginsAreReported(t *testing.T) {
 	if _, err := d.Identify(t.Context(), "Bearer "+token, here); !errors.Is(err, ErrLogin) {
 		t.Errorf("error %v, want a login", err)
 	}
-	type entry struct{ Message, User, Address string }
+	type entry struct{ Message, User, Address, Error string }
 	var got []entry
 	for _, e := range logs.FilterLevelExact(zapcore.WarnLevel).All() {
 		fields := e.ContextMap()
 		user, _ := fields["user"].(string)
 		address, _ := fields["address"].(string)
-		got = append(got, entry{e.Message, user, address})
+		reason, _ := fields["error"].(string)
+		got = append(got, entry{e.Message, user, address, reason})
 	}
 	want := []entry{
-		{"login refused", "ann", "192.0.2.1"},
-		{"login refused", "e\ufffdve\ufffd" + strings.Repeat("x", 56) + "…", "192.0.2.1"},
-		{"token refused: its user is gone or has a new password", "ann", "192.0.2.1"},
+		{"login refused", "ann", "192.0.2.1", ""},
+		{"login refused", "e\ufffdve\ufffd" + strings.Repeat("x", 56) + "…", "192.0.2.1", ""},
+		{"token refused", "ann", "192.0.2.1", "log in: the user of the token is gone or has a new password"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("log (-want +got):\n%s", diff)

@@ -46,7 +46,7 @@ func (t Tokens) verify(token string) (verifiedToken, error) {
 	case err != nil || claims.Subject == "":
 		return verifiedToken{}, fmt.Errorf("%w: the token is not valid here", ErrLogin)
 	}
-	return verifiedToken{Caller{claims.Subject, claims.State}, claims.ExpiresAt.Time}, nil
+	return verifiedToken{Caller{Name: claims.Subject, state: claims.State}, claims.ExpiresAt.Time}, nil
 }
 
 // fingerprint is a word for a secret text, from which that cannot be found.

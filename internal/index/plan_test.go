@@ -45,6 +45,19 @@ func TestPlans(t *testing.T) {
 		"StageExists":      func() error { _, err := db.StageExists(ctx, "s"); return err },
 		"OldDocuments":     func() error { _, err := db.OldDocuments(ctx, center, "list", time.Now(), "", 10); return err },
 		"SurplusDocuments": func() error { _, err := db.SurplusDocuments(ctx, center, "list", 1, 10); return err },
+		"Tokens":           func() error { _, err := db.Tokens(ctx, "ann"); return err },
+		"TokenOf": func() error {
+			if _, err := db.TokenOf(ctx, sumOf(1)); !errors.Is(err, conan.ErrNotFound) {
+				return err
+			}
+			return nil
+		},
+		"TokenNamed": func() error {
+			if _, err := db.TokenNamed(ctx, "bot"); !errors.Is(err, conan.ErrNotFound) {
+				return err
+			}
+			return nil
+		},
 		"Document": func() error {
 			if _, err := db.Document(ctx, center, "list", "k"); !errors.Is(err, conan.ErrNotFound) {
 				return err

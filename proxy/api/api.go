@@ -1,5 +1,6 @@
-// Package api answers the operators' API, /api/v1: promotion, removal, the trash, hides, the audit. It
-// knows no HTTP: the proxy finds the caller, decodes bodies and renders what a call returns.
+// Package api answers the operators' API, /api/v1: promotion, removal, the trash, hides, usage, the
+// audit and robot tokens. It knows no HTTP: the proxy finds the caller, decodes bodies and renders
+// what a call returns.
 package api
 
 import (
@@ -55,6 +56,7 @@ type API struct {
 	Hides  Hides
 	Audit  Audit
 	Usage  Usage
+	Tokens Tokens
 }
 
 // Call is one request by an identified caller.
@@ -69,6 +71,8 @@ type Call struct {
 	// Source is what the caller may read of a store, upstream or view, or with an empty name of the
 	// view at the root; false: there is none of that name.
 	Source func(name string) (conan.Source, bool)
+	// IsMember tells whether a store or upstream has that name.
+	IsMember func(name string) bool
 }
 
 // Route is one call.
@@ -90,6 +94,9 @@ func (a *API) Routes() []Route {
 		{http.MethodGet, "/api/v1/hides", a.hides},
 		{http.MethodGet, "/api/v1/usage", a.usage},
 		{http.MethodGet, "/api/v1/audit", a.audit},
+		{http.MethodGet, "/api/v1/tokens", a.tokens},
+		{http.MethodPost, "/api/v1/tokens", a.createToken},
+		{http.MethodPost, "/api/v1/tokens/revoke", a.revokeToken},
 	}
 }
 

@@ -14,6 +14,12 @@ import (
 // Caller is who asks.
 type Caller = identity.Caller
 
+// Rights are what a robot may do at most.
+type Rights = identity.Rights
+
+// ParseLimits reads the rights of a robot as they are kept.
+func ParseLimits(text string) (*identity.Limits, error) { return identity.ParseLimits(text) }
+
 // ErrLogin is a refusal that a login would lift, or a login that failed: status 401.
 var ErrLogin = identity.ErrLogin
 
@@ -75,14 +81,18 @@ func New(o Options) (*Guard, error) {
 
 // MayRead tells whether the caller may read ref in a member.
 func (g *Guard) MayRead(c Caller, member string, ref conan.Ref) bool {
-	return g.read.allow(c, member, ref)
+	if robot := c.Robot(); robot != nil && !robot.Limits.Reads(robot.Owner, member, ref) {
+		return false
+	}
+	return g.read.allow(c.Owner(), member, ref)
 }
 
 // ReadableIn lists, in their order, those of the members in which the caller may read ref. If there
 // are none, the error is ErrLogin for an anonymous caller and conan.ErrDenied for a user.
 func (g *Guard) ReadableIn(c Caller, members []string, ref conan.Ref) ([]string, error) {
-	if !g.read.byMember {
-		if !g.read.allow(c, "", ref) {
+	robot := c.Robot()
+	if !g.read.byMember && (robot == nil || !robot.Limits.ByMember()) {
+		if !g.MayRead(c, "", ref) {
 			return nil, refused("read", c, ref)
 		}
 		return members, nil
@@ -97,7 +107,9 @@ func (g *Guard) ReadableIn(c Caller, members []string, ref conan.Ref) ([]string,
 // MayWrite is nil if the caller may publish and delete ref in a store, ErrLogin if an anonymous
 // caller may not, and conan.ErrDenied if a user may not.
 func (g *Guard) MayWrite(c Caller, store string, ref conan.Ref) error {
-	if !g.write.allow(c, store, ref) {
+	robot := c.Robot()
+	outside := robot != nil && !robot.Limits.Writes(robot.Owner, store, ref)
+	if outside || !g.write.allow(c.Owner(), store, ref) {
 		return refused("write", c, ref)
 	}
 	return nil
@@ -111,8 +123,18 @@ func refused(what string, c Caller, ref conan.Ref) error {
 	return fmt.Errorf("%w: user %q may not %s %s", conan.ErrDenied, c.Name, what, ref)
 }
 
-// IsAdmin tells whether the caller is an administrator, which gives no right to read or write.
-func (g *Guard) IsAdmin(c Caller) bool { return g.admins.admits(c, g.groups) }
+// IsAdmin tells whether the caller is an administrator, which gives no right to read or write. A
+// robot never is one.
+func (g *Guard) IsAdmin(c Caller) bool { return c.Robot() == nil && g.admins.admits(c, g.groups) }
+
+// WritesSomewhere is nil if a rule lets the user write something, whatever it is; else
+// conan.ErrDenied.
+func (g *Guard) WritesSomewhere(c Caller) error {
+	if !g.write.admitsSomewhere(c.Owner()) {
+		return fmt.Errorf("%w: user %q may write nothing here", conan.ErrDenied, c.Name)
+	}
+	return nil
+}
 
 // AnyWriter is what a check of credentials asks: nil for every user who logged in, and for
 // anonymous callers if a rule lets them write something; else ErrLogin.
@@ -135,7 +157,10 @@ func (g *Guard) AnonymousReads(members []string, ref conan.Ref) bool {
 // MayFind tells whether a search in a member may find something that the caller may read; it errs
 // on the side of true. What is stored does not decide.
 func (g *Guard) MayFind(c Caller, member string, p conan.Pattern) bool {
-	return g.read.meets(c, member, p)
+	if robot := c.Robot(); robot != nil && !robot.Limits.Finds(member, p) {
+		return false
+	}
+	return g.read.meets(c.Owner(), member, p)
 }
 
 // MaySearch is nil if a search over the members may find something that the caller may read, and
@@ -150,5 +175,11 @@ func (g *Guard) MaySearch(c Caller, members []string, p conan.Pattern) error {
 }
 
 // ReadClass is a word for all that the read rules ask about a caller: callers of one class may read
-// the same.
-func (g *Guard) ReadClass(c Caller) string { return g.read.class(c) }
+// the same. Those of a robot are its own and its owner's, who may stand in its pattern.
+func (g *Guard) ReadClass(c Caller) string {
+	class := g.read.class(c.Owner())
+	if robot := c.Robot(); robot != nil {
+		class += "\x00" + robot.Owner + "\x00" + robot.Limits.String()
+	}
+	return class
+}

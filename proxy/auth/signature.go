@@ -85,9 +85,9 @@ func (g *Guard) VerifySignature(signature, method, path string) (Grant, error) {
 	if claims.Subject == "" {
 		return grant, nil
 	}
-	var ok bool
-	if grant.Caller, ok = g.Current(claims.Subject, claims.State); !ok {
+	grant.Caller, err = g.Current(claims.Subject, claims.State)
+	if errors.Is(err, ErrLogin) {
 		return Grant{}, fmt.Errorf("%w: the user of the signed URL is gone or has a new password; ask for a new URL", conan.ErrDenied)
 	}
-	return grant, nil
+	return grant, err
 }
