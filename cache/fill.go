@@ -103,13 +103,29 @@ func (c *Cache) join(rev conan.Revision, want conan.FileInfo) (*fill, error) {
 		c.o.Metrics.fillsInFlight.WithLabelValues(c.o.Name).Inc()
 		go f.run(ctx, want)
 	}
+	f.enter()
+	return f, nil
+}
+
+// underWay joins the fill of a file if there is one.
+func (c *Cache) underWay(rev conan.Revision, name string) *fill {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := c.fills[fillKey{rev, name}]
+	if f != nil {
+		f.enter()
+	}
+	return f
+}
+
+// enter counts a client that reads what is downloaded. The caller holds the cache's lock.
+func (f *fill) enter() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.users++
 	if f.idleTimer != nil {
 		f.idleTimer.Stop()
 	}
-	return f, nil
 }
 
 // leave takes a client away. The last one ends the fill after a time, unless it is almost done by

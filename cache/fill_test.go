@@ -182,6 +182,37 @@ func TestTailIsHeldBack(t *testing.T) {
 	})
 }
 
+// A reader shares a download under way, also if upstream no longer lists the revision by then.
+func TestDownloadOutlivesItsList(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		up := newFake()
+		pkg, content := large(t, up, 2<<20)
+		open := make(chan struct{})
+		up.body = onlyArchive(func(content []byte) (io.Reader, int64) {
+			return &gate{r: bytes.NewReader(content), left: int64(len(content)) - 1, open: open, ctx: context.Background()}, int64(len(content))
+		})
+		b := newBench(t, up, func(o *Options, _ *space.Options) { o.FreshFor = time.Millisecond })
+		defer b.end(t)
+		first, err := b.Open(context.Background(), pkg, archive)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer first.Close()
+		time.Sleep(time.Second) // the list is no longer fresh
+		up.remove(pkg)
+		second, err := b.Open(context.Background(), pkg, archive)
+		if err != nil {
+			t.Fatalf("the second reader: %v", err)
+		}
+		defer second.Close()
+		close(open)
+		got, err := io.ReadAll(second)
+		if err != nil || !bytes.Equal(got, content) {
+			t.Errorf("%d bytes, %v; want %d", len(got), err, len(content))
+		}
+	})
+}
+
 // Whatever upstream does to a body, no reader gets a complete wrong one, nothing bad stays, and the
 // next try works.
 func TestBadBodies(t *testing.T) {

@@ -26,6 +26,9 @@ func (c *Cache) open(ctx context.Context, rev conan.Revision, name string) (*con
 	}
 	list, origin, err := c.listed(ctx, rev)
 	if err != nil {
+		if f := c.arriving(ctx, rev, name); f != nil {
+			return f, c.immutable(conan.StateHit), nil
+		}
 		return nil, origin, err
 	}
 	listed, ok := list.Find(name)
@@ -46,6 +49,24 @@ func (c *Cache) open(ctx context.Context, rev conan.Revision, name string) (*con
 		return nil, c.absence(r.said, false), err
 	}
 	return nil, c.absence(c.o.Now(), true), err
+}
+
+// arriving opens a file that is being downloaded, or was stored since openStored looked; nil if
+// neither is so. What upstream says of its list meanwhile does not matter to it.
+func (c *Cache) arriving(ctx context.Context, rev conan.Revision, name string) *conan.File {
+	if mayChange(rev, name) {
+		return nil
+	}
+	if f := c.underWay(rev, name); f != nil {
+		if file, err := f.open(ctx); err == nil {
+			return file
+		}
+	}
+	file, err := c.openStored(ctx, rev, name)
+	if err != nil {
+		return nil // the failure of the list is the answer
+	}
+	return file
 }
 
 // mayChange tells whether a file's bytes may become others under the same name.

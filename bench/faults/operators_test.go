@@ -88,7 +88,11 @@ func (o *operating) kill(round int) bool {
 	var acked bool
 	var done sync.WaitGroup
 	done.Go(func() { acked = o.change(ctx, o.name, round) == nil })
-	time.Sleep(time.Duration(o.random.Int64N(int64(4 * time.Millisecond))))
+	if round%2 == 1 {
+		done.Wait() // what was just acknowledged has to stay
+	} else {
+		time.Sleep(time.Duration(o.random.Int64N(int64(4 * time.Millisecond))))
+	}
 	o.s.kill()
 	cancel()
 	done.Wait()
