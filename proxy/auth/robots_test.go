@@ -143,7 +143,8 @@ func TestReadClassesOfRobots(t *testing.T) {
 			classes[class] = rights
 		}
 	}
-	if g.ReadClass(g.robot("ann", Rights{Read: true})) != g.ReadClass(g.robot("ann", Rights{Read: true})) {
+	first, second := g.robot("ann", Rights{Read: true}), g.robot("ann", Rights{Read: true})
+	if g.ReadClass(first) != g.ReadClass(second) {
 		t.Error("robots with the same rights share no class")
 	}
 }
