@@ -135,9 +135,16 @@ func (s *Server) Start() {
 	}
 }
 
+// portWait is how long a port may be in use when it is listened on again: while the server was
+// stopped, any connection of this machine may have got it as its own end.
+const portWait = time.Minute
+
 func (s *Server) listen(address string) string {
 	s.t.Helper()
 	l, err := net.Listen("tcp", address)
+	for end := time.Now().Add(portWait); err != nil && time.Now().Before(end); l, err = net.Listen("tcp", address) {
+		time.Sleep(20 * time.Millisecond)
+	}
 	if err != nil {
 		s.t.Fatalf("conantest: %v", err)
 	}
