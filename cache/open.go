@@ -19,6 +19,13 @@ func (c *Cache) Open(ctx context.Context, rev conan.Revision, name string) (cona
 
 func (c *Cache) open(ctx context.Context, rev conan.Revision, name string) (*conan.File, conan.Origin, error) {
 	if !mayChange(rev, name) {
+		// In this order, since a fill ends after its file is stored: the file is found in one of them.
+		if f := c.underWay(rev, name); f != nil {
+			file, err := f.open(ctx)
+			if !errors.Is(err, errNoSpace) && !errors.Is(err, errEvicted) {
+				return c.fetched(rev, name, file, c.immutable(conan.StateMiss), err)
+			}
+		}
 		f, err := c.openStored(ctx, rev, name)
 		if err != nil || f != nil {
 			return f, c.immutable(conan.StateHit), err
@@ -26,9 +33,6 @@ func (c *Cache) open(ctx context.Context, rev conan.Revision, name string) (*con
 	}
 	list, origin, err := c.listed(ctx, rev)
 	if err != nil {
-		if f := c.arriving(ctx, rev, name); f != nil {
-			return f, c.immutable(conan.StateHit), nil
-		}
 		return nil, origin, err
 	}
 	listed, ok := list.Find(name)
@@ -42,6 +46,11 @@ func (c *Cache) open(ctx context.Context, rev conan.Revision, name string) (*con
 		f, err = c.fetch(ctx, rev, listed)
 		origin = c.immutable(conan.StateMiss)
 	}
+	return c.fetched(rev, name, f, origin, err)
+}
+
+// fetched is the result of a download. "Not found" has the origin of what upstream said.
+func (c *Cache) fetched(rev conan.Revision, name string, f *conan.File, origin conan.Origin, err error) (*conan.File, conan.Origin, error) {
 	if !errors.Is(err, conan.ErrNotFound) {
 		return f, origin, err
 	}
@@ -49,24 +58,6 @@ func (c *Cache) open(ctx context.Context, rev conan.Revision, name string) (*con
 		return nil, c.absence(r.said, false), err
 	}
 	return nil, c.absence(c.o.Now(), true), err
-}
-
-// arriving opens a file that is being downloaded, or was stored since openStored looked; nil if
-// neither is so. What upstream says of its list meanwhile does not matter to it.
-func (c *Cache) arriving(ctx context.Context, rev conan.Revision, name string) *conan.File {
-	if mayChange(rev, name) {
-		return nil
-	}
-	if f := c.underWay(rev, name); f != nil {
-		if file, err := f.open(ctx); err == nil {
-			return file
-		}
-	}
-	file, err := c.openStored(ctx, rev, name)
-	if err != nil {
-		return nil // the failure of the list is the answer
-	}
-	return file
 }
 
 // mayChange tells whether a file's bytes may become others under the same name.
