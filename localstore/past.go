@@ -106,7 +106,7 @@ func (p *Past) held(ctx context.Context, rev conan.Revision) (index.Held, error)
 	if !conan.IsAbsent(err) {
 		return h, err
 	}
-	h.Files, _, err = p.s.index.TrashedFiles(ctx, p.s.member, rev)
+	h.Files, err = p.s.index.TrashedFiles(ctx, p.s.member, rev)
 	if conan.IsAbsent(err) {
 		return h, fmt.Errorf("%w: it was removed for good since", p.wasNotHere(rev))
 	}

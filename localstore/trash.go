@@ -2,7 +2,6 @@ package localstore
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"go.uber.org/zap"
@@ -14,7 +13,7 @@ import (
 // Restore brings removed revisions back with their times, all or nothing; see index.DB.Restore. It
 // returns what came back: of a recipe also the packages that were removed with it.
 func (s *Store) Restore(ctx context.Context, revs []conan.Revision, by conan.Actor) ([]conan.Revision, error) {
-	audit := index.Audit{By: by, Action: "restore", Member: s.name, Target: summary(revs)}
+	audit := index.Audit{By: by, Action: "restore", Member: s.name, Target: index.Targets(revs)}
 	restored, err := s.index.Restore(ctx, s.member, revs, audit, s.now())
 	if err != nil {
 		return nil, err
@@ -23,27 +22,11 @@ func (s *Store) Restore(ctx context.Context, revs []conan.Revision, by conan.Act
 	return restored, nil
 }
 
-// summary names the first revisions and how many more there are.
-func summary(revs []conan.Revision) string {
-	const most = 20
-	text := ""
-	for i, rev := range revs {
-		if i == most {
-			return fmt.Sprintf("%s and %d more", text, len(revs)-most)
-		}
-		if i > 0 {
-			text += ", "
-		}
-		text += rev.String()
-	}
-	return text
-}
-
 // RemoveRevisions removes pinned revisions, all or nothing: a recipe revision goes with its
 // packages.
 func (s *Store) RemoveRevisions(ctx context.Context, revs []conan.Revision, by conan.Actor) error {
 	o := index.RemoveOptions{
-		Audit: index.Audit{By: by, Action: "remove", Member: s.name, Target: summary(revs)},
+		Audit: index.Audit{By: by, Action: "remove", Member: s.name, Target: index.Targets(revs)},
 		Now:   s.now(), Trash: s.trashFor.Load() > 0,
 	}
 	if err := s.index.RemovePinned(ctx, s.member, revs, o); err != nil {

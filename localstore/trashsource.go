@@ -59,7 +59,7 @@ func (t trashSource) Latest(ctx context.Context, rev conan.Revision) (conan.Answ
 
 // Packages implements conan.Source. Packages are in the trash without their recipe if they were
 // removed alone.
-func (t trashSource) Packages(ctx context.Context, recipe conan.Revision, idsOnly bool) (conan.Answer[[]conan.Package], error) {
+func (t trashSource) Packages(ctx context.Context, recipe conan.Revision, _ bool) (conan.Answer[[]conan.Package], error) {
 	rows, err := t.rows(ctx, recipe.Ref, func(row index.Trashed) bool { return row.IsPackage() && row.RRev == recipe.RRev })
 	list := []conan.Package{}
 	for _, row := range rows {
@@ -67,14 +67,8 @@ func (t trashSource) Packages(ctx context.Context, recipe conan.Revision, idsOnl
 			continue
 		}
 		p := conan.Package{ID: row.PackageID}
-		if !idsOnly {
-			_, info, err := t.s.index.TrashedFiles(ctx, t.s.member, row.Revision)
-			if err != nil {
-				return answer(t.s, list, err)
-			}
-			if info != nil {
-				p.Info = *info
-			}
+		if row.Info != nil {
+			p.Info = *row.Info
 		}
 		list = append(list, p)
 	}

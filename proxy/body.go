@@ -65,8 +65,12 @@ const maxJSONBody = 1 << 20
 // readJSON decodes the body into v; a body that is too long, not JSON, or followed by more is
 // conan.ErrInvalid.
 func (r *request) readJSON(v any) error {
-	body := http.MaxBytesReader(nil, r.body(), maxJSONBody)
-	decoder := json.NewDecoder(body)
+	return r.decodeJSON(v, maxJSONBody, func(*json.Decoder) {})
+}
+
+func (r *request) decodeJSON(v any, most int64, strictly func(*json.Decoder)) error {
+	decoder := json.NewDecoder(http.MaxBytesReader(nil, r.body(), most))
+	strictly(decoder)
 	err := decoder.Decode(v)
 	if err == nil {
 		if _, err = decoder.Token(); errors.Is(err, io.EOF) {
@@ -74,7 +78,7 @@ func (r *request) readJSON(v any) error {
 		}
 		err = errors.New("something follows the JSON value")
 	}
-	return fmt.Errorf("%w: the body is not the JSON that this call takes, of at most 1 MiB: %s", conan.ErrInvalid, sentence(err))
+	return fmt.Errorf("%w: the body is not the JSON that this call takes, of at most %d MiB: %s", conan.ErrInvalid, most>>20, sentence(err))
 }
 
 // emptyBody makes sure that a probe brings no bytes, which would be lost.

@@ -2,10 +2,6 @@ package proxy
 
 import (
 	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -13,6 +9,7 @@ import (
 
 	"conanproxy/internal/conan"
 	"conanproxy/proxy/api"
+	"conanproxy/proxy/resolver"
 )
 
 // apiPrefix is the path of the operators' API, at the root only.
@@ -40,7 +37,7 @@ func operate(route api.Route) func(*request) error {
 		}
 		result, err := route.Handle(&api.Call{
 			Context: r.ctx(), Caller: r.caller, Actor: r.actor(), Guard: r.settings.guard, Query: r.req.URL.Query(),
-			Decode: r.decodeCall, Source: r.sourceNamed, IsMember: r.isMember,
+			Decode: r.decodeCall, Source: r.sourceNamed, Readable: r.readableOf, IsMember: r.isMember,
 		})
 		if err != nil {
 			return err
@@ -67,6 +64,15 @@ func (r *request) sourceNamed(name string) (conan.Source, bool) {
 	return v.Resolver.For(conan.AnyGeneration, r.rights()), true
 }
 
+// readableOf is what the caller may read of a Source that is a part of a member.
+func (r *request) readableOf(member string, source conan.Source) (conan.Source, error) {
+	whole, err := resolver.New(resolver.Options{Members: []resolver.Member{{Name: member, Source: source}}})
+	if err != nil {
+		return nil, err
+	}
+	return whole.For(conan.AnyGeneration, r.rights()), nil
+}
+
 // isMember tells whether a store or upstream has that name: each has a view of its own.
 func (r *request) isMember(name string) bool {
 	v, ok := r.settings.byName[name]
@@ -79,16 +85,7 @@ const maxCallBody = 64 << 20
 // decodeCall reads the body of a call. A field that is not known is conan.ErrInvalid: what it means
 // would not be done.
 func (r *request) decodeCall(v any) error {
-	decoder := json.NewDecoder(http.MaxBytesReader(nil, r.body(), maxCallBody))
-	decoder.DisallowUnknownFields()
-	err := decoder.Decode(v)
-	if err == nil {
-		if _, err = decoder.Token(); errors.Is(err, io.EOF) {
-			return nil
-		}
-		err = errors.New("something follows the JSON value")
-	}
-	return fmt.Errorf("%w: the body is not the JSON that this call takes: %s", conan.ErrInvalid, sentence(err))
+	return r.decodeJSON(v, maxCallBody, (*json.Decoder).DisallowUnknownFields)
 }
 
 // isAPICall tells a request for the operators' API, whose errors are JSON.

@@ -119,7 +119,7 @@ func TestTokensAPI(t *testing.T) {
 		"an unknown member":    {call{method: "POST", path: path, user: "demo", body: `{"name": "x", "read": true, "in": ["all"]}`}, 400, `no store or upstream \"all\"`},
 		"a bad time":           {call{method: "POST", path: path, user: "demo", body: `{"name": "x", "read": true, "expires_in": "-1h"}`}, 400, "expires_in"},
 		"another's":            {call{method: "POST", path: path + "/revoke", user: "demo", body: `{"name": "ape"}`}, 404, "not found"},
-		"one's own list":       {call{method: "GET", path: path, user: "other"}, 200, `{"tokens":[{"name":"ape","owner":"other","read":true,"write":false,`},
+		"one's own list":       {call{method: "GET", path: path, user: "other"}, 200, `{"lines":[{"name":"ape","owner":"other","read":true,"write":false,`},
 	} {
 		resp := w.do(tt.call)
 		if body := bodyOf(t, resp); resp.StatusCode != tt.status || !strings.Contains(body, tt.says) {

@@ -39,7 +39,7 @@ type operating struct {
 	acks int
 }
 
-// TestOperators kills the server during promotion, removal and restoration: each is done as a whole or not at all.
+// TestOperators kills the server while it promotes, removes and restores. Each change happens as a whole or not at all.
 func TestOperators(t *testing.T) {
 	r := newRun(t)
 	for _, op := range operations {

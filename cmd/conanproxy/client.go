@@ -106,8 +106,7 @@ func (c *client) print(out io.Writer, answer any, show func()) error {
 	return encoder.Encode(answer)
 }
 
-// confirm asks a question on the terminal and tells whether the answer is yes. Where there is no terminal it is a usage
-// error.
+// confirm asks a question on the terminal; any answer but yes is an error. Without a terminal it is a usage error.
 func confirm(in *os.File, out io.Writer, question string) error {
 	if !term.IsTerminal(int(in.Fd())) {
 		return usageError{errors.New(question + " Give --yes to do it without a terminal.")}

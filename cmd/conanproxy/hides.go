@@ -2,8 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"strings"
+	"sync"
 	"time"
 
 	"conanproxy/internal/conan"
@@ -16,10 +15,14 @@ import (
 type hiding struct {
 	index *index.DB
 	inUse policy.Hides
+
+	loading sync.Mutex // an older list never replaces a newer one
 }
 
-// load puts the hides of the index in force. Answers about a reference that they concern are forgotten.
-func (h *hiding) load(ctx context.Context, changed ...conan.Ref) error {
+// load puts the hides of the index in force.
+func (h *hiding) load(ctx context.Context) error {
+	h.loading.Lock()
+	defer h.loading.Unlock()
 	rows, err := h.index.Hides(ctx)
 	if err != nil {
 		return err
@@ -29,10 +32,6 @@ func (h *hiding) load(ctx context.Context, changed ...conan.Ref) error {
 		list[i] = policy.Hide{Member: row.Member, View: row.View, Revision: row.Revision, Reason: row.Reason}
 	}
 	h.inUse.Set(list)
-	for _, ref := range changed {
-		h.index.Changes().ChangedRef(ref)
-		h.index.Changes().ChangedNames(ref)
-	}
 	return nil
 }
 
@@ -41,44 +40,25 @@ func (h *hiding) Hides(ctx context.Context) ([]index.Hide, error) { return h.ind
 
 // Hide implements api.Hides.
 func (h *hiding) Hide(ctx context.Context, hides []index.Hide, by conan.Actor) error {
-	const named = 20 // revisions in the audit line
-	var refs []conan.Ref
-	var texts []string
-	for i, hide := range hides {
-		refs = append(refs, hide.Ref)
-		if i < named {
-			texts = append(texts, hide.Revision.String())
-		}
-	}
-	if more := len(hides) - named; more > 0 {
-		texts = append(texts, fmt.Sprintf("%d more", more))
-	}
-	first := hides[0]
-	target := fmt.Sprintf("%s: %s", strings.Join(texts, ", "), first.Reason)
-	if first.View != "" {
-		target = "in view " + first.View + ": " + target
-	}
-	audit := index.Audit{By: by, Action: "hide", Member: first.Member, Target: target}
-	if err := h.index.Hide(ctx, hides, audit, time.Now()); err != nil {
-		return err
-	}
-	return h.load(context.WithoutCancel(ctx), refs...)
+	return h.changed(ctx, h.index.Hide(ctx, hides, by, time.Now()), hides)
 }
 
 // Unhide implements api.Hides.
-func (h *hiding) Unhide(ctx context.Context, ids []int64, by conan.Actor) error {
-	before, err := h.index.Hides(ctx)
-	if err != nil {
-		return err
+func (h *hiding) Unhide(ctx context.Context, hides []index.Hide, by conan.Actor) error {
+	return h.changed(ctx, h.index.Unhide(ctx, hides, by, time.Now()), hides)
+}
+
+// changed puts hides that were written in force, and has answers about their references forgotten. err is that of the
+// write.
+func (h *hiding) changed(ctx context.Context, err error, hides []index.Hide) error {
+	if err == nil {
+		err = h.load(context.WithoutCancel(ctx))
 	}
-	if err := h.index.Unhide(ctx, ids, index.Audit{By: by, Action: "unhide", Target: fmt.Sprint(ids)}, time.Now()); err != nil {
-		return err
+	for _, hide := range hides {
+		h.index.Changes().ChangedRef(hide.Ref)
+		h.index.Changes().ChangedNames(hide.Ref)
 	}
-	var refs []conan.Ref
-	for _, hide := range before {
-		refs = append(refs, hide.Ref)
-	}
-	return h.load(context.WithoutCancel(ctx), refs...)
+	return err
 }
 
 // over puts the hides of a view before a member.

@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -34,7 +32,7 @@ func (s *selected) add(c *cobra.Command) {
 	f.BoolVar(&s.spec.PackagesOnly, "packages-only", false, "leave recipes out")
 }
 
-// read reads the files and checks the whole selection, so that what is wrong with it is said before the server is asked.
+// read reads the files and checks the whole selection. A wrong one is an error before the server is asked.
 func (s *selected) read(patterns []string) (selection.Spec, error) {
 	spec := s.spec
 	spec.Patterns = patterns
@@ -219,133 +217,9 @@ func unhideCommand() *cobra.Command {
 	return c
 }
 
-func hidesCommand() *cobra.Command {
-	var cl client
-	c := &cobra.Command{
-		Use: "hides", Short: "List the hidden revisions that you may show again",
-		RunE: func(c *cobra.Command, _ []string) error {
-			lines, err := pages[api.HideLine](c, &cl, "hides", url.Values{})
-			if err != nil {
-				return err
-			}
-			return cl.print(c.OutOrStdout(), lines, func() {
-				for _, l := range lines {
-					fmt.Fprintf(c.OutOrStdout(), "%d  %s  %s  %s: %s (%s, %s)\n", l.ID, orAll("in", l.Member), orAll("view", l.View), l.Revision, l.Reason, named(l.By), l.Time.Format(time.RFC3339))
-				}
-			})
-		},
-	}
-	cl.add(c)
-	return c
-}
-
-// orAll is the scope of a hide.
-func orAll(what, name string) string {
-	if name == "" {
-		return what + " all"
-	}
-	return what + " " + name
-}
-
 // inStore gives a change the flag that names its store.
 func inStore(ch *change) {
 	var in string
 	ch.flags = func(c *cobra.Command) { c.Flags().StringVar(&in, "in", "", "the store (required)") }
 	ch.body = func() map[string]any { return map[string]any{"in": in} }
-}
-
-func trashCommand() *cobra.Command {
-	var cl client
-	var in string
-	c := &cobra.Command{
-		Use: "trash", Short: "List what can be restored in a store, the last removed first",
-		RunE: func(c *cobra.Command, _ []string) error {
-			lines, err := pages[api.TrashLine](c, &cl, "trash", url.Values{"in": {in}})
-			if err != nil {
-				return err
-			}
-			return cl.print(c.OutOrStdout(), lines, func() {
-				for _, l := range lines {
-					fmt.Fprintf(c.OutOrStdout(), "%s  %-12s %10d bytes  %s\n", l.Removed.Format(time.RFC3339), named(l.By), l.Bytes, l.Revision)
-				}
-			})
-		},
-	}
-	cl.add(c)
-	c.Flags().StringVar(&in, "in", "", "the store (required)")
-	return c
-}
-
-func usageCommand() *cobra.Command {
-	var cl client
-	c := &cobra.Command{
-		Use: "usage", Short: "Tell how much each store and upstream has (for administrators)",
-		RunE: func(c *cobra.Command, _ []string) error {
-			lines, err := pages[api.UsageLine](c, &cl, "usage", url.Values{})
-			if err != nil {
-				return err
-			}
-			return cl.print(c.OutOrStdout(), lines, func() {
-				for _, l := range lines {
-					fmt.Fprintf(c.OutOrStdout(), "%-8s %-20s %6d references %6d recipes %6d packages %14d bytes %14d in the trash\n",
-						l.Kind, l.Member, l.References, l.Recipes, l.Packages, l.Bytes, l.TrashBytes)
-				}
-			})
-		},
-	}
-	cl.add(c)
-	return c
-}
-
-func auditCommand() *cobra.Command {
-	var cl client
-	var since, until, user, action string
-	c := &cobra.Command{
-		Use: "audit", Short: "List every change, the newest first (for administrators)",
-		RunE: func(c *cobra.Command, _ []string) error {
-			lines, err := pages[api.AuditLine](c, &cl, "audit", url.Values{"since": {since}, "until": {until}, "user": {user}, "action": {action}})
-			if err != nil {
-				return err
-			}
-			return cl.print(c.OutOrStdout(), lines, func() {
-				for _, l := range lines {
-					fmt.Fprintf(c.OutOrStdout(), "%s  %-12s %-15s %-9s %-8s %s: %s\n", l.Time.Format(time.RFC3339), named(l.User), l.Address, l.Action, l.Member, l.Target, l.Outcome)
-				}
-			})
-		},
-	}
-	cl.add(c)
-	c.Flags().StringVar(&since, "since", "", "a date or time of RFC 3339")
-	c.Flags().StringVar(&until, "until", "", "a date or time of RFC 3339, exclusive")
-	c.Flags().StringVar(&user, "user", "", "only what this user did")
-	c.Flags().StringVar(&action, "action", "", "only this action: publish, overwrite, remove, remove_files, restore, promote, hide, unhide, token_create or token_revoke")
-	return c
-}
-
-// named is the name of a user in a list.
-func named(user string) string {
-	if user == "" {
-		return "(anonymous)"
-	}
-	return user
-}
-
-// pages reads every page of a list.
-func pages[T any](c *cobra.Command, cl *client, path string, query url.Values) ([]T, error) {
-	query.Set("limit", "1000")
-	all := []T{}
-	for {
-		var page struct {
-			Lines []T   `json:"lines"`
-			Next  int64 `json:"next"`
-		}
-		if err := cl.call(c.Context(), http.MethodGet, path, query, nil, &page); err != nil {
-			return nil, err
-		}
-		all = append(all, page.Lines...)
-		if page.Next == 0 {
-			return all, nil
-		}
-		query.Set("before", strconv.FormatInt(page.Next, 10))
-	}
 }

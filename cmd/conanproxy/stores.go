@@ -110,7 +110,7 @@ func (list stores) owned() policy.Globs {
 	return globs
 }
 
-// resolverMembers are the stores as a resolver asks them: as they are, or as they were at a time that is not zero.
+// resolverMembers are the stores for a resolver. A zero time means now; any other shows them as they were then.
 func (list stores) resolverMembers(at time.Time) []resolver.Member {
 	members := make([]resolver.Member, len(list))
 	for i, s := range list {

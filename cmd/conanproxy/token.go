@@ -56,25 +56,12 @@ func tokenCreateCommand() *cobra.Command {
 }
 
 func tokenListCommand() *cobra.Command {
-	var cl client
-	c := &cobra.Command{
-		Use: "list", Short: "List your tokens; an administrator sees those of all users",
-		RunE: func(c *cobra.Command, _ []string) error {
-			var list struct {
-				Tokens []api.TokenLine `json:"tokens"`
-			}
-			if err := cl.call(c.Context(), http.MethodGet, "tokens", nil, nil, &list); err != nil {
-				return err
-			}
-			return cl.print(c.OutOrStdout(), list.Tokens, func() {
-				for _, l := range list.Tokens {
-					fmt.Fprintf(c.OutOrStdout(), "%-20s %-12s %s, expires %s, last used %s\n", l.Name, l.Owner, allowed(l), moment(l.Expires), moment(l.LastUse))
-				}
-			})
+	return list[api.TokenLine]{
+		use: "list", path: "tokens", short: "List your tokens; an administrator sees those of all users",
+		line: func(l api.TokenLine) string {
+			return fmt.Sprintf("%-20s %-12s %s, expires %s, last used %s", l.Name, l.Owner, allowed(l), moment(l.Expires), moment(l.LastUse))
 		},
-	}
-	cl.add(c)
-	return c
+	}.command()
 }
 
 // allowed are the rights of a token for a reader.

@@ -151,7 +151,7 @@ func (us upstreams) closeExcept(others upstreams) {
 	}
 }
 
-// resolverMembers are the members as a resolver asks them: as they are, or as they were at a time that is not zero.
+// resolverMembers are the upstreams for a resolver. A zero time means now; any other shows them as they were then.
 func (us upstreams) resolverMembers(at time.Time) []resolver.Member {
 	list := make([]resolver.Member, len(us))
 	for i, m := range us {

@@ -152,7 +152,7 @@ func promoteAndRemove(t *testing.T, proxy *e2etest.Conanproxy, name string, clie
 		}
 	}
 	e2etest.SameListing(t, []string{
-		"demo hide release from 127.0.0.1", "demo publish release from 127.0.0.1",
+		"demo unhide release from 127.0.0.1", "demo hide release from 127.0.0.1", "demo publish release from 127.0.0.1",
 		"demo restore release from 127.0.0.1", "ann restore dev from 127.0.0.1", "ann remove dev from 127.0.0.1",
 		"demo remove release from 127.0.0.1", "demo promote release from 127.0.0.1", "demo promote release from 127.0.0.1",
 		"ann publish dev from 127.0.0.1", "ann publish dev from 127.0.0.1",
@@ -182,7 +182,7 @@ func hideAndShow(t *testing.T, demo, developer operator, ref string, at func(vie
 		t.Fatal(lines, err)
 	}
 	id := fmt.Sprint(lines[0].ID)
-	developer.fails(1, "may not write", "unhide", id)
+	developer.fails(1, "not found", "unhide", id)
 	e2etest.Says(t, demo.must("unhide", id), "shown", revision)
 	demo.fails(1, "not found", "unhide", id)
 	again := at("release", "bob")

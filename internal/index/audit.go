@@ -3,6 +3,7 @@ package index
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"conanproxy/internal/conan"
@@ -15,6 +16,20 @@ type Audit struct {
 	Member  string // the store or upstream; empty if the action is about none
 	Target  string
 	Outcome string // empty: it was done
+}
+
+// Targets is the target of a change of many revisions: the first of them and how many more there
+// are.
+func Targets(revs []conan.Revision) string {
+	const most = 20
+	var texts []string
+	for _, rev := range revs[:min(most, len(revs))] {
+		texts = append(texts, rev.String())
+	}
+	if more := len(revs) - most; more > 0 {
+		texts = append(texts, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(texts, ", ")
 }
 
 // AuditDone is the outcome of what was done.

@@ -2,6 +2,7 @@ package index
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -33,36 +34,50 @@ func (db *DB) Hides(ctx context.Context) ([]Hide, error) {
 	}, `SELECT id, member, view, ref, rrev, package_id, prev, reason, usr, time FROM hides ORDER BY id`)
 }
 
-// Hide records hides, all or nothing, with the audit line; one that is there already gets the new
-// reason.
-func (db *DB) Hide(ctx context.Context, hides []Hide, audit Audit, now time.Time) error {
+// Hide records hides, all or nothing, each with its audit line; one that is there already gets the
+// new reason.
+func (db *DB) Hide(ctx context.Context, hides []Hide, by conan.Actor, now time.Time) error {
 	return db.update(ctx, func(ctx context.Context, tx *transaction) error {
 		for _, h := range hides {
 			_, err := tx.ExecContext(ctx, `INSERT INTO hides (member, view, ref, rrev, package_id, prev, reason, usr, time)
 				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (member, view, ref, rrev, package_id, prev)
 				DO UPDATE SET reason = excluded.reason, usr = excluded.usr, time = excluded.time`,
-				h.Member, h.View, h.Ref.String(), h.RRev, h.PackageID, h.PRev, h.Reason, audit.By.Name, now.UnixMicro())
+				h.Member, h.View, h.Ref.String(), h.RRev, h.PackageID, h.PRev, h.Reason, by.Name, now.UnixMicro())
 			if err != nil {
 				return fmt.Errorf("hide %s: %w", h.Revision, err)
 			}
+			if err := writeAudit(ctx, tx, h.audit("hide", by), now); err != nil {
+				return err
+			}
 		}
-		return writeAudit(ctx, tx, audit, now)
+		return nil
 	})
 }
 
-// Unhide removes hides by their ids, all or nothing, with the audit line; conan.ErrNotFound if one
-// is not there.
-func (db *DB) Unhide(ctx context.Context, ids []int64, audit Audit, now time.Time) error {
+// Unhide removes hides, all or nothing, each with its audit line; conan.ErrNotFound if one is not
+// there.
+func (db *DB) Unhide(ctx context.Context, hides []Hide, by conan.Actor, now time.Time) error {
 	return db.update(ctx, func(ctx context.Context, tx *transaction) error {
-		for _, id := range ids {
-			result, err := tx.ExecContext(ctx, `DELETE FROM hides WHERE id = $1`, id)
+		for _, h := range hides {
+			result, err := tx.ExecContext(ctx, `DELETE FROM hides WHERE id = $1`, h.ID)
 			if err != nil {
-				return fmt.Errorf("unhide: %w", err)
+				return fmt.Errorf("unhide %s: %w", h.Revision, err)
 			}
 			if n, err := result.RowsAffected(); err != nil || n == 0 {
-				return fmt.Errorf("hide %d: %w", id, conan.ErrNotFound)
+				return errors.Join(err, fmt.Errorf("hide %d: %w", h.ID, conan.ErrNotFound))
+			}
+			if err := writeAudit(ctx, tx, h.audit("unhide", by), now); err != nil {
+				return err
 			}
 		}
-		return writeAudit(ctx, tx, audit, now)
+		return nil
 	})
+}
+
+func (h Hide) audit(action string, by conan.Actor) Audit {
+	target := h.Revision.String()
+	if h.View != "" {
+		target += " in view " + h.View
+	}
+	return Audit{By: by, Action: action, Member: h.Member, Target: target + ": " + h.Reason}
 }

@@ -106,18 +106,17 @@ func (db *DB) RefsAt(ctx context.Context, member MemberID, prefix string, at tim
 		AND h.member_id = $2 AND h.package_id = '' AND substr(lower(h.name), 1, length($3)) = $3`+isKept, at.UnixMicro(), member, prefix)
 }
 
-// TrashedFiles lists the files of the copy of a revision that was removed last, with its
-// conaninfo.txt; conan.ErrNotFound if the trash has none.
-func (db *DB) TrashedFiles(ctx context.Context, member MemberID, rev conan.Revision) (files conan.Snapshot, info *string, err error) {
+// TrashedFiles lists the files of the copy of a revision that was removed last; conan.ErrNotFound if
+// the trash has none.
+func (db *DB) TrashedFiles(ctx context.Context, member MemberID, rev conan.Revision) (conan.Snapshot, error) {
 	var id int64
-	err = db.read.QueryRowContext(ctx, `SELECT id, info FROM trash WHERE member_id = $1 AND name = $2 AND version = $3 AND usr = $4 AND channel = $5
-		AND rrev = $6 AND package_id = '' || $7 AND prev = $8 ORDER BY id DESC LIMIT 1`, revisionArgs(member, rev)...).Scan(&id, &info)
+	err := db.read.QueryRowContext(ctx, `SELECT id FROM trash WHERE member_id = $1 AND name = $2 AND version = $3 AND usr = $4 AND channel = $5
+		AND rrev = $6 AND package_id = '' || $7 AND prev = $8 ORDER BY id DESC LIMIT 1`, revisionArgs(member, rev)...).Scan(&id)
 	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil, fmt.Errorf("%s in the trash: %w", rev, conan.ErrNotFound)
+		return nil, fmt.Errorf("%s in the trash: %w", rev, conan.ErrNotFound)
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("look for %s in the trash: %w", rev, err)
+		return nil, fmt.Errorf("look for %s in the trash: %w", rev, err)
 	}
-	files, err = trashFiles(ctx, db.read, id)
-	return files, info, err
+	return trashFiles(ctx, db.read, id)
 }

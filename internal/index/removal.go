@@ -20,7 +20,6 @@ type RemoveOptions struct {
 // transaction: a recipe revision goes with its packages, a whole reference with its stages too. It
 // fails with conan.ErrNotFound if a part of the selection is not there.
 func (db *DB) Remove(ctx context.Context, member MemberID, r conan.Removal, o RemoveOptions) error {
-	audit, now := o.Audit, o.Now
 	return db.update(ctx, func(ctx context.Context, tx *transaction) error {
 		nodes, err := storeNodes(ctx, tx, member, r.Ref)
 		if err != nil {
@@ -30,20 +29,12 @@ func (db *DB) Remove(ctx context.Context, member MemberID, r conan.Removal, o Re
 		if err != nil {
 			return err
 		}
-		if o.Trash {
-			if err := trashRevisions(ctx, tx, member, ids, r.By.Name, now); err != nil {
-				return err
-			}
-		}
-		if err := removeRevisions(ctx, tx, ids); err != nil {
-			return err
-		}
 		if wholeReference(r) {
 			if err := dropStagesOf(ctx, tx, member, r.Ref); err != nil {
 				return err
 			}
 		}
-		return writeAudit(ctx, tx, audit, now)
+		return o.remove(ctx, tx, member, ids)
 	})
 }
 
@@ -55,28 +46,36 @@ func (db *DB) RemovePinned(ctx context.Context, member MemberID, revs []conan.Re
 		if err != nil {
 			return err
 		}
-		if o.Trash {
-			if err := trashRevisions(ctx, tx, member, ids, o.Audit.By.Name, o.Now); err != nil {
-				return err
-			}
-		}
-		if err := removeRevisions(ctx, tx, ids); err != nil {
+		return o.remove(ctx, tx, member, ids)
+	})
+}
+
+// remove removes rows as the options say.
+func (o RemoveOptions) remove(ctx context.Context, tx *transaction, member MemberID, ids []int64) error {
+	if o.Trash {
+		if err := trashRevisions(ctx, tx, member, ids, o.Audit.By.Name, o.Now); err != nil {
 			return err
 		}
-		return writeAudit(ctx, tx, o.Audit, o.Now)
-	})
+	}
+	if err := removeRevisions(ctx, tx, ids); err != nil {
+		return err
+	}
+	return writeAudit(ctx, tx, o.Audit, o.Now)
 }
 
 // pinnedIDs are the row ids of pinned revisions, each once, with the packages of recipe revisions.
 func pinnedIDs(ctx context.Context, tx *transaction, member MemberID, revs []conan.Revision) ([]int64, error) {
 	var ids []int64
 	seen := make(map[int64]bool)
+	of := make(map[conan.Ref]nodes)
 	for _, rev := range revs {
-		nodes, err := storeNodes(ctx, tx, member, rev.Ref)
-		if err != nil {
-			return nil, err
+		if of[rev.Ref] == nil {
+			var err error
+			if of[rev.Ref], err = storeNodes(ctx, tx, member, rev.Ref); err != nil {
+				return nil, err
+			}
 		}
-		found, err := nodes.selected(conan.Removal{Revision: rev})
+		found, err := of[rev.Ref].selected(conan.Removal{Revision: rev})
 		if err != nil {
 			return nil, err
 		}

@@ -3,10 +3,7 @@ package index
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
-
-	"conanproxy/internal/conan"
 )
 
 // queryer is a reader or a *transaction.
@@ -42,8 +39,6 @@ func collect[T any](ctx context.Context, q queryer, what string, scan func(scann
 	}
 	return out, nil
 }
-
-func isNotFound(err error) bool { return errors.Is(err, conan.ErrNotFound) }
 
 // column reads the only column of a query.
 func column[T any](ctx context.Context, q queryer, what, query string, args ...any) ([]T, error) {

@@ -3,7 +3,9 @@ package index
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"conanproxy/internal/conan"
@@ -18,8 +20,9 @@ type Trashed struct {
 	Adopted  bool
 	Uploader string
 	Removed  time.Time
-	By       string // who removed it
-	Bytes    int64  // of its files
+	By       string  // who removed it
+	Info     *string // conaninfo.txt of a package; nil if not known
+	Bytes    int64   // of its files
 }
 
 // trashRevisions copies rows of a store into the trash, as one removal.
@@ -51,13 +54,13 @@ func trashRevisions(ctx context.Context, tx *transaction, member MemberID, ids [
 	return nil
 }
 
-const trashColumns = `t.id, t.removal_id, t.name, t.version, t.usr, t.channel, t.rrev, t.package_id, t.prev, t.time, t.adopted, t.uploader, d.time, d.usr,
+const trashColumns = `t.id, t.removal_id, t.name, t.version, t.usr, t.channel, t.rrev, t.package_id, t.prev, t.time, t.adopted, t.info, t.uploader, d.time, d.usr,
 	(SELECT COALESCE(SUM(b.size), 0) FROM trash_files x JOIN blobs b ON b.sha256 = x.sha256 WHERE x.trash_id = t.id)`
 
 func scanTrashed(r scanner) (t Trashed, err error) {
 	var published, removed int64
 	err = r.Scan(&t.ID, &t.Removal, &t.Name, &t.Version, &t.User, &t.Channel, &t.RRev, &t.PackageID, &t.PRev,
-		&published, &t.Adopted, &t.Uploader, &removed, &t.By, &t.Bytes)
+		&published, &t.Adopted, &t.Info, &t.Uploader, &removed, &t.By, &t.Bytes)
 	t.Time, t.Removed = time.UnixMicro(published).UTC(), time.UnixMicro(removed).UTC()
 	return t, err
 }
@@ -104,90 +107,101 @@ func (db *DB) TrashBytes(ctx context.Context, member MemberID) (bytes int64, err
 func (db *DB) Restore(ctx context.Context, member MemberID, revs []conan.Revision, audit Audit, now time.Time) ([]conan.Revision, error) {
 	var restored []conan.Revision
 	err := db.update(ctx, func(ctx context.Context, tx *transaction) error {
-		restored = nil
-		done := make(map[conan.Revision]bool)
+		r := restoration{member: member, now: now, trash: make(map[conan.Ref][]Trashed), done: make(map[conan.Revision]bool)}
 		for _, rev := range revs {
-			if done[rev] {
-				continue // it came with its recipe
-			}
-			rows, err := restorable(ctx, tx, member, rev)
-			if err != nil {
+			if err := r.restore(ctx, tx, rev); err != nil {
 				return err
 			}
-			for _, t := range rows {
-				if done[t.Revision] {
-					continue
-				}
-				done[t.Revision] = true
-				if err := restoreOne(ctx, tx, member, t, now); err != nil {
-					return err
-				}
-				restored = append(restored, t.Revision)
-			}
 		}
-		if _, err := tx.ExecContext(ctx, `DELETE FROM removals WHERE member_id = $1
-			AND NOT EXISTS (SELECT 1 FROM trash t WHERE t.removal_id = removals.id)`, member); err != nil {
-			return fmt.Errorf("restore: %w", err)
-		}
+		restored = r.restored
 		return writeAudit(ctx, tx, audit, now)
 	})
 	return restored, err
 }
 
-// restorable are the rows of a revision to be restored, a recipe before its packages.
-func restorable(ctx context.Context, tx *transaction, member MemberID, rev conan.Revision) ([]Trashed, error) {
-	all, err := trashedOf(ctx, tx, member, rev.Ref)
-	if err != nil {
-		return nil, err
-	}
-	var rows []Trashed
-	for _, t := range all {
-		if t.Revision == rev {
-			rows = append(rows, t)
-			break
-		}
-	}
-	if len(rows) == 0 {
-		return nil, fmt.Errorf("%s in the trash: %w", rev, conan.ErrNotFound)
-	}
-	if rev.IsPackage() {
-		return rows, nil
-	}
-	taken := make(map[conan.Revision]bool)
-	for _, t := range all {
-		if t.Removal == rows[0].Removal && t.IsPackage() && t.RRev == rev.RRev && !taken[t.Revision] {
-			taken[t.Revision] = true
-			rows = append(rows, t)
-		}
-	}
-	return rows, nil
+// restoration is one call of Restore.
+type restoration struct {
+	member MemberID
+	now    time.Time
+	trash  map[conan.Ref][]Trashed // of the references so far, as it was before
+	done   map[conan.Revision]bool
+
+	restored []conan.Revision
 }
 
-func restoreOne(ctx context.Context, tx *transaction, member MemberID, t Trashed, now time.Time) error {
-	switch _, err := revisionID(ctx, tx, member, t.Revision); {
+// restore brings a revision back, unless it came with its recipe already.
+func (r *restoration) restore(ctx context.Context, tx *transaction, rev conan.Revision) error {
+	if r.done[rev] {
+		return nil
+	}
+	all, known := r.trash[rev.Ref]
+	if !known {
+		var err error
+		if all, err = trashedOf(ctx, tx, r.member, rev.Ref); err != nil {
+			return err
+		}
+		r.trash[rev.Ref] = all
+	}
+	for _, t := range restorable(all, rev) {
+		if r.done[t.Revision] {
+			continue
+		}
+		r.done[t.Revision] = true
+		if err := r.restoreRow(ctx, tx, t); err != nil {
+			return err
+		}
+		r.restored = append(r.restored, t.Revision)
+	}
+	if !r.done[rev] {
+		return fmt.Errorf("%s in the trash: %w", rev, conan.ErrNotFound)
+	}
+	return nil
+}
+
+// restorable are the rows of a revision to be restored, a recipe before its packages: of the last
+// removal that took it.
+func restorable(all []Trashed, rev conan.Revision) (rows []Trashed) {
+	i := slices.IndexFunc(all, func(t Trashed) bool { return t.Revision == rev })
+	if i < 0 {
+		return nil
+	}
+	rows = append(rows, all[i])
+	for _, t := range all {
+		if !rev.IsPackage() && t.IsPackage() && t.RRev == rev.RRev && t.Removal == all[i].Removal {
+			rows = append(rows, t)
+		}
+	}
+	return rows
+}
+
+func (r *restoration) restoreRow(ctx context.Context, tx *transaction, t Trashed) error {
+	switch _, err := revisionID(ctx, tx, r.member, t.Revision); {
 	case err == nil:
 		return fmt.Errorf("%w: %s is published again; remove it first, or leave it", conan.ErrConflict, t.Revision)
-	case !isNotFound(err):
+	case !errors.Is(err, conan.ErrNotFound):
 		return err
 	}
 	if t.IsPackage() {
-		if _, err := revisionID(ctx, tx, member, t.Recipe()); err != nil {
+		if _, err := revisionID(ctx, tx, r.member, t.Recipe()); err != nil {
 			return fmt.Errorf("the recipe of %s: %w; restore it with its recipe", t.Revision, err)
 		}
 	}
-	o := PutOptions{Time: t.Time, Adopted: t.Adopted, Uploader: t.Uploader}
-	if err := tx.QueryRowContext(ctx, `SELECT info FROM trash WHERE id = $1`, t.ID).Scan(&o.Info); err != nil {
-		return fmt.Errorf("restore %s: %w", t.Revision, err)
-	}
-	var err error
-	o.Files, err = trashFiles(ctx, tx, t.ID)
+	files, err := trashFiles(ctx, tx, t.ID)
 	if err != nil {
 		return err
 	}
-	if err := putRevision(ctx, tx, member, t.Revision, o, now); err != nil {
+	o := PutOptions{Time: t.Time, Adopted: t.Adopted, Uploader: t.Uploader, Info: t.Info, Files: files}
+	if err := putRevision(ctx, tx, r.member, t.Revision, o, r.now); err != nil {
 		return err
 	}
-	return dropTrash(ctx, tx, `id = $1`, t.ID)
+	if err := dropTrash(ctx, tx, `id = $1`, t.ID); err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `DELETE FROM removals WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM trash WHERE removal_id = $1)`, t.Removal)
+	if err != nil {
+		return fmt.Errorf("restore %s: %w", t.Revision, err)
+	}
+	return nil
 }
 
 // trashFiles lists the files of a revision in the trash.

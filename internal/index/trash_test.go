@@ -1,6 +1,7 @@
 package index
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -47,7 +48,7 @@ func TestARecipeComesBackWithItsPackages(t *testing.T) {
 	failsWith(t, "held", err, nil)
 
 	remove(t, db, noon.Add(2*time.Hour), recipe)
-	if _, err := db.Find(ctx, store, pkgs[0]); !isNotFound(err) {
+	if _, err := db.Find(ctx, store, pkgs[0]); !errors.Is(err, conan.ErrNotFound) {
 		t.Errorf("a package of the removed recipe is still there: %v", err)
 	}
 	same(t, "trash", len(trashed(t, db)), 3)
@@ -83,7 +84,7 @@ func TestWhatCannotBeRestored(t *testing.T) {
 	failsWith(t, "what is published again", restore(recipe), conan.ErrConflict)
 	remove(t, db, noon.Add(160*time.Minute), other)
 	failsWith(t, "one of two", restore(other, recipe), conan.ErrConflict)
-	if _, err := db.Find(ctx, store, other); !isNotFound(err) {
+	if _, err := db.Find(ctx, store, other); !errors.Is(err, conan.ErrNotFound) {
 		t.Errorf("a restoration that failed restored a part: %v", err)
 	}
 	failsWith(t, "a package beside its recipe that was published again", restore(pkgs[0]), nil)
@@ -147,7 +148,7 @@ func TestHistoryTellsWhatWasVisible(t *testing.T) {
 	if len(packages) != 2 || packages[0].ID != "p1" || packages[1].ID != "p2" {
 		t.Errorf("packages: %v", packages)
 	}
-	files, _, err := db.TrashedFiles(ctx, store, pkgs[0])
+	files, err := db.TrashedFiles(ctx, store, pkgs[0])
 	if err != nil || len(files) == 0 {
 		t.Errorf("files of what was removed: %v, %v", files, err)
 	}

@@ -71,6 +71,10 @@ type Call struct {
 	// Source is what the caller may read of a store, upstream or view, or with an empty name of the
 	// view at the root; false: there is none of that name.
 	Source func(name string) (conan.Source, bool)
+
+	// Readable is what the caller may read of a Source that is a part of a member.
+	Readable func(member string, source conan.Source) (conan.Source, error)
+
 	// IsMember tells whether a store or upstream has that name.
 	IsMember func(name string) bool
 }

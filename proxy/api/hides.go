@@ -19,8 +19,8 @@ type Hides interface {
 	Hides(ctx context.Context) ([]index.Hide, error)
 	// Hide hides revisions, all or nothing, for every request that begins after it.
 	Hide(ctx context.Context, hides []index.Hide, by conan.Actor) error
-	// Unhide ends hides by their ids, all or nothing; conan.ErrNotFound if one is not there.
-	Unhide(ctx context.Context, ids []int64, by conan.Actor) error
+	// Unhide ends hides, all or nothing; conan.ErrNotFound if one is not there.
+	Unhide(ctx context.Context, hides []index.Hide, by conan.Actor) error
 }
 
 // maxReason bounds the sentence that clients are shown.
@@ -117,34 +117,29 @@ func (a *API) unhide(c *Call) (any, error) {
 	if len(body.IDs) == 0 {
 		return nil, fmt.Errorf("%w: \"ids\" is empty", conan.ErrInvalid)
 	}
-	hides, err := a.Hides.Hides(c.Context)
+	hides, err := a.hidesOf(c)
 	if err != nil {
 		return nil, err
 	}
+	var chosen []index.Hide
 	var revs []conan.Revision
 	for _, id := range body.IDs {
 		i := slices.IndexFunc(hides, func(h index.Hide) bool { return h.ID == id })
 		if i < 0 {
-			return nil, fmt.Errorf("hide %d: %w", id, conan.ErrNotFound)
+			return nil, fmt.Errorf("a hide %d that you may end: %w", id, conan.ErrNotFound)
 		}
-		if err := a.mayHide(c, hides[i].Member)(hides[i].Ref); err != nil {
-			return nil, c.unlessUnknown(hides[i], err)
-		}
-		revs = append(revs, hides[i].Revision)
+		chosen, revs = append(chosen, hides[i]), append(revs, hides[i].Revision)
 	}
-	if err := a.Hides.Unhide(c.Context, body.IDs, c.Actor); err != nil {
+	if err := a.Hides.Unhide(c.Context, chosen, c.Actor); err != nil {
 		return nil, err
 	}
 	return report(false, asMoved(revs), "shown"), nil
 }
 
-// unlessUnknown is a refusal to unhide, or "not found" if the refusal would tell of what the caller
-// may not read.
-func (c *Call) unlessUnknown(h index.Hide, refusal error) error {
-	if h.Member == "" || c.Guard.MayRead(c.Caller, h.Member, h.Ref) {
-		return refusal
-	}
-	return fmt.Errorf("hide %d: %w", h.ID, conan.ErrNotFound)
+// hidesOf are the hides that the caller may end.
+func (a *API) hidesOf(c *Call) ([]index.Hide, error) {
+	rows, err := a.Hides.Hides(c.Context)
+	return slices.DeleteFunc(rows, func(h index.Hide) bool { return a.mayHide(c, h.Member)(h.Ref) != nil }), err
 }
 
 // HideLine is one hide.
@@ -160,19 +155,13 @@ type HideLine struct {
 
 // hides lists what the caller may unhide.
 func (a *API) hides(c *Call) (any, error) {
-	rows, err := a.Hides.Hides(c.Context)
+	rows, err := a.hidesOf(c)
 	if err != nil {
 		return nil, err
 	}
-	var page struct {
-		Lines []HideLine `json:"lines"`
-		Next  int64      `json:"next"`
-	}
-	page.Lines = []HideLine{}
+	page := Page[HideLine]{Lines: []HideLine{}}
 	for _, h := range rows {
-		if a.mayHide(c, h.Member)(h.Ref) == nil {
-			page.Lines = append(page.Lines, HideLine{h.ID, h.Revision.String(), h.Member, h.View, h.Reason, h.By, h.Time})
-		}
+		page.Lines = append(page.Lines, HideLine{h.ID, h.Revision.String(), h.Member, h.View, h.Reason, h.By, h.Time})
 	}
 	return page, nil
 }

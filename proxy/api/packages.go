@@ -1,6 +1,8 @@
 package api
 
 import (
+	"fmt"
+
 	"conanproxy/internal/conan"
 	"conanproxy/internal/selection"
 	"conanproxy/internal/transfer"
@@ -52,14 +54,15 @@ func (a *API) promote(c *Call) (any, error) {
 	if err := c.Decode(&body); err != nil {
 		return nil, err
 	}
-	for field, name := range map[string]string{"from": body.From, "to": body.To} {
-		if _, err := a.store(field, name); err != nil {
-			return nil, err
-		}
+	if _, err := a.store("from", body.From); err != nil {
+		return nil, err
+	}
+	if _, err := a.store("to", body.To); err != nil {
+		return nil, err
 	}
 	sink, ok := a.Stores.Promotion(body.From, body.To)
 	if !ok {
-		return nil, errSameStore
+		return nil, fmt.Errorf("%w: from and to are the same store", conan.ErrInvalid)
 	}
 	source, err := c.readable(body.From)
 	if err != nil {
@@ -120,7 +123,11 @@ func (a *API) restore(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	revs, err := a.chosen(c, body, c.readableTrash(store, body.In))
+	source, err := c.Readable(body.In, store.TrashSource())
+	if err != nil {
+		return nil, err
+	}
+	revs, err := a.chosen(c, body, source)
 	if err != nil {
 		return nil, err
 	}

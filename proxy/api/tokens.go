@@ -96,18 +96,15 @@ func (a *API) tokens(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var list struct {
-		Tokens []TokenLine `json:"tokens"`
-	}
-	list.Tokens = []TokenLine{}
+	page := Page[TokenLine]{Lines: []TokenLine{}}
 	for _, row := range rows {
 		limits, err := auth.ParseLimits(row.Rights)
 		if err != nil {
 			return nil, fmt.Errorf("token %s: %w", row.Name, err)
 		}
-		list.Tokens = append(list.Tokens, TokenLine{row.Name, row.Owner, limits.Rights(), row.Created, row.Expires, row.LastUse})
+		page.Lines = append(page.Lines, TokenLine{row.Name, row.Owner, limits.Rights(), row.Created, row.Expires, row.LastUse})
 	}
-	return list, nil
+	return page, nil
 }
 
 // revokeToken ends one of the caller's robot tokens, or any for an administrator.

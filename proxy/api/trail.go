@@ -1,15 +1,17 @@
 package api
 
 import (
-	"fmt"
 	"math"
 	"time"
 
-	"conanproxy/internal/conan"
 	"conanproxy/internal/index"
 )
 
-var errSameStore = fmt.Errorf("%w: from and to are the same store", conan.ErrInvalid)
+// Page is a part of a list. Next is the argument "before" of the next one; 0: there is none.
+type Page[T any] struct {
+	Lines []T   `json:"lines"`
+	Next  int64 `json:"next"`
+}
 
 // The bounds of a page of a list.
 const (
@@ -37,7 +39,6 @@ type TrashLine struct {
 }
 
 // trash lists what can be restored in a store, of the references that the caller may write there.
-// Next is the argument "before" of the next page; 0: there is none.
 func (a *API) trash(c *Call) (any, error) {
 	name := c.Query.Get("in")
 	store, err := a.store("in", name)
@@ -52,11 +53,7 @@ func (a *API) trash(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var page struct {
-		Lines []TrashLine `json:"lines"`
-		Next  int64       `json:"next"`
-	}
-	page.Lines = []TrashLine{}
+	page := Page[TrashLine]{Lines: []TrashLine{}}
 	for _, row := range rows {
 		if c.Guard.MayWrite(c.Caller, name, row.Ref) == nil {
 			page.Lines = append(page.Lines, TrashLine{row.ID, row.Revision.String(), row.Time, row.Removed, row.By, row.Bytes})
@@ -100,11 +97,7 @@ func (a *API) audit(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var page struct {
-		Lines []AuditLine `json:"lines"`
-		Next  int64       `json:"next"`
-	}
-	page.Lines = []AuditLine{}
+	page := Page[AuditLine]{Lines: []AuditLine{}}
 	for _, l := range rows {
 		page.Lines = append(page.Lines, AuditLine{l.ID, l.Time, l.By.Name, l.By.Address, l.Action, l.Member, l.Target, l.Outcome})
 	}

@@ -21,11 +21,7 @@ func (a *API) usage(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var page struct {
-		Lines []UsageLine `json:"lines"`
-		Next  int64       `json:"next"`
-	}
-	page.Lines = []UsageLine{}
+	page := Page[UsageLine]{Lines: []UsageLine{}}
 	for _, u := range rows {
 		trash, err := a.Usage.TrashBytes(c.Context, u.ID)
 		if err != nil {
