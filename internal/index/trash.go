@@ -251,6 +251,16 @@ func dropRemovals(ctx context.Context, tx *transaction, ids []int64) error {
 	return nil
 }
 
+// TrashFrees is the size of the bytes that nothing but the trash, and perhaps a cache, names.
+func (db *DB) TrashFrees(ctx context.Context) (bytes int64, err error) {
+	err = db.read.QueryRowContext(ctx, `SELECT COALESCE(SUM(b.size), 0) FROM (SELECT sha256, COUNT(*) AS rows FROM trash_files GROUP BY sha256) t
+		JOIN blobs b ON b.sha256 = t.sha256 WHERE b.kept = t.rows`).Scan(&bytes)
+	if err != nil {
+		return 0, fmt.Errorf("count what the trash frees: %w", err)
+	}
+	return bytes, nil
+}
+
 // EmptyOldest removes for good what the oldest removal of all stores took, and tells whether there
 // was one.
 func (db *DB) EmptyOldest(ctx context.Context) (some bool, err error) {

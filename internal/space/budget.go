@@ -98,7 +98,7 @@ func (b *Budget) SetBounds(maxSize, minFree int64) {
 // Check tells whether n bytes of published content would leave MinFree: nil or conan.ErrNoSpace.
 // Cached content makes way for them.
 func (b *Budget) Check(ctx context.Context, n int64) error {
-	return b.makeSpace(ctx, func(u usage) int64 { return overFree(u) + max(n, 0) })
+	return b.makeSpace(ctx, need{over: func(u usage) int64 { return overFree(u) + max(n, 0) }, published: true})
 }
 
 // usage is how full the disk is, in bytes.
@@ -148,15 +148,21 @@ func overBounds(u usage) int64 {
 // overFree is by how many bytes MinFree is exceeded; 0 or less: it is not.
 func overFree(u usage) int64 { return u.minFree - u.free }
 
-// makeSpace evicts until over is 0 or less: nil or conan.ErrNoSpace. It evicts nothing if that
-// would not help. If the disk is full, what was removed longest ago leaves the trash too.
-func (b *Budget) makeSpace(ctx context.Context, over func(usage) int64) error {
+// need is what space is made for.
+type need struct {
+	over      func(usage) int64 // by how many bytes there is too little; 0 or less: there is enough
+	published bool              // for published content, which the trash makes way for too
+}
+
+// makeSpace evicts, and then empties the trash if it may, until there is enough: nil or
+// conan.ErrNoSpace. It does neither if that would not help.
+func (b *Budget) makeSpace(ctx context.Context, n need) error {
 	for {
 		u, err := b.usage(ctx)
 		if err != nil {
 			return err
 		}
-		lacking := over(u)
+		lacking := n.over(u)
 		if lacking <= 0 {
 			if aboveHighWater(u) {
 				b.kickRun() // so that the next download need not make space itself
@@ -164,25 +170,30 @@ func (b *Budget) makeSpace(ctx context.Context, over func(usage) int64) error {
 			return nil
 		}
 		full := fmt.Errorf("%w: %d bytes are missing on the disk or within cache.max_size", conan.ErrNoSpace, lacking)
-		if lacking > u.cached {
-			emptied, err := b.emptyOldest(ctx, u, over)
-			if err == nil && emptied {
+		if lacking <= u.cached {
+			ok, err := b.evict(ctx, n.over)
+			if err != nil {
+				return errors.Join(full, err)
+			}
+			if ok {
 				continue
 			}
-			return errors.Join(full, err)
 		}
-		if ok, err := b.evict(ctx, over); err != nil || !ok {
+		if !n.published {
+			return full
+		}
+		if ok, err := b.emptyOldest(ctx, lacking-u.cached); err != nil || !ok {
 			return errors.Join(full, err)
 		}
 	}
 }
 
-// emptyOldest removes for good what was removed longest ago, if the disk is what lacks space and
-// there is something.
-func (b *Budget) emptyOldest(ctx context.Context, u usage, over func(usage) int64) (some bool, err error) {
-	u.maxSize = 0 // the trash does not count in it
-	if over(u) <= 0 {
-		return false, nil
+// emptyOldest removes for good what was removed longest ago, unless all of the trash has less than
+// the lacking bytes. It returns false if it did nothing.
+func (b *Budget) emptyOldest(ctx context.Context, lacking int64) (some bool, err error) {
+	frees, err := b.o.Index.TrashFrees(ctx)
+	if err != nil || frees < max(lacking, 1) {
+		return false, err
 	}
 	err = b.exclusively(ctx, func(ctx context.Context) error {
 		if some, err = b.o.Index.EmptyOldest(ctx); err != nil || !some {

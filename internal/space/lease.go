@@ -9,7 +9,7 @@ import (
 // goroutine uses it.
 type Lease struct {
 	b           *Budget
-	over        func(usage) int64 // the bounds that it keeps
+	bounds      need // that it keeps
 	bytes, used int64
 	once        sync.Once
 }
@@ -27,17 +27,17 @@ func (l leased) unused(block int64) int64 { return max(0, l.bytes-l.used) + l.fi
 // LeaseUpload leases n bytes for published content, which keeps MinFree; cached content makes way
 // for it. It fails with conan.ErrNoSpace if there is no space.
 func (b *Budget) LeaseUpload(ctx context.Context, n int64) (*Lease, error) {
-	return b.lease(ctx, n, overFree)
+	return b.lease(ctx, n, need{over: overFree, published: true})
 }
 
 // LeaseCache is LeaseUpload for cached content, which also keeps MaxSize.
 func (b *Budget) LeaseCache(ctx context.Context, n int64) (*Lease, error) {
-	return b.lease(ctx, n, overBounds)
+	return b.lease(ctx, n, need{over: overBounds})
 }
 
-func (b *Budget) lease(ctx context.Context, n int64, over func(usage) int64) (*Lease, error) {
+func (b *Budget) lease(ctx context.Context, n int64, bounds need) (*Lease, error) {
 	b.add(leased{files: 1})
-	l := &Lease{b: b, over: over}
+	l := &Lease{b: b, bounds: bounds}
 	if err := l.Grow(ctx, n); err != nil {
 		l.Release()
 		return nil, err
@@ -48,7 +48,7 @@ func (b *Budget) lease(ctx context.Context, n int64, over func(usage) int64) (*L
 // Grow leases n bytes more: nil or conan.ErrNoSpace, which leaves the lease as it was.
 func (l *Lease) Grow(ctx context.Context, n int64) error {
 	l.b.add(leased{bytes: n}) // before the look at what is free, so that two at the same time see each other
-	if err := l.b.makeSpace(ctx, l.over); err != nil {
+	if err := l.b.makeSpace(ctx, l.bounds); err != nil {
 		l.b.add(leased{bytes: -n})
 		return err
 	}

@@ -460,6 +460,60 @@ func TestLeaseUpload(t *testing.T) {
 }
 
 // The disk gives whole blocks: each file under way may need one more than its bytes tell.
+// An upload empties the trash, the oldest removal first, if that helps; a download does not.
+func TestTheTrashMakesWayForUploads(t *testing.T) {
+	ctx := t.Context()
+	b := newLimited(t, 0) // 800 bytes may be used
+	noon := time.Unix(1e9, 0)
+	remove := func(rev conan.Revision, at time.Time) {
+		t.Helper()
+		o := index.RemoveOptions{Audit: index.Audit{Action: "remove"}, Now: at, Trash: true}
+		if err := b.index.RemovePinned(ctx, b.members["local"], []conan.Revision{rev}, o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.put(t, "local", 1, 300, noon) // stays published
+	first, second := b.put(t, "local", 2, 200, noon), b.put(t, "local", 3, 200, noon)
+	remove(second, noon)
+	remove(first, noon.Add(time.Hour))
+	trash := func() (left []string) {
+		t.Helper()
+		rows, err := b.index.Trash(ctx, b.members["local"], 0, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range rows {
+			left = append(left, row.Revision.Version)
+		}
+		return left
+	}
+	steps := []struct {
+		what  string
+		lease func(context.Context, int64) (*Lease, error)
+		bytes int64
+		ok    bool
+		left  []string
+	}{
+		{"a download", b.budget.LeaseCache, 200, false, []string{"2.0", "3.0"}},
+		{"an upload that would not fit either way", b.budget.LeaseUpload, 600, false, []string{"2.0", "3.0"}},
+		{"an upload that fits beside the trash", b.budget.LeaseUpload, 100, true, []string{"2.0", "3.0"}},
+		{"an upload that needs the oldest removal", b.budget.LeaseUpload, 200, true, []string{"2.0"}},
+		{"an upload that needs all of them", b.budget.LeaseUpload, 400, true, nil},
+	}
+	for _, step := range steps {
+		l, err := step.lease(ctx, step.bytes)
+		if (err == nil) != step.ok || err != nil && !errors.Is(err, conan.ErrNoSpace) {
+			t.Fatalf("%s: %v", step.what, err)
+		}
+		if diff := cmp.Diff(step.left, trash()); diff != "" {
+			t.Errorf("%s: the trash (-want +got):\n%s", step.what, diff)
+		}
+		if err == nil {
+			l.Release()
+		}
+	}
+}
+
 func TestBlocks(t *testing.T) {
 	ctx := context.Background()
 	b := newLimited(t, 100)
