@@ -111,7 +111,7 @@ func auditCommand() *cobra.Command {
 			{"action", "only this action: publish, overwrite, remove, remove_files, restore, promote, hide, unhide, token_create or token_revoke"},
 		},
 		line: func(l api.AuditLine) string {
-			return fmt.Sprintf("%s  %-12s %-15s %-9s %-8s %s: %s", l.Time.Format(time.RFC3339), named(l.User), l.Address, l.Action, l.Member, l.Target, l.Outcome)
+			return fmt.Sprintf("%s  %-12s %-15s %-9s %-8s %s", l.Time.Format(time.RFC3339), named(l.User), l.Address, l.Action, l.Member, l.Target)
 		},
 	}.command()
 }

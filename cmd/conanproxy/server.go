@@ -96,8 +96,9 @@ func (s *server) fetch(ctx context.Context, f index.FileRow) error {
 	return now.upstreams.fetch(ctx, now.stores.owned(), f)
 }
 
-// sweep removes abandoned uploads and old answers every hour. The first time is a minute after the start: with a million
-// packages it takes seconds, and the first requests should not compete with it.
+// sweep removes abandoned uploads, old answers, and what is too old in the trash and the audit, every hour. The first time
+// is a minute after the start: with a million packages it takes seconds, and the first requests should not compete with
+// it.
 func (s *server) sweep() {
 	for wait := time.Minute; ; wait = time.Hour {
 		select {
@@ -106,7 +107,7 @@ func (s *server) sweep() {
 		case <-time.After(wait):
 		}
 		now := s.current.Load()
-		err := errors.Join(now.stores.sweep(s.ctx), now.upstreams.sweep(s.ctx))
+		err := errors.Join(now.stores.sweep(s.ctx), now.upstreams.sweep(s.ctx), s.index.SweepAudit(s.ctx, time.Now().Add(-now.config.Audit.Keep)))
 		if err != nil && s.ctx.Err() == nil {
 			s.log.Error("the hourly sweep failed", zap.Error(err))
 		}

@@ -27,6 +27,7 @@ type Config struct {
 	Stores         []Store        `yaml:"stores"`                       // none: the one that Local describes
 	Views          []View         `yaml:"views"`                        // none: only the built-in ones
 	Cache          Cache          `yaml:"cache"`                        //
+	Audit          Audit          `yaml:"audit"`                        //
 	Log            Log            `yaml:"log"`                          //
 }
 
@@ -96,6 +97,11 @@ type Cache struct {
 	Memory  Size `yaml:"memory"`   // for answers that are remembered
 }
 
+// Audit bounds the trail of changes.
+type Audit struct {
+	Keep time.Duration `yaml:"keep"` // how long a line is kept
+}
+
 // Log selects log lines and their format.
 type Log struct {
 	Level  string `yaml:"level"`  // debug, info, warn or error
@@ -129,6 +135,7 @@ func Default() *Config {
 		Views:     []View{},
 		Local:     Local{Owns: []string{}, Overwrite: true, TrashFor: defaultTrashFor},
 		Cache:     Cache{MaxSize: 50 << 30, MinFree: 2 << 30, Memory: 64 << 20},
+		Audit:     Audit{Keep: 400 * 24 * time.Hour},
 		Log:       Log{Level: "info", Format: "json", Access: true},
 	}
 }

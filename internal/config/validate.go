@@ -32,6 +32,7 @@ func (l *loader) validate(c *Config) {
 	l.notNegative("local.trash_for", c.Local.TrashFor)
 	l.validateStores(c)
 	l.validateCache(c.Cache)
+	l.positive("audit.keep", c.Audit.Keep)
 	l.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	l.oneOf("log.format", c.Log.Format, "json", "text")
 }

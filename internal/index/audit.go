@@ -9,13 +9,12 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// Audit is one line of the audit trail: who did what to what, and what came of it.
+// Audit is one line of the audit trail: who did what to what.
 type Audit struct {
-	By      conan.Actor
-	Action  string // "publish", "remove", …
-	Member  string // the store or upstream; empty if the action is about none
-	Target  string
-	Outcome string // empty: it was done
+	By     conan.Actor
+	Action string // "publish", "remove", …
+	Member string // the store or upstream; empty if the action is about none
+	Target string
 }
 
 // Targets is the target of a change of many revisions: the first of them and how many more there
@@ -32,25 +31,13 @@ func Targets(revs []conan.Revision) string {
 	return strings.Join(texts, ", ")
 }
 
-// AuditDone is the outcome of what was done.
-const AuditDone = "done"
-
 func writeAudit(ctx context.Context, tx *transaction, a Audit, now time.Time) error {
-	if a.Outcome == "" {
-		a.Outcome = AuditDone
-	}
-	_, err := tx.ExecContext(ctx, `INSERT INTO audit (time, usr, address, action, member, target, outcome) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-		now.UnixMicro(), a.By.Name, a.By.Address, a.Action, a.Member, a.Target, a.Outcome)
+	_, err := tx.ExecContext(ctx, `INSERT INTO audit (time, usr, address, action, member, target) VALUES ($1, $2, $3, $4, $5, $6)`,
+		now.UnixMicro(), a.By.Name, a.By.Address, a.Action, a.Member, a.Target)
 	if err != nil {
 		return fmt.Errorf("write audit line: %w", err)
 	}
 	return nil
-}
-
-// WriteAudit records a line by itself: of a change that touches no other row, or of one that was
-// refused.
-func (db *DB) WriteAudit(ctx context.Context, a Audit, now time.Time) error {
-	return db.update(ctx, func(ctx context.Context, tx *transaction) error { return writeAudit(ctx, tx, a, now) })
 }
 
 // AuditLine is a line that was written.
@@ -84,23 +71,20 @@ func (db *DB) AuditLines(ctx context.Context, f AuditFilter) ([]AuditLine, error
 	}
 	return collect(ctx, db.read, "read the audit", func(r scanner) (l AuditLine, err error) {
 		var micros int64
-		err = r.Scan(&l.ID, &micros, &l.By.Name, &l.By.Address, &l.Action, &l.Member, &l.Target, &l.Outcome)
+		err = r.Scan(&l.ID, &micros, &l.By.Name, &l.By.Address, &l.Action, &l.Member, &l.Target)
 		l.Time = time.UnixMicro(micros).UTC()
 		return l, err
-	}, `SELECT id, time, usr, address, action, member, target, outcome FROM audit
+	}, `SELECT id, time, usr, address, action, member, target FROM audit
 		WHERE id < $1 AND time >= $2 AND time < $3 AND ($4 = '' OR usr = $4) AND ($5 = '' OR action = $5) ORDER BY id DESC LIMIT $6`,
 		before, since, until, f.User, f.Action, f.Limit)
 }
 
-// SweepAudit removes lines that are older than before, and returns how many.
-func (db *DB) SweepAudit(ctx context.Context, before time.Time) (removed int64, err error) {
-	err = db.remember(ctx, func(ctx context.Context, tx *transaction) error {
-		result, err := tx.ExecContext(ctx, `DELETE FROM audit WHERE time < $1`, before.UnixMicro())
-		if err != nil {
+// SweepAudit removes the lines that are older than before.
+func (db *DB) SweepAudit(ctx context.Context, before time.Time) error {
+	return db.remember(ctx, func(ctx context.Context, tx *transaction) error {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM audit WHERE time < $1`, before.UnixMicro()); err != nil {
 			return fmt.Errorf("sweep the audit: %w", err)
 		}
-		removed, err = result.RowsAffected()
-		return err
+		return nil
 	})
-	return removed, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -119,20 +120,24 @@ func (c *CoolDown) Latest(ctx context.Context, rev conan.Revision) (conan.Answer
 	return a, fmt.Errorf("%s: %w: all of it is younger than min_age of upstream %q", rev, conan.ErrNotFound, c.o.Member)
 }
 
-// newestOf is the newest visible revision of a list. One that the upstream has dropped counts only
-// if what the upstream calls the newest is dropped too, or in the past, where it may have been
-// listed, if there is no other.
-func (c *CoolDown) newestOf(list []conan.RevisionTime, alsoDropped bool) (newest conan.RevisionTime, ok bool) {
-	for _, r := range list {
-		switch {
-		case r.Hidden:
-		case r.Dropped == alsoDropped:
-			return r, true
-		case !ok && !c.at.IsZero():
-			newest, ok = r, true
-		}
+// newestOf is newestVisible, but in the past one that the upstream has dropped since counts if there
+// is no other: it may have been listed then.
+func (c *CoolDown) newestOf(list []conan.RevisionTime, dropped bool) (newest conan.RevisionTime, ok bool) {
+	newest, ok = newestVisible(list, dropped)
+	if !ok && !c.at.IsZero() {
+		newest, ok = newestVisible(list, !dropped)
 	}
 	return newest, ok
+}
+
+// newestVisible is the newest visible revision of a list, among those that the upstream has dropped
+// or among the others.
+func newestVisible(list []conan.RevisionTime, dropped bool) (newest conan.RevisionTime, ok bool) {
+	i := slices.IndexFunc(list, func(r conan.RevisionTime) bool { return !r.Hidden && r.Dropped == dropped })
+	if i < 0 {
+		return newest, false
+	}
+	return list[i], true
 }
 
 // Revisions implements conan.Source. Too young revisions stand at the end.

@@ -40,6 +40,12 @@ func (h *Hides) of(ref conan.Ref) []Hide {
 	return (*byRef)[ref]
 }
 
+// none tells whether nothing is hidden.
+func (h *Hides) none() bool {
+	byRef := h.byRef.Load()
+	return byRef == nil || len(*byRef) == 0
+}
+
 // covers tells whether a hide hides a pinned revision of a member in a view.
 func (h Hide) covers(member, view string, rev conan.Revision) bool {
 	return (h.Member == "" || h.Member == member) && (h.View == "" || h.View == view) && h.RRev == rev.RRev &&
@@ -94,11 +100,9 @@ func (h *Hiding) Latest(ctx context.Context, rev conan.Revision) (conan.Answer[c
 	if err != nil {
 		return a, err
 	}
-	for _, r := range list.Value {
-		if !r.Hidden && r.Dropped == newest.Value.Dropped {
-			a.Value = r
-			return a, nil
-		}
+	if r, ok := newestVisible(list.Value, newest.Value.Dropped); ok {
+		a.Value = r
+		return a, nil
 	}
 	return a, fmt.Errorf("%s: %w: every revision of it was hidden in %q", rev, conan.ErrNotFound, h.member)
 }
@@ -164,7 +168,7 @@ func (h *Hiding) Packages(ctx context.Context, recipe conan.Revision, idsOnly bo
 // Search implements conan.Source: the references with a recipe revision that is not hidden.
 func (h *Hiding) Search(ctx context.Context, p conan.Pattern) (conan.Answer[[]conan.Ref], error) {
 	found, err := h.source.Search(ctx, p)
-	if err != nil {
+	if err != nil || h.hides.none() {
 		return found, err
 	}
 	shown := make([]conan.Ref, 0, len(found.Value))

@@ -74,7 +74,6 @@ type AuditLine struct {
 	Action  string    `json:"action"`
 	Member  string    `json:"member"`
 	Target  string    `json:"target"`
-	Outcome string    `json:"outcome"`
 }
 
 // audit lists changes, the newest first, for administrators.
@@ -99,7 +98,7 @@ func (a *API) audit(c *Call) (any, error) {
 	}
 	page := Page[AuditLine]{Lines: []AuditLine{}}
 	for _, l := range rows {
-		page.Lines = append(page.Lines, AuditLine{l.ID, l.Time, l.By.Name, l.By.Address, l.Action, l.Member, l.Target, l.Outcome})
+		page.Lines = append(page.Lines, AuditLine{l.ID, l.Time, l.By.Name, l.By.Address, l.Action, l.Member, l.Target})
 	}
 	if len(rows) == f.Limit {
 		page.Next = rows[f.Limit-1].ID

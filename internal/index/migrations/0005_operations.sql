@@ -74,12 +74,10 @@ ALTER TABLE stages ADD COLUMN address TEXT NOT NULL DEFAULT ''; -- of the client
 
 ALTER TABLE audit ADD COLUMN address TEXT NOT NULL DEFAULT '';
 ALTER TABLE audit ADD COLUMN member  TEXT NOT NULL DEFAULT '';
-ALTER TABLE audit ADD COLUMN outcome TEXT NOT NULL DEFAULT 'done';
 CREATE INDEX audit_time ON audit (time);
 
 -- +goose Down
 DROP INDEX audit_time;
-ALTER TABLE audit DROP COLUMN outcome;
 ALTER TABLE audit DROP COLUMN member;
 ALTER TABLE audit DROP COLUMN address;
 ALTER TABLE stages DROP COLUMN address;
