@@ -11,12 +11,13 @@ import (
 )
 
 // Restore brings removed revisions back with their times, all or nothing; see index.DB.Restore. It
-// returns what came back: of a recipe also the packages that were removed with it.
-func (s *Store) Restore(ctx context.Context, revs []conan.Revision, by conan.Actor) ([]conan.Revision, error) {
+// returns what came back, or would in a dry run: of a recipe also the packages that were removed with
+// it.
+func (s *Store) Restore(ctx context.Context, revs []conan.Revision, by conan.Actor, dry bool) ([]conan.Revision, error) {
 	audit := index.Audit{By: by, Action: "restore", Member: s.name, Target: index.Targets(revs)}
-	restored, err := s.index.Restore(ctx, s.member, revs, audit, s.now())
-	if err != nil {
-		return nil, err
+	restored, err := s.index.Restore(ctx, s.member, revs, audit, s.now(), dry)
+	if err != nil || dry {
+		return restored, err
 	}
 	s.log.Info("restored", zap.String("reference", audit.Target), zap.String("user", by.Name))
 	return restored, nil

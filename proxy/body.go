@@ -78,7 +78,7 @@ func (r *request) decodeJSON(v any, most int64, strictly func(*json.Decoder)) er
 		}
 		err = errors.New("something follows the JSON value")
 	}
-	return fmt.Errorf("%w: the body is not the JSON that this call takes, of at most %d MiB: %s", conan.ErrInvalid, most>>20, sentence(err))
+	return fmt.Errorf("%w: the body is not the JSON that this call takes, of at most %d KiB: %s", conan.ErrInvalid, most>>10, sentence(err))
 }
 
 // emptyBody makes sure that a probe brings no bytes, which would be lost.

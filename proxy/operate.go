@@ -35,9 +35,15 @@ func operate(route api.Route) func(*request) error {
 		if err := r.identify(); err != nil {
 			return err
 		}
+		if route.MaxBody > 0 { // no large body of a caller who may change nothing anywhere
+			if err := r.settings.guard.AnyWriter(r.caller); err != nil {
+				return err
+			}
+		}
 		result, err := route.Handle(&api.Call{
 			Context: r.ctx(), Caller: r.caller, Actor: r.actor(), Guard: r.settings.guard, Query: r.req.URL.Query(),
-			Decode: r.decodeCall, Source: r.sourceNamed, Readable: r.readableOf, IsMember: r.isMember,
+			Decode: func(v any) error { return r.decodeJSON(v, route.MaxBody, (*json.Decoder).DisallowUnknownFields) },
+			Source: r.sourceNamed, Whole: r.wholeNamed, Readable: r.readableOf, IsMember: r.isMember,
 		})
 		if err != nil {
 			return err
@@ -51,17 +57,30 @@ func operate(route api.Route) func(*request) error {
 	}
 }
 
-// sourceNamed is what the caller may read of a store, upstream or view; an empty name is the view at
-// the root.
-func (r *request) sourceNamed(name string) (conan.Source, bool) {
-	v := r.settings.byName[name]
+// viewNamed finds a view by its name; an empty one is the view at the root.
+func (r *request) viewNamed(name string) *View {
 	if name == "" {
-		v = r.settings.byPath[""]
+		return r.settings.byPath[""]
 	}
+	return r.settings.byName[name]
+}
+
+// sourceNamed is what the caller may read of a view.
+func (r *request) sourceNamed(name string) (conan.Source, bool) {
+	v := r.viewNamed(name)
 	if v == nil {
 		return nil, false
 	}
 	return v.Resolver.For(conan.AnyGeneration, r.rights()), true
+}
+
+// wholeNamed is sourceNamed with what is hidden.
+func (r *request) wholeNamed(name string) (conan.Source, bool) {
+	v := r.viewNamed(name)
+	if v == nil {
+		return nil, false
+	}
+	return v.Whole.For(conan.AnyGeneration, r.rights()), true
 }
 
 // readableOf is what the caller may read of a Source that is a part of a member.
@@ -77,15 +96,6 @@ func (r *request) readableOf(member string, source conan.Source) (conan.Source, 
 func (r *request) isMember(name string) bool {
 	v, ok := r.settings.byName[name]
 	return ok && slices.Equal(v.Members, []string{name})
-}
-
-// maxCallBody bounds a call's body, which may have a graph or a package list.
-const maxCallBody = 64 << 20
-
-// decodeCall reads the body of a call. A field that is not known is conan.ErrInvalid: what it means
-// would not be done.
-func (r *request) decodeCall(v any) error {
-	return r.decodeJSON(v, maxCallBody, (*json.Decoder).DisallowUnknownFields)
 }
 
 // isAPICall tells a request for the operators' API, whose errors are JSON.

@@ -50,7 +50,7 @@ func TestOperatorsAPI(t *testing.T) {
 		says                     string
 		removed                  int
 	}{
-		"anonymous":           {"POST", "/api/v1/remove", "", all, nil, 401, "anonymous callers may not write", 0},
+		"anonymous":           {"POST", "/api/v1/remove", "", all, nil, 401, "you are not logged in", 0},
 		"a user":              {"POST", "/api/v1/remove", "demo", all, nil, 200, `"outcome":"removed"`, 1},
 		"a dry run":           {"POST", "/api/v1/remove", "demo", strings.Replace(all, `"in"`, `"dry_run": true, "in"`, 1), nil, 200, `"dry_run":true`, 0},
 		"another site's page": {"POST", "/api/v1/remove", "demo", all, map[string]string{"Sec-Fetch-Site": "cross-site"}, 403, "other sites", 0},

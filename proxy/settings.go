@@ -25,6 +25,7 @@ type View struct {
 	Path      string   // where it is mounted: "" is the root, else one or two segments like "/r/team"
 	Also      []string // more such paths
 	Resolver  Readers  // answers the reading questions
+	Whole     Readers  // the same with what is hidden, for operators; nil: Resolver
 	Members   []string // what it reads, in order, as rules name it
 	Upstreams bool     // whether one of them is an upstream
 
@@ -104,6 +105,9 @@ func (s *Settings) add(v *View) error {
 	}
 	if s.byName[v.Name] != nil {
 		return errors.New("another view has its name")
+	}
+	if v.Whole == nil {
+		v.Whole = v.Resolver
 	}
 	s.views = append(s.views, v)
 	s.byName[v.Name] = v

@@ -75,7 +75,7 @@ func (tt *tokenTable) RobotNamed(name string) (*identity.Robot, error) {
 	return nil, conan.ErrNotFound
 }
 
-func (tt *tokenTable) RobotUsed(string, time.Time) error { return nil }
+func (tt *tokenTable) RobotUsed(string, time.Time) {}
 
 // tokensWorld has the API with robot tokens.
 func tokensWorld(t *testing.T) *world {
@@ -107,7 +107,7 @@ func TestTokensAPI(t *testing.T) {
 		status int
 		says   string
 	}{
-		"anonymous":            {call{method: "POST", path: path, body: `{"name": "x", "read": true}`}, 401, "belong to a user"},
+		"anonymous":            {call{method: "POST", path: path, body: `{"name": "x", "read": true}`}, 401, "you are not logged in"},
 		"a robot":              {call{method: "POST", path: path, header: robot, body: `{"name": "x", "read": true}`}, 403, "robot token cannot"},
 		"a robot's list":       {call{method: "GET", path: path, header: robot}, 403, "robot token cannot"},
 		"a robot that revokes": {call{method: "POST", path: path + "/revoke", header: robot, body: `{"name": "bot"}`}, 403, "robot token cannot"},

@@ -25,6 +25,7 @@ type server struct {
 	registry        *prometheus.Registry
 	secret          []byte
 	hiding          *hiding
+	robots          *robots
 	identityMetrics *identity.Metrics
 	metrics         *serverMetrics
 	started         *config.Config // the configuration at the start; some of it holds until the end
@@ -54,7 +55,7 @@ func newServer(ctx context.Context, cfg *config.Config, logs *loggers) (_ *serve
 	if s.secret, err = loadSecret(cfg.DataDir); err != nil {
 		return nil, err
 	}
-	s.hiding = &hiding{index: s.index}
+	s.hiding, s.robots = &hiding{index: s.index}, newRobots(s.index)
 	if err := s.hiding.load(ctx); err != nil {
 		return nil, err
 	}
@@ -84,6 +85,7 @@ func (s *server) start() {
 	})
 	s.workers.Go(func() { s.budget.Run(s.ctx) })
 	s.workers.Go(s.sweep)
+	s.workers.Go(s.writeUses)
 	s.workers.Go(func() {
 		o := scrub.Options{Index: s.index, Blobs: s.blobs, Fetch: s.fetch, Found: s.metrics.found}
 		scrub.Run(s.ctx, o, scrubRate, s.log.Named("scrub"))
@@ -110,6 +112,19 @@ func (s *server) sweep() {
 		err := errors.Join(now.stores.sweep(s.ctx), now.upstreams.sweep(s.ctx), s.index.SweepAudit(s.ctx, time.Now().Add(-now.config.Audit.Keep)))
 		if err != nil && s.ctx.Err() == nil {
 			s.log.Error("the hourly sweep failed", zap.Error(err))
+		}
+	}
+}
+
+// writeUses writes the last uses of robot tokens every minute, and at the end.
+func (s *server) writeUses() {
+	for s.ctx.Err() == nil {
+		select {
+		case <-s.ctx.Done():
+		case <-time.After(time.Minute):
+		}
+		if err := s.robots.write(context.WithoutCancel(s.ctx)); err != nil {
+			s.log.Warn("the last uses of robot tokens were not written", zap.Error(err))
 		}
 	}
 }

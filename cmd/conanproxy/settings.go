@@ -91,7 +91,7 @@ func (of *settings) closeExcept(others *settings) {
 func (s *server) newGuard(c config.Auth) (*auth.Guard, error) {
 	directory, err := identity.New(identity.Options{
 		HtpasswdFile: c.HtpasswdFile, Secret: s.secret, TokenLifetime: c.TokenLifetime, Log: s.log.Named("identity"),
-		Metrics: s.identityMetrics, Robots: robots{s.index},
+		Metrics: s.identityMetrics, Robots: s.robots,
 	})
 	if err != nil {
 		return nil, err
@@ -133,10 +133,12 @@ func (s *server) views(of *settings) (views []proxy.View, err error) {
 		if publish, ok := of.stores.named(v.Store); ok {
 			v.Publisher = publish
 		}
-		var failed error
+		var failed, wholeFailed error
 		v.Resolver, failed = s.readers(of, v.Name, names, time.Time{})
+		members := of.members(names, time.Time{})
+		v.Whole, wholeFailed = s.resolver("whole view "+v.Name, of.ownedIn(members), members)
 		views = append(views, v)
-		err = errors.Join(err, failed)
+		err = errors.Join(err, failed, wholeFailed)
 	}
 	first := of.stores[0].config.Name
 	if !of.config.HasDefaultView() {
@@ -162,25 +164,30 @@ func (s *server) views(of *settings) (views []proxy.View, err error) {
 	return views, err
 }
 
-// readers answer for a view from members in order: as they are, or as they were at a time that is not zero.
+// readers answer for a view without what is hidden. A zero time means now; any other shows the view as it was then.
 func (s *server) readers(of *settings, view string, names []string, at time.Time) (proxy.Readers, error) {
+	scope := "view " + view
+	if !at.IsZero() {
+		scope += " at " + at.Format(time.RFC3339Nano)
+	}
+	members := of.members(names, at)
+	for i, m := range members {
+		members[i] = s.hiding.over(m, view)
+	}
+	return s.resolver(scope, of.ownedIn(members), members)
+}
+
+// members are stores and upstreams for a resolver, by their names; see stores.resolverMembers.
+func (of *settings) members(names []string, at time.Time) []resolver.Member {
 	all := make(map[string]resolver.Member)
 	for _, m := range append(of.stores.resolverMembers(at), of.upstreams.resolverMembers(at)...) {
 		all[m.Name] = m
 	}
 	members := make([]resolver.Member, len(names))
 	for i, name := range names {
-		members[i] = s.hiding.over(all[name], view)
+		members[i] = all[name]
 	}
-	scope := "view " + view
-	if !at.IsZero() {
-		scope += " at " + at.Format(time.RFC3339Nano)
-	}
-	r, err := s.resolver(scope, of.ownedIn(members), members)
-	if err != nil {
-		return nil, err
-	}
-	return r, nil
+	return members
 }
 
 // ownedIn are the patterns of names that no upstream among the members is asked about: what their stores own, or where

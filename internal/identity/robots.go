@@ -24,8 +24,8 @@ type Robots interface {
 	RobotOf(secret [sha256.Size]byte) (*Robot, error)
 	// RobotNamed finds the token of that name, or conan.ErrNotFound.
 	RobotNamed(name string) (*Robot, error)
-	// RobotUsed records that a token was used.
-	RobotUsed(name string, now time.Time) error
+	// RobotUsed notes that a token was used. It does not block.
+	RobotUsed(name string, now time.Time)
 }
 
 // Robot is a robot token: a login of a program, with some of the rights of its owner.
@@ -35,11 +35,7 @@ type Robot struct {
 	Limits      *Limits
 	Created     time.Time
 	Expires     time.Time // zero: never
-	LastUse     time.Time
 }
-
-// robotUseGrain is how exact the last use of a token is.
-const robotUseGrain = time.Minute
 
 // Rights are what a robot may do at most. Its owner must be allowed to do it too.
 type Rights struct {
@@ -56,8 +52,11 @@ type Limits struct {
 	text    string
 }
 
-// maxRobotMembers bounds how many members the rights of a robot name.
-const maxRobotMembers = 100
+// Bounds of the rights of a robot.
+const (
+	maxRobotMembers = 100
+	maxRobotPattern = 300 // bytes; also of a member's name
+)
 
 // NewLimits checks rights: they allow something, and the pattern can be understood. Else the error
 // is conan.ErrInvalid.
@@ -67,6 +66,11 @@ func NewLimits(r Rights) (*Limits, error) {
 		return nil, fmt.Errorf("%w: a robot token needs the right to read or to write", conan.ErrInvalid)
 	case len(r.In) > maxRobotMembers:
 		return nil, fmt.Errorf("%w: a robot token names %d members, %d are the most", conan.ErrInvalid, len(r.In), maxRobotMembers)
+	}
+	for _, text := range append(slices.Clone(r.In), r.Pattern) {
+		if len(text) > maxRobotPattern {
+			return nil, fmt.Errorf("%w: the pattern or a member of a robot token is longer than %d bytes", conan.ErrInvalid, maxRobotPattern)
+		}
 	}
 	pattern := r.Pattern
 	if pattern == "" {
@@ -219,11 +223,7 @@ func (d *Directory) asRobot(r *Robot) (Caller, error) {
 	if _, ok := users[r.Name]; ok {
 		return Caller{}, fmt.Errorf("%w: a user has the name of the robot token now", ErrLogin)
 	}
-	if now.Sub(r.LastUse) >= robotUseGrain {
-		if err := d.robots.RobotUsed(r.Name, now); err != nil {
-			d.log.Warn("the use of a robot token was not recorded", zap.String("token", r.Name), zap.Error(err))
-		}
-	}
+	d.robots.RobotUsed(r.Name, now)
 	return Caller{Name: r.Name, state: d.robotState(r), robot: r}, nil
 }
 
@@ -237,4 +237,4 @@ type noRobots struct{}
 
 func (noRobots) RobotOf([sha256.Size]byte) (*Robot, error) { return nil, conan.ErrNotFound }
 func (noRobots) RobotNamed(string) (*Robot, error)         { return nil, conan.ErrNotFound }
-func (noRobots) RobotUsed(string, time.Time) error         { return nil }
+func (noRobots) RobotUsed(string, time.Time)               {}

@@ -78,7 +78,7 @@ func (db *DB) RevisionsAt(ctx context.Context, member MemberID, rev conan.Revisi
 // WasVisible tells whether a pinned revision was visible at a moment.
 func (db *DB) WasVisible(ctx context.Context, member MemberID, rev conan.Revision, at time.Time) (was bool, err error) {
 	err = db.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM history h WHERE`+visibleAt+` AND h.member_id = $2 AND h.name = $3
-		AND h.version = $4 AND h.usr = $5 AND h.channel = $6 AND h.rrev = $7 AND h.package_id = $8 AND h.prev = $9)`,
+		AND h.version = $4 AND h.usr = $5 AND h.channel = $6 AND h.rrev = $7 AND h.package_id = '' || $8 AND h.prev = $9)`,
 		append([]any{at.UnixMicro()}, revisionArgs(member, rev)...)...).Scan(&was)
 	if err != nil {
 		return false, fmt.Errorf("history of %s: %w", rev, err)

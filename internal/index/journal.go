@@ -154,7 +154,6 @@ func (db *DB) journalChanges(ctx context.Context, tx *transaction) (bool, error)
 // noteChange writes what a revision of a store became into the journal and into the history.
 func noteChange(ctx context.Context, tx *transaction, m Member, rev conan.Revision, now time.Time) error {
 	line := lineOf(journal.Removed, m.Name, rev)
-	line.Time = now
 	var published *time.Time
 	held, err := held(ctx, tx, m.ID, rev)
 	switch {
@@ -167,6 +166,7 @@ func noteChange(ctx context.Context, tx *transaction, m Member, rev conan.Revisi
 	if err := keepHistory(ctx, tx, m.ID, rev, published, now); err != nil {
 		return err
 	}
+	line.At = now
 	text, err := json.Marshal(line)
 	if err == nil {
 		_, err = tx.ExecContext(ctx, `INSERT INTO journal (line) VALUES ($1)`, string(text))
@@ -250,9 +250,13 @@ func replay(ctx context.Context, tx *transaction, line Change) error {
 		return err
 	}
 	if line.Event == journal.Removed {
-		return keepHistory(ctx, tx, member, rev, nil, line.Time)
+		return keepHistory(ctx, tx, member, rev, nil, line.At)
 	}
-	if err := keepHistory(ctx, tx, member, rev, &line.Time, line.Time); err != nil {
+	since := line.At
+	if since.IsZero() {
+		since = line.Time
+	}
+	if err := keepHistory(ctx, tx, member, rev, &line.Time, since); err != nil {
 		return err
 	}
 	o := PutOptions{Time: line.Time, Adopted: line.Adopted, Info: line.Info}

@@ -191,7 +191,7 @@ func TestMigrateOperations(t *testing.T) {
 	if err := db.RemovePinned(ctx, local, []conan.Revision{rev}, remove); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.Restore(ctx, local, []conan.Revision{rev}, Audit{Action: "restore"}, time.Now()); err != nil {
+	if _, err := db.Restore(ctx, local, []conan.Revision{rev}, Audit{Action: "restore"}, time.Now(), false); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(conan.Snapshot{file}, mustFiles(t, db, local, rev)); diff != "" {

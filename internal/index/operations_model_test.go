@@ -80,7 +80,7 @@ func (m *operationsModel) remove(t *rapid.T) {
 
 func (m *operationsModel) restore(t *rapid.T) {
 	store, rev := m.draw(t)
-	_, err := m.db.Restore(t.Context(), m.stores[store], []conan.Revision{rev}, Audit{Action: "restore"}, m.clock)
+	_, err := m.db.Restore(t.Context(), m.stores[store], []conan.Revision{rev}, Audit{Action: "restore"}, m.clock, false)
 	wanted, found := m.restorable(store, rev)
 	if found != (err == nil) {
 		t.Fatalf("restore %s: %v, the model: %v", rev, err, found)
@@ -116,6 +116,13 @@ func (m *operationsModel) restorable(store int, rev conan.Revision) (modelRemova
 			delete(removal, other)
 		}
 		return back, true
+	}
+	for _, removal := range m.trash[store] { // of a recipe that stands for nothing, packages are there
+		for other := range removal {
+			if other.Recipe() == rev {
+				return nil, true
+			}
+		}
 	}
 	return nil, false
 }

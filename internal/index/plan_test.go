@@ -45,7 +45,20 @@ func TestPlans(t *testing.T) {
 		"StageExists":      func() error { _, err := db.StageExists(ctx, "s"); return err },
 		"OldDocuments":     func() error { _, err := db.OldDocuments(ctx, center, "list", time.Now(), "", 10); return err },
 		"SurplusDocuments": func() error { _, err := db.SurplusDocuments(ctx, center, "list", 1, 10); return err },
-		"Tokens":           func() error { _, err := db.Tokens(ctx, "ann"); return err },
+		"WasVisible":       func() error { _, err := db.WasVisible(ctx, center, pkg, time.Now()); return err },
+		"Trash":            func() error { _, err := db.Trash(ctx, center, 0, 10); return err },
+		"TrashedOf":        func() error { _, err := db.TrashedOf(ctx, center, pkg.Ref); return err },
+		"TrashRefs":        func() error { _, err := db.TrashRefs(ctx, center); return err },
+		"TrashFrees":       func() error { _, err := db.TrashFrees(ctx); return err },
+		"TrashBytes":       func() error { _, err := db.TrashBytes(ctx, center); return err },
+		"AuditLines":       func() error { _, err := db.AuditLines(ctx, AuditFilter{Limit: 10}); return err },
+		"TrashedFiles": func() error {
+			if _, err := db.TrashedFiles(ctx, center, pkg); !errors.Is(err, conan.ErrNotFound) {
+				return err
+			}
+			return nil
+		},
+		"Tokens": func() error { _, err := db.Tokens(ctx, "ann"); return err },
 		"TokenOf": func() error {
 			if _, err := db.TokenOf(ctx, sumOf(1)); !errors.Is(err, conan.ErrNotFound) {
 				return err
@@ -105,7 +118,13 @@ func TestWritePlans(t *testing.T) {
 		{"DropCachedFiles", db.DropCachedFiles(ctx, sumOf(1))},
 		{"SetScrubCursor", db.SetScrubCursor(ctx, sumOf(1))},
 		{"RemoveFiles", db.RemoveFiles(ctx, store, recipe, []string{"conan_export.tgz"}, audit, noon)},
-		{"Remove", db.Remove(ctx, store, conan.Removal{Revision: conan.Revision{Ref: recipe.Ref}}, RemoveOptions{Audit: audit, Now: noon})},
+		{"Remove", db.Remove(ctx, store, conan.Removal{Revision: conan.Revision{Ref: recipe.Ref}}, RemoveOptions{Audit: audit, Now: noon, Trash: true})},
+		{"Restore", onlyError(db.Restore(ctx, store, []conan.Revision{recipe}, audit, noon, false))},
+		{"RemovePinned", db.RemovePinned(ctx, store, []conan.Revision{recipe}, RemoveOptions{Audit: audit, Now: noon, Trash: true})},
+		{"EmptyTrash", onlyError(db.EmptyTrash(ctx, store, noon.Add(time.Hour), 10))},
+		{"EmptyOldest", onlyError(db.EmptyOldest(ctx))},
+		{"Hide", db.Hide(ctx, []Hide{{Revision: recipe}}, audit.By, noon)},
+		{"Unhide", db.Unhide(ctx, []Hide{{ID: 1}}, audit.By, noon)},
 		{"PutDocument", db.PutDocument(ctx, center, "list", "k", Document{Body: []byte("{}")})},
 		{"DeleteDocuments", db.DeleteDocuments(ctx, center, "list", "k")},
 	} {
@@ -131,6 +150,8 @@ func TestWritePlans(t *testing.T) {
 	}
 }
 
+func onlyError[T any](_ T, err error) error { return err }
+
 var isQuery = regexp.MustCompile(`^\s*(SELECT|INSERT|UPDATE|DELETE)`)
 
 // texts are what is prepared.
@@ -148,6 +169,8 @@ var mayScan = regexp.MustCompile(`^SCAN (` +
 	`garbage|` + // in order, up to a limit
 	`json_each VIRTUAL TABLE INDEX 1:|` + // the argument
 	`stages|` + // uploads under way; not asked for by requests that read
+	`trash_files USING COVERING INDEX trash_files_sha256|in_trash|` + // all of the trash, when the disk is full
+	`removals USING COVERING INDEX removals_time|` + // in order, up to a limit
 	`r USING INDEX revisions_used` + // in order, up to a limit
 	`)$`)
 

@@ -18,11 +18,8 @@ type Token struct {
 	Rights  string // JSON; the index does not look into it
 	Created time.Time
 	Expires time.Time // zero: never
-	LastUse time.Time // zero: not yet; it may be TokenUseGrain behind
+	LastUse time.Time // zero: not yet
 }
-
-// TokenUseGrain is how exact the last use of a token is.
-const TokenUseGrain = time.Minute
 
 // MostTokens is how many tokens one owner can have.
 const MostTokens = 200
@@ -98,13 +95,13 @@ func (db *DB) token(ctx context.Context, query string, arg any) (Token, error) {
 	return t, nil
 }
 
-// TokenUsed records the use of a token, unless one was recorded within TokenUseGrain.
-func (db *DB) TokenUsed(ctx context.Context, name string, now time.Time) error {
+// TokensUsed records when tokens were last used.
+func (db *DB) TokensUsed(ctx context.Context, used map[string]time.Time) error {
 	return db.remember(ctx, func(ctx context.Context, tx *transaction) error {
-		_, err := tx.ExecContext(ctx, `UPDATE tokens SET last_use = $1 WHERE name = $2 AND last_use <= $3`,
-			now.UnixMicro(), name, now.Add(-TokenUseGrain).UnixMicro())
-		if err != nil {
-			return fmt.Errorf("record the use of token %s: %w", name, err)
+		for name, at := range used {
+			if _, err := tx.ExecContext(ctx, `UPDATE tokens SET last_use = $1 WHERE name = $2 AND last_use < $1`, at.UnixMicro(), name); err != nil {
+				return fmt.Errorf("record the use of token %s: %w", name, err)
+			}
 		}
 		return nil
 	})

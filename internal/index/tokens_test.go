@@ -55,18 +55,22 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-func TestTheUseOfATokenIsRecordedOnceAMinute(t *testing.T) {
+func TestTheLastUsesOfTokens(t *testing.T) {
 	ctx := t.Context()
 	db := openForTest(t, t.TempDir())
-	failsWith(t, "create", db.CreateToken(ctx, Token{Name: "bot", SHA256: sumOf(1), Owner: "ann", Created: noon}, conan.Actor{}), nil)
-	for _, use := range []struct{ after, recorded time.Duration }{
-		{0, 0}, {59 * time.Second, 0}, {time.Minute, time.Minute}, {30 * time.Second, time.Minute},
-	} {
-		failsWith(t, "use", db.TokenUsed(ctx, "bot", noon.Add(use.after)), nil)
+	for i, name := range []string{"bot", "ape"} {
+		failsWith(t, "create", db.CreateToken(ctx, Token{Name: name, SHA256: sumOf(i), Owner: "ann", Created: noon}, conan.Actor{}), nil)
+	}
+	later := noon.Add(time.Minute)
+	for _, used := range []map[string]time.Time{{"bot": later, "gone": noon}, {"bot": noon}} { // a later use stays
+		failsWith(t, "use", db.TokensUsed(ctx, used), nil)
 		got, err := db.TokenNamed(ctx, "bot")
 		failsWith(t, "find", err, nil)
-		same(t, fmt.Sprintf("last use after one at %s", use.after), got.LastUse, noon.Add(use.recorded))
+		same(t, "last use", got.LastUse, later)
 	}
+	got, err := db.TokenNamed(ctx, "ape")
+	failsWith(t, "find another", err, nil)
+	same(t, "last use of another", got.LastUse, time.Time{})
 }
 
 func TestAnOwnerHasSoManyTokens(t *testing.T) {

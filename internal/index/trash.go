@@ -101,10 +101,12 @@ func (db *DB) TrashBytes(ctx context.Context, member MemberID) (bytes int64, err
 }
 
 // Restore brings revisions back from a store's trash with their times, all or nothing: of each the
-// one that was removed last. A recipe revision brings the packages that were removed with it. It
-// fails with conan.ErrNotFound for what is not in the trash or is a package whose recipe is not
-// published, and with conan.ErrConflict for what is published again. It returns what came back.
-func (db *DB) Restore(ctx context.Context, member MemberID, revs []conan.Revision, audit Audit, now time.Time) ([]conan.Revision, error) {
+// one that was removed last. A recipe revision brings the packages that were removed with it, and no
+// others, also if they are in revs. A recipe revision of which only packages are in the trash stands
+// for nothing. It fails with conan.ErrNotFound for what is not in the trash or is a package whose
+// recipe is not published, and with conan.ErrConflict for what is published again. It returns what
+// came back, or what would if it is a dry run.
+func (db *DB) Restore(ctx context.Context, member MemberID, revs []conan.Revision, audit Audit, now time.Time, dry bool) ([]conan.Revision, error) {
 	var restored []conan.Revision
 	err := db.update(ctx, func(ctx context.Context, tx *transaction) error {
 		r := restoration{member: member, now: now, trash: make(map[conan.Ref][]Trashed), done: make(map[conan.Revision]bool)}
@@ -114,8 +116,14 @@ func (db *DB) Restore(ctx context.Context, member MemberID, revs []conan.Revisio
 			}
 		}
 		restored = r.restored
+		if dry {
+			return errDry
+		}
 		return writeAudit(ctx, tx, audit, now)
 	})
+	if dry && errors.Is(err, errDry) {
+		err = nil
+	}
 	return restored, err
 }
 
@@ -129,9 +137,9 @@ type restoration struct {
 	restored []conan.Revision
 }
 
-// restore brings a revision back, unless it came with its recipe already.
+// restore brings a revision back, unless it came with its recipe or must not come with it.
 func (r *restoration) restore(ctx context.Context, tx *transaction, rev conan.Revision) error {
-	if r.done[rev] {
+	if r.done[rev] || rev.IsPackage() && r.done[rev.Recipe()] {
 		return nil
 	}
 	all, known := r.trash[rev.Ref]
@@ -142,7 +150,11 @@ func (r *restoration) restore(ctx context.Context, tx *transaction, rev conan.Re
 		}
 		r.trash[rev.Ref] = all
 	}
-	for _, t := range restorable(all, rev) {
+	rows := restorable(all, rev)
+	if len(rows) == 0 && !slices.ContainsFunc(all, func(t Trashed) bool { return t.Recipe() == rev }) {
+		return fmt.Errorf("%s in the trash: %w", rev, conan.ErrNotFound)
+	}
+	for _, t := range rows {
 		if r.done[t.Revision] {
 			continue
 		}
@@ -151,9 +163,6 @@ func (r *restoration) restore(ctx context.Context, tx *transaction, rev conan.Re
 			return err
 		}
 		r.restored = append(r.restored, t.Revision)
-	}
-	if !r.done[rev] {
-		return fmt.Errorf("%s in the trash: %w", rev, conan.ErrNotFound)
 	}
 	return nil
 }
@@ -253,8 +262,8 @@ func dropRemovals(ctx context.Context, tx *transaction, ids []int64) error {
 
 // TrashFrees is the size of the bytes that nothing but the trash, and perhaps a cache, names.
 func (db *DB) TrashFrees(ctx context.Context) (bytes int64, err error) {
-	err = db.read.QueryRowContext(ctx, `SELECT COALESCE(SUM(b.size), 0) FROM (SELECT sha256, COUNT(*) AS rows FROM trash_files GROUP BY sha256) t
-		JOIN blobs b ON b.sha256 = t.sha256 WHERE b.kept = t.rows`).Scan(&bytes)
+	err = db.read.QueryRowContext(ctx, `SELECT COALESCE(SUM(b.size), 0) FROM (SELECT sha256, COUNT(*) AS rows FROM trash_files GROUP BY sha256) in_trash
+		JOIN blobs b ON b.sha256 = in_trash.sha256 WHERE b.kept = in_trash.rows`).Scan(&bytes)
 	if err != nil {
 		return 0, fmt.Errorf("count what the trash frees: %w", err)
 	}

@@ -56,7 +56,7 @@ func TestARecipeComesBackWithItsPackages(t *testing.T) {
 		t.Errorf("bytes in the trash are not kept: %v, %v", named, err)
 	}
 
-	back, err := db.Restore(ctx, store, []conan.Revision{recipe, pkgs[0]}, Audit{Action: "restore"}, noon.Add(3*time.Hour))
+	back, err := db.Restore(ctx, store, []conan.Revision{recipe, pkgs[0]}, Audit{Action: "restore"}, noon.Add(3*time.Hour), false)
 	failsWith(t, "restore", err, nil)
 	same(t, "restored", len(back), 3)
 	after, err := db.Held(ctx, store, pkgs[1])
@@ -73,7 +73,7 @@ func TestWhatCannotBeRestored(t *testing.T) {
 	ctx := t.Context()
 	db, recipe, other, pkgs := trashWorld(t)
 	restore := func(revs ...conan.Revision) error {
-		_, err := db.Restore(ctx, store, revs, Audit{Action: "restore"}, noon.Add(3*time.Hour))
+		_, err := db.Restore(ctx, store, revs, Audit{Action: "restore"}, noon.Add(3*time.Hour), false)
 		return err
 	}
 	failsWith(t, "what was never removed", restore(recipe), conan.ErrNotFound)
@@ -88,6 +88,26 @@ func TestWhatCannotBeRestored(t *testing.T) {
 		t.Errorf("a restoration that failed restored a part: %v", err)
 	}
 	failsWith(t, "a package beside its recipe that was published again", restore(pkgs[0]), nil)
+}
+
+// A package that was removed by itself, before its recipe, does not come back with it.
+func TestARestorationBringsNoMoreThanItsRemovalTook(t *testing.T) {
+	ctx := t.Context()
+	db, recipe, _, pkgs := trashWorld(t)
+	remove(t, db, noon.Add(2*time.Hour), pkgs[0]) // a bad binary
+	remove(t, db, noon.Add(3*time.Hour), recipe)
+	restore := func(dry bool, revs ...conan.Revision) []conan.Revision {
+		t.Helper()
+		back, err := db.Restore(ctx, store, revs, Audit{Action: "restore"}, noon.Add(4*time.Hour), dry)
+		failsWith(t, "restore", err, nil)
+		return back
+	}
+	want := []conan.Revision{recipe, pkgs[1]}
+	same(t, "a dry run", restore(true, recipe, pkgs[0], pkgs[1]), want)
+	same(t, "the trash after it", len(trashed(t, db)), 3)
+	same(t, "restored", restore(false, recipe, pkgs[0], pkgs[1]), want)
+	same(t, "what stays", trashed(t, db), []string{pkgs[0].String()})
+	same(t, "the recipe of a package that was removed alone stands for nothing", restore(false, recipe, pkgs[0]), []conan.Revision{pkgs[0]})
 }
 
 func TestTheTrashIsEmptied(t *testing.T) {

@@ -35,7 +35,8 @@ type Line struct {
 	RRev      string    `json:"rrev"`
 	PackageID string    `json:"package_id,omitempty"`
 	PRev      string    `json:"prev,omitempty"`
-	Time      time.Time `json:"time,omitzero"`     // of publication, or of the removal
+	At        time.Time `json:"at,omitzero"`       // of the change; lines of earlier releases have none
+	Time      time.Time `json:"time,omitzero"`     // of publication
 	Adopted   bool      `json:"adopted,omitempty"` // a copy of an upstream's recipe
 	Files     []File    `json:"files,omitempty"`
 }

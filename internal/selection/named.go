@@ -67,6 +67,9 @@ func (r *resolver) one(from string, rev conan.Revision) (conan.Revision, time.Ti
 	if err != nil && !conan.IsAbsent(err) {
 		return rev, time.Time{}, err
 	}
+	if err := r.whyHidden(rev, answer.Value, rev.ID()); err != nil {
+		return rev, time.Time{}, err
+	}
 	for _, rt := range answer.Value {
 		if rt.ID == rev.ID() {
 			return rev, rt.Time, nil

@@ -23,8 +23,9 @@ import (
 type Store interface {
 	// RemoveRevisions removes pinned revisions, a recipe with its packages, all or nothing.
 	RemoveRevisions(ctx context.Context, revs []conan.Revision, by conan.Actor) error
-	// Restore brings revisions back from the trash, a recipe with its packages, all or nothing.
-	Restore(ctx context.Context, revs []conan.Revision, by conan.Actor) ([]conan.Revision, error)
+	// Restore brings revisions back from the trash, all or nothing, a recipe with the packages that
+	// were removed with it. It returns what came back, or would in a dry run.
+	Restore(ctx context.Context, revs []conan.Revision, by conan.Actor, dry bool) ([]conan.Revision, error)
 	// TrashSource is what Restore can bring back.
 	TrashSource() conan.Source
 	// Trash lists removed revisions, the last removed first, with an ID below before unless it is 0.
@@ -72,6 +73,9 @@ type Call struct {
 	// view at the root; false: there is none of that name.
 	Source func(name string) (conan.Source, bool)
 
+	// Whole is Source with what is hidden.
+	Whole func(name string) (conan.Source, bool)
+
 	// Readable is what the caller may read of a Source that is a part of a member.
 	Readable func(member string, source conan.Source) (conan.Source, error)
 
@@ -83,24 +87,31 @@ type Call struct {
 type Route struct {
 	Method, Path string
 	Handle       func(c *Call) (any, error) // what is returned is answered as JSON
+	MaxBody      int64                      // bytes; 0: there is no body
 }
+
+// Bounds of bodies, in bytes.
+const (
+	smallBody     = 64 << 10
+	selectionBody = 64 << 20 // it may have a graph or a package list
+)
 
 // Routes lists every call. openapi.json describes them.
 func (a *API) Routes() []Route {
 	return []Route{
-		{http.MethodGet, "/api/v1/openapi.json", a.openAPI},
-		{http.MethodPost, "/api/v1/promote", a.promote},
-		{http.MethodPost, "/api/v1/remove", a.remove},
-		{http.MethodPost, "/api/v1/restore", a.restore},
-		{http.MethodGet, "/api/v1/trash", a.trash},
-		{http.MethodPost, "/api/v1/hide", a.hide},
-		{http.MethodPost, "/api/v1/unhide", a.unhide},
-		{http.MethodGet, "/api/v1/hides", a.hides},
-		{http.MethodGet, "/api/v1/usage", a.usage},
-		{http.MethodGet, "/api/v1/audit", a.audit},
-		{http.MethodGet, "/api/v1/tokens", a.tokens},
-		{http.MethodPost, "/api/v1/tokens", a.createToken},
-		{http.MethodPost, "/api/v1/tokens/revoke", a.revokeToken},
+		{http.MethodGet, "/api/v1/openapi.json", a.openAPI, 0},
+		{http.MethodPost, "/api/v1/promote", a.promote, selectionBody},
+		{http.MethodPost, "/api/v1/remove", a.remove, selectionBody},
+		{http.MethodPost, "/api/v1/restore", a.restore, selectionBody},
+		{http.MethodGet, "/api/v1/trash", a.trash, 0},
+		{http.MethodPost, "/api/v1/hide", a.hide, selectionBody},
+		{http.MethodPost, "/api/v1/unhide", a.unhide, smallBody},
+		{http.MethodGet, "/api/v1/hides", a.hides, 0},
+		{http.MethodGet, "/api/v1/usage", a.usage, 0},
+		{http.MethodGet, "/api/v1/audit", a.audit, 0},
+		{http.MethodGet, "/api/v1/tokens", a.tokens, 0},
+		{http.MethodPost, "/api/v1/tokens", a.createToken, smallBody},
+		{http.MethodPost, "/api/v1/tokens/revoke", a.revokeToken, smallBody},
 	}
 }
 
@@ -119,15 +130,6 @@ func (a *API) store(field, name string) (Store, error) {
 		return nil, fmt.Errorf("%w: there is no store %.64q", conan.ErrInvalid, name)
 	}
 	return s, nil
-}
-
-// readable is what the caller may read of a store.
-func (c *Call) readable(name string) (conan.Source, error) {
-	source, ok := c.Source(name)
-	if !ok {
-		return nil, fmt.Errorf("%w: there is no store %.64q", conan.ErrInvalid, name)
-	}
-	return source, nil
 }
 
 // mayWrite tells whether the caller may write a reference in a store.

@@ -66,25 +66,24 @@ func (a *API) hide(c *Call) (any, error) {
 	return report(body.DryRun, asMoved(revs), "hidden"), nil
 }
 
-// hideSource is where a selection of revisions to be hidden is looked up: the member, else the view,
-// else the view at the root. Both names must be known.
+// hideSource is where a selection of revisions to be hidden is looked up: in the member, else in the
+// view, else in the view at the root. Hidden ones are in it, so that a call that is repeated hides
+// the same. Both names must be known.
 func (c *Call) hideSource(member, view string) (conan.Source, error) {
-	var source conan.Source
+	if member != "" && !c.IsMember(member) {
+		return nil, fmt.Errorf("%w: there is no store or upstream %.64q", conan.ErrInvalid, member)
+	}
+	source, ok := c.Whole("")
 	for _, name := range []string{view, member} {
 		if name == "" {
 			continue
 		}
-		var ok bool
-		if source, ok = c.Source(name); !ok {
-			return nil, fmt.Errorf("%w: there is no store, upstream or view %.64q", conan.ErrInvalid, name)
+		if source, ok = c.Whole(name); !ok {
+			return nil, fmt.Errorf("%w: there is no view %.64q", conan.ErrInvalid, name)
 		}
 	}
-	if source != nil {
-		return source, nil
-	}
-	source, ok := c.Source("")
 	if !ok {
-		return nil, fmt.Errorf("%w: name a member or a view", conan.ErrInvalid)
+		return nil, fmt.Errorf("%w: there is no view at the root: name a member or a view", conan.ErrInvalid)
 	}
 	return source, nil
 }
@@ -97,7 +96,8 @@ func (a *API) mayHide(c *Call, member string) func(conan.Ref) error {
 	return func(conan.Ref) error { return c.requireAdmin() }
 }
 
-// withoutCovered leaves out packages whose recipe revision is in the list: it hides them.
+// withoutCovered leaves out packages whose recipe revision is in the list: what is done to it is done
+// to them.
 func withoutCovered(revs []conan.Revision) []conan.Revision {
 	recipes := make(map[conan.Revision]bool)
 	for _, rev := range revs {
@@ -114,8 +114,10 @@ func (a *API) unhide(c *Call) (any, error) {
 	if err := c.Decode(&body); err != nil {
 		return nil, err
 	}
-	if len(body.IDs) == 0 {
-		return nil, fmt.Errorf("%w: \"ids\" is empty", conan.ErrInvalid)
+	slices.Sort(body.IDs)
+	body.IDs = slices.Compact(body.IDs)
+	if n := len(body.IDs); n == 0 || n > mostPage {
+		return nil, fmt.Errorf("%w: \"ids\" has %d numbers; it takes 1 to %d", conan.ErrInvalid, n, mostPage)
 	}
 	hides, err := a.hidesOf(c)
 	if err != nil {
@@ -139,7 +141,10 @@ func (a *API) unhide(c *Call) (any, error) {
 // hidesOf are the hides that the caller may end.
 func (a *API) hidesOf(c *Call) ([]index.Hide, error) {
 	rows, err := a.Hides.Hides(c.Context)
-	return slices.DeleteFunc(rows, func(h index.Hide) bool { return a.mayHide(c, h.Member)(h.Ref) != nil }), err
+	return slices.DeleteFunc(rows, func(h index.Hide) bool {
+		unreadable := h.Member != "" && !c.Guard.MayRead(c.Caller, h.Member, h.Ref)
+		return unreadable || a.mayHide(c, h.Member)(h.Ref) != nil
+	}), err
 }
 
 // HideLine is one hide.

@@ -64,10 +64,7 @@ func (a *API) promote(c *Call) (any, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w: from and to are the same store", conan.ErrInvalid)
 	}
-	source, err := c.readable(body.From)
-	if err != nil {
-		return nil, err
-	}
+	source, _ := c.Source(body.From) // it is there, like its store
 	sel, err := body.Selection.Parse()
 	if err != nil {
 		return nil, err
@@ -97,10 +94,7 @@ func (a *API) remove(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	source, err := c.readable(body.In)
-	if err != nil {
-		return nil, err
-	}
+	source, _ := c.Whole(body.In) // what is hidden can be removed; the store is there
 	revs, err := a.chosen(c, body, source)
 	if err != nil {
 		return nil, err
@@ -131,10 +125,8 @@ func (a *API) restore(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !body.DryRun {
-		if revs, err = store.Restore(c.Context, revs, c.Actor); err != nil {
-			return nil, err
-		}
+	if revs, err = store.Restore(c.Context, revs, c.Actor, body.DryRun); err != nil {
+		return nil, err
 	}
 	return report(body.DryRun, asMoved(revs), "restored"), nil
 }

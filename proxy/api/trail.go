@@ -38,7 +38,8 @@ type TrashLine struct {
 	Bytes     int64     `json:"bytes"`
 }
 
-// trash lists what can be restored in a store, of the references that the caller may write there.
+// trash lists what can be restored in a store, of the references that the caller may read and write
+// there.
 func (a *API) trash(c *Call) (any, error) {
 	name := c.Query.Get("in")
 	store, err := a.store("in", name)
@@ -55,7 +56,7 @@ func (a *API) trash(c *Call) (any, error) {
 	}
 	page := Page[TrashLine]{Lines: []TrashLine{}}
 	for _, row := range rows {
-		if c.Guard.MayWrite(c.Caller, name, row.Ref) == nil {
+		if c.Guard.MayRead(c.Caller, name, row.Ref) && c.Guard.MayWrite(c.Caller, name, row.Ref) == nil {
 			page.Lines = append(page.Lines, TrashLine{row.ID, row.Revision.String(), row.Time, row.Removed, row.By, row.Bytes})
 		}
 	}

@@ -31,7 +31,7 @@ func (rt robotTable) RobotNamed(name string) (*identity.Robot, error) {
 	return nil, conan.ErrNotFound
 }
 
-func (rt robotTable) RobotUsed(string, time.Time) error { return nil }
+func (rt robotTable) RobotUsed(string, time.Time) {}
 
 // robotGuard has the users ann, who is the administrator, and bob.
 type robotGuard struct {
