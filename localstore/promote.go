@@ -39,7 +39,7 @@ func (p Promotion) takeOnce(ctx context.Context, revs []conan.Revision, by conan
 	}
 	o := index.Promotion{
 		From: p.From.member, To: p.To.member, Items: items, Now: p.To.now(), Dry: dry,
-		Audit: index.Audit{By: by, Action: "promote", Member: p.To.name, Target: "from " + p.From.name + ": " + index.Targets(revs)},
+		Audit: index.Audit{By: by, Action: index.ActionPromote, Member: p.To.name, Target: "from " + p.From.name + ": " + index.Targets(revs)},
 	}
 	moved, err := p.To.index.Promote(ctx, o)
 	if err != nil || dry {

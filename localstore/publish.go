@@ -21,7 +21,7 @@ func (s *Store) publish(ctx context.Context, c *candidate) error {
 		StageID: c.stage.ID, Revision: c.rev, Files: c.added(),
 		Staged: c.rows, Existing: sums(c.existing), Info: c.info, Now: s.now(), KeepTime: c.keepTime(),
 		Uploader: c.stage.Uploader,
-		Audit:    []index.Audit{{By: c.by(), Action: "publish", Member: s.name, Target: c.rev.String()}},
+		Audit:    []index.Audit{{By: c.by(), Action: index.ActionPublish, Member: s.name, Target: c.rev.String()}},
 	}
 	c.overwrite(&p, s.name)
 	if c.rev.IsPackage() {

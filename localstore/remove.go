@@ -21,7 +21,7 @@ func (s *Store) Remove(ctx context.Context, r conan.Removal) error {
 	if len(r.PackageIDs) > 0 || r.AllPackages {
 		r.Revision = r.Recipe()
 	}
-	audit := index.Audit{By: r.By, Action: "remove", Member: s.name, Target: target(r)}
+	audit := index.Audit{By: r.By, Action: index.ActionRemove, Member: s.name, Target: target(r)}
 	o := index.RemoveOptions{Audit: audit, Now: s.now(), Trash: s.trashFor.Load() > 0}
 	if err := s.index.Remove(ctx, s.member, r, o); err != nil {
 		return err
@@ -66,7 +66,7 @@ func (s *Store) RemoveFiles(ctx context.Context, recipe conan.Revision, by conan
 	if err != nil || len(needless) == 0 {
 		return err
 	}
-	audit := index.Audit{By: by, Action: "remove_files", Member: s.name, Target: newest.String() + " " + strings.Join(needless, ",")}
+	audit := index.Audit{By: by, Action: index.ActionRemoveFiles, Member: s.name, Target: newest.String() + " " + strings.Join(needless, ",")}
 	err = s.index.RemoveFiles(ctx, s.member, newest, needless, audit, s.now())
 	if err != nil && !errors.Is(err, conan.ErrNotFound) {
 		return err

@@ -60,7 +60,7 @@ func (c *candidate) overwrite(p *index.Publication, store string) {
 			p.Remove = append(p.Remove, r.old.Name)
 		}
 		p.Audit = append(p.Audit, index.Audit{
-			By: c.by(), Action: "overwrite", Member: store,
+			By: c.by(), Action: index.ActionOverwrite, Member: store,
 			Target: fmt.Sprintf("%s %s sha256:%s -> %s sha256:%s", c.rev, r.old.Name, r.old.SHA256, r.new.Name, r.new.SHA256),
 		})
 	}

@@ -14,7 +14,7 @@ import (
 // returns what came back, or would in a dry run: of a recipe also the packages that were removed with
 // it.
 func (s *Store) Restore(ctx context.Context, revs []conan.Revision, by conan.Actor, dry bool) ([]conan.Revision, error) {
-	audit := index.Audit{By: by, Action: "restore", Member: s.name, Target: index.Targets(revs)}
+	audit := index.Audit{By: by, Action: index.ActionRestore, Member: s.name, Target: index.Targets(revs)}
 	restored, err := s.index.Restore(ctx, s.member, revs, audit, s.now(), dry)
 	if err != nil || dry {
 		return restored, err
@@ -27,7 +27,7 @@ func (s *Store) Restore(ctx context.Context, revs []conan.Revision, by conan.Act
 // packages.
 func (s *Store) RemoveRevisions(ctx context.Context, revs []conan.Revision, by conan.Actor) error {
 	o := index.RemoveOptions{
-		Audit: index.Audit{By: by, Action: "remove", Member: s.name, Target: index.Targets(revs)},
+		Audit: index.Audit{By: by, Action: index.ActionRemove, Member: s.name, Target: index.Targets(revs)},
 		Now:   s.now(), Trash: s.trashFor.Load() > 0,
 	}
 	if err := s.index.RemovePinned(ctx, s.member, revs, o); err != nil {

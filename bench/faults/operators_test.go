@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"sync"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,14 +18,17 @@ import (
 type operation struct {
 	name   string
 	before []string // what is done before the change that the server is killed in
-	store  string   // where it is seen
-	there  bool     // whether the packages are there afterwards
+
+	undone, done places // where the packages are without the change, and after it
 }
 
+// places are where a package can be.
+type places struct{ dev, release, trash bool }
+
 var operations = []operation{
-	{name: "promote", store: "release", there: true},
-	{name: "remove", store: "dev", there: false},
-	{name: "restore", before: []string{"remove"}, store: "dev", there: true},
+	{name: "promote", undone: places{dev: true}, done: places{dev: true, release: true}},
+	{name: "remove", undone: places{dev: true}, done: places{trash: true}},
+	{name: "restore", before: []string{"remove"}, undone: places{trash: true}, done: places{dev: true}},
 }
 
 // operating kills a server in operations, each of which is about several packages.
@@ -36,7 +39,9 @@ type operating struct {
 	sets []conantest.Set // of this round
 	half []string        // a part was done
 	lost []string        // what was acknowledged was not done, or undone
-	acks int
+	acks int             // acknowledged
+	took time.Duration   // of the last change that was waited for
+	cuts int             // of them killed while they were under way, and not acknowledged
 }
 
 // TestOperators kills the server while it promotes, removes and restores. Each change happens as a whole or not at all.
@@ -54,8 +59,11 @@ func TestOperators(t *testing.T) {
 		if out, err := o.s.command("fsck"); err != nil {
 			o.lost = append(o.lost, "fsck: "+out)
 		}
-		r.none(fmt.Sprintf("kill -9 during %s, %d rounds, %d of them acknowledged", op.name, *rounds, o.acks),
+		r.none(fmt.Sprintf("kill -9 during %s, %d rounds, %d of them acknowledged, %d cut", op.name, *rounds, o.acks, o.cuts),
 			"0 acknowledged losses, 0 half done", fmt.Sprintf("%d, %d", len(o.lost), len(o.half)), append(o.lost, o.half...))
+		if *full && (o.acks == 0 || o.cuts == 0) {
+			r.Errorf("%s: %d acknowledged and %d cut; each has to happen", op.name, o.acks, o.cuts)
+		}
 	}
 }
 
@@ -78,24 +86,37 @@ func (o *operating) once(round int) {
 	}
 	acked := o.kill(round)
 	o.s.start()
-	o.judge(acked)
+	o.judge(acked, round)
 }
 
-// kill does the operation, kills the server meanwhile, and tells whether it was acknowledged.
+// kill does the operation, kills the server meanwhile or, in every second round, right after it, and
+// tells whether it was acknowledged. Meanwhile is at some moment of the time that the last one took.
 func (o *operating) kill(round int) bool {
 	ctx, cancel := context.WithCancel(o.Context())
 	defer cancel()
 	var acked bool
-	var done sync.WaitGroup
-	done.Go(func() { acked = o.change(ctx, o.name, round) == nil })
-	if round%2 == 1 {
-		done.Wait() // what was just acknowledged has to stay
-	} else {
-		time.Sleep(time.Duration(o.random.Int64N(int64(4 * time.Millisecond))))
+	begun := time.Now()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		acked = o.change(ctx, o.name, round) == nil
+	}()
+	if round%2 == 0 {
+		<-done // what was just acknowledged has to stay
+		o.took = time.Since(begun)
+		o.s.kill()
+		return acked
+	}
+	select {
+	case <-done:
+	case <-time.After(time.Duration(o.random.Int64N(int64(o.took)))):
 	}
 	o.s.kill()
 	cancel()
-	done.Wait()
+	<-done
+	if !acked {
+		o.cuts++
+	}
 	return acked
 }
 
@@ -115,27 +136,47 @@ func (o *operating) change(ctx context.Context, name string, round int) error {
 	return nil
 }
 
-// judge looks at every package of the round.
-func (o *operating) judge(acked bool) {
-	seen := map[state]int{}
+// judge looks for every package of the round in all places.
+func (o *operating) judge(acked bool, round int) {
+	trash := o.trash(round)
+	seen := map[places]int{}
 	for _, set := range o.sets {
-		s, text := look(o.Context(), o.s.url("/r/"+o.store), set)
-		if s == half || s == wrong {
-			o.half = append(o.half, text)
-		}
-		seen[s]++
-	}
-	want := absent
-	if o.there {
-		want = whole
-	}
-	if len(seen) > 1 {
-		o.half = append(o.half, fmt.Sprintf("%s of %d revisions: states %v", o.name, len(o.sets), seen))
+		at := places{dev: o.whole("dev", set), release: o.whole("release", set), trash: trash[set.Revision.String()]}
+		seen[at]++
 	}
 	if acked {
 		o.acks++
-		if seen[want] != len(o.sets) {
-			o.lost = append(o.lost, fmt.Sprintf("%s was acknowledged: states %v", o.name, seen))
+	}
+	switch {
+	case seen[o.done] == len(o.sets):
+	case acked:
+		o.lost = append(o.lost, fmt.Sprintf("%s was acknowledged: %+v", o.name, seen))
+	case seen[o.undone] != len(o.sets):
+		o.half = append(o.half, fmt.Sprintf("%s of %d revisions: %+v", o.name, len(o.sets), seen))
+	}
+}
+
+// whole tells whether a store has a package; a part of it, or other bytes, is trouble.
+func (o *operating) whole(store string, set conantest.Set) bool {
+	s, text := look(o.Context(), o.s.url("/r/"+store), set)
+	if s == half || s == wrong {
+		o.half = append(o.half, text)
+	}
+	return s == whole
+}
+
+// trash are the revisions of a round in the trash of dev.
+func (o *operating) trash(round int) map[string]bool {
+	a := ask(o.Context(), http.MethodGet, o.s.url("/api/v1/trash?in=dev&limit=1000"), nil, o.s.token)
+	var page struct{ Lines []struct{ Revision string } }
+	if a.err != nil || a.status != http.StatusOK || json.Unmarshal(a.body, &page) != nil {
+		o.Fatalf("list the trash: %s", a)
+	}
+	in := map[string]bool{}
+	for _, line := range page.Lines {
+		if strings.HasPrefix(line.Revision, fmt.Sprintf("o%dx", round)) {
+			in[line.Revision] = true
 		}
 	}
+	return in
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"conanproxy/internal/config"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,12 +27,12 @@ type client struct {
 
 // add gives a command the flags that say which server it speaks to and how it answers.
 func (c *client) add(cmd *cobra.Command) {
-	c.token = os.Getenv("CONANPROXY_TOKEN")
-	server := os.Getenv("CONANPROXY_SERVER")
+	c.token = os.Getenv(config.ClientToken)
+	server := os.Getenv(config.ClientServer)
 	if server == "" {
 		server = "http://127.0.0.1:9300"
 	}
-	cmd.Flags().StringVar(&c.server, "server", server, "URL of the server (CONANPROXY_SERVER); its token is read from CONANPROXY_TOKEN")
+	cmd.Flags().StringVar(&c.server, "server", server, "URL of the server ("+config.ClientServer+"); its token is read from "+config.ClientToken)
 	cmd.Flags().BoolVar(&c.asJSON, "json", false, "print the server's answer as JSON")
 }
 

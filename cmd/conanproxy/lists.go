@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"conanproxy/internal/index"
 	"conanproxy/proxy/api"
 )
 
@@ -108,7 +109,7 @@ func auditCommand() *cobra.Command {
 			{"since", "a date or time of RFC 3339"},
 			{"until", "a date or time of RFC 3339, exclusive"},
 			{"user", "only what this user did"},
-			{"action", "only this action: publish, overwrite, remove, remove_files, restore, promote, hide, unhide, token_create or token_revoke"},
+			{"action", fmt.Sprintf("only this action, one of %q", index.Actions)},
 		},
 		line: func(l api.AuditLine) string {
 			return fmt.Sprintf("%s  %-12s %-15s %-9s %-8s %s", l.Time.Format(time.RFC3339), named(l.User), l.Address, l.Action, l.Member, l.Target)

@@ -25,14 +25,14 @@ func TestAPIKeepsItsDocument(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, credentials := range map[string][]string{"an administrator": {"--auth", "demo:demo"}, "anonymous": nil} {
+	for _, credentials := range [][]string{nil, {"--auth", "demo:demo"}} { // an administrator
 		cmd := exec.CommandContext(t.Context(), filepath.Join(bin, "schemathesis"), append([]string{
 			"run", proxy.URL() + "/api/v1/openapi.json", "--max-examples", "50", "--seed", "1", "--checks",
 			"not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance,negative_data_rejection,unsupported_method",
 		}, credentials...)...)
 		cmd.Dir = t.TempDir()
 		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("%s: %v\n%s", name, err, harness.LastBytes(string(out), 4000))
+			t.Errorf("%q: %v\n%s", credentials, err, harness.LastBytes(string(out), 4000))
 		}
 	}
 }

@@ -101,6 +101,9 @@ func TestPromotionAndTrash(t *testing.T) {
 	}
 }
 
+// notFound is what each client says of a reference that no remote has.
+var notFound = map[string]string{"conan2": "Unable to find", "conan1": "was not found in remote"}
+
 func promoteAndRemove(t *testing.T, proxy *e2etest.Conanproxy, name string, client func(testing.TB, string) *e2etest.Client) {
 	ref := "lib-" + name + "/1.0@acme/stable"
 	at := func(view, user string) *e2etest.Client { return client(t, proxy.URL("r", view)).As(user, user) }
@@ -109,7 +112,7 @@ func promoteAndRemove(t *testing.T, proxy *e2etest.Conanproxy, name string, clie
 	ann.Upload("lib-" + name + "/*")
 	at("team", "ann").Install(ref)
 	bob := at("release", "bob")
-	bob.Fails(nil, bob.InstallArgs(ref)...)
+	bob.Fails([]string{notFound[name]}, bob.InstallArgs(ref)...)
 
 	demo, developer := newOperator(t, proxy, "demo"), newOperator(t, proxy, "ann")
 	developer.fails(1, "may not write", "promote", "--from", "dev", "--to", "release", ref)
@@ -117,7 +120,7 @@ func promoteAndRemove(t *testing.T, proxy *e2etest.Conanproxy, name string, clie
 	demo.fails(2, "was not found", "promote", "--from", "dev", "--to", "release", "nothing/1.0")
 	demo.fails(2, "no store", "promote", "--from", "dev", "--to", "moon", ref)
 	e2etest.Says(t, demo.must("promote", "--dry-run", "--from", "dev", "--to", "release", ref), "copied", "nothing was changed")
-	bob.Fails(nil, bob.InstallArgs(ref)...)
+	bob.Fails([]string{notFound[name]}, bob.InstallArgs(ref)...)
 	e2etest.Says(t, demo.must("promote", "--from", "dev", "--to", "release", ref), "2 revisions, 0 skipped", "(the newest)")
 	e2etest.Says(t, demo.must("promote", "--from", "dev", "--to", "release", ref), "0 revisions, 2 skipped")
 	bob.Install(ref)
@@ -126,7 +129,7 @@ func promoteAndRemove(t *testing.T, proxy *e2etest.Conanproxy, name string, clie
 	demo.fails(2, "--yes", "remove", "--in", "release", ref)
 	e2etest.Says(t, demo.must("remove", "--in", "release", "--yes", ref), "removed", ref)
 	gone := at("release", "bob")
-	gone.Fails(nil, gone.InstallArgs(ref)...)
+	gone.Fails([]string{notFound[name]}, gone.InstallArgs(ref)...)
 	e2etest.Says(t, demo.must("trash", "--in", "release"), ref)
 	developer.fails(1, "may not write", "restore", "--in", "release", ref)
 	e2etest.Says(t, developer.must("remove", "--in", "dev", "--yes", ref), "removed")
@@ -136,6 +139,17 @@ func promoteAndRemove(t *testing.T, proxy *e2etest.Conanproxy, name string, clie
 	demo.fails(2, "was not found", "restore", "--in", "release", ref)
 	gone.Install(ref)
 
+	removePackage := map[string][]string{
+		"conan2": {"remove", ref + ":*", "-r", "r", "-c"}, "conan1": {"remove", ref, "-p", "-r", "r", "-f"},
+	}
+	alone := at("release", "demo")
+	alone.Must(removePackage[name]...)
+	missing := at("release", "bob")
+	missing.Fails([]string{"Missing"}, missing.InstallArgs(ref)...)
+	e2etest.Says(t, demo.must("restore", "--in", "release", "--dry-run", ref), "1 revisions")
+	e2etest.Says(t, demo.must("restore", "--in", "release", ref), "1 revisions")
+	again := at("release", "bob")
+	again.Install(ref)
 	hideAndShow(t, demo, developer, ref, at)
 	developer.fails(1, "administrators", "usage")
 	e2etest.Says(t, demo.must("usage"), "dev ", "release ", "in the trash")
@@ -153,6 +167,7 @@ func promoteAndRemove(t *testing.T, proxy *e2etest.Conanproxy, name string, clie
 	}
 	e2etest.SameListing(t, []string{
 		"demo unhide release from 127.0.0.1", "demo hide release from 127.0.0.1", "demo publish release from 127.0.0.1",
+		"demo restore release from 127.0.0.1", "demo remove release from 127.0.0.1",
 		"demo restore release from 127.0.0.1", "ann restore dev from 127.0.0.1", "ann remove dev from 127.0.0.1",
 		"demo remove release from 127.0.0.1", "demo promote release from 127.0.0.1", "demo promote release from 127.0.0.1",
 		"ann publish dev from 127.0.0.1", "ann publish dev from 127.0.0.1",
@@ -185,6 +200,6 @@ func hideAndShow(t *testing.T, demo, developer operator, ref string, at func(vie
 	developer.fails(1, "not found", "unhide", id)
 	e2etest.Says(t, demo.must("unhide", id), "shown", revision)
 	demo.fails(1, "not found", "unhide", id)
-	again := at("release", "bob")
-	again.Fails(nil, again.InstallArgs(ref)...) // the newest revision is there again, and has no package
+	bare := at("release", "bob")
+	bare.Fails([]string{"Missing"}, bare.InstallArgs(ref)...) // the newest revision is there again, and has no package
 }

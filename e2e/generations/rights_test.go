@@ -51,7 +51,7 @@ func TestRightsByMember(t *testing.T) {
 		if name == "Conan 1" {
 			continue // its binaries have other ids than those that were published
 		}
-		bob.Fails(nil, bob.InstallArgs("lib/2.0@acme/stable")...)
+		bob.Fails([]string{"Unable to find"}, bob.InstallArgs("lib/2.0@acme/stable")...)
 		bob.Install("lib/[>=1.0]@acme/stable")
 		e2etest.SameListing(t, revisionsOf(released), revisionsOf(bob))
 		ann.Install("lib/2.0@acme/stable")

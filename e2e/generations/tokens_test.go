@@ -107,14 +107,14 @@ func useTokens(owner operator, name string, as func(view, user string) *e2etest.
 	publisher.Upload(lib + "/*")
 	as("team", "reader").Install(ref)
 	narrow := as("team", "shipper") // it reads release only
-	narrow.Fails(nil, narrow.InstallArgs(ref)...)
+	narrow.Fails([]string{notFound[name]}, narrow.InstallArgs(ref)...)
 	owner.must("promote", "--from", "dev", "--to", "release", ref)
 	narrow.Install(ref)
 
 	for user, place := range map[string]string{"reader": "acme/stable", "builder": "else/stable"} {
 		refused := as("dev", user)
 		refused.Create(e2etest.Recipe(owner.t, "header", `name = "header"`, `name = "`+header+`"`), place)
-		refused.Fails(nil, refused.UploadArgs(header+"/*", "r")...)
+		refused.Fails([]string{"ermission"}, refused.UploadArgs(header+"/*", "r")...)
 	}
 }
 

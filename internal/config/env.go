@@ -48,12 +48,22 @@ func (l *loader) applyEnv(environ []string, c *Config) {
 			l.applyVariable(target, l.env[name])
 		case name == envPrefix+"UPSTREAMS":
 			l.setUpstreams(name, splitList(l.env[name]), c)
+		case slices.Contains(clientVariables, name):
 		case !foreignVariable.MatchString(name):
 			l.origin[name] = name
 			l.problem(name, "no setting has this variable; see config.example.yaml")
 		}
 	}
 }
+
+// The variables of commands that speak to a running server: its URL, and the token that is sent.
+const (
+	ClientServer = "CONANPROXY_SERVER"
+	ClientToken  = "CONANPROXY_TOKEN"
+)
+
+// clientVariables are those of commands that speak to a server.
+var clientVariables = []string{ClientServer, ClientToken}
 
 // envTarget is a setting that a variable overrides.
 type envTarget struct {

@@ -107,6 +107,7 @@ func TestLoad(t *testing.T) {
 				c.Views = []View{{Name: "team", Members: []string{"release", "dev", "conancenter"}, Publish: "dev"}, {Name: "default", Members: []string{"dev"}}}
 			}),
 		},
+		{name: "variables of clients", env: []string{"CONANPROXY_SERVER=http://a", "CONANPROXY_TOKEN=x"}, want: changed(func(*Config) {})},
 		{name: "no upstreams", text: "upstreams: []\n", want: changed(func(c *Config) { c.Upstreams = nil })},
 		{
 			name: "upstreams have defaults each",

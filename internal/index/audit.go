@@ -9,10 +9,33 @@ import (
 	"conanproxy/internal/conan"
 )
 
+// Action is what was done.
+type Action string
+
+// The actions.
+const (
+	ActionPublish     Action = "publish"
+	ActionOverwrite   Action = "overwrite"
+	ActionRemove      Action = "remove"
+	ActionRemoveFiles Action = "remove_files"
+	ActionRestore     Action = "restore"
+	ActionPromote     Action = "promote"
+	ActionHide        Action = "hide"
+	ActionUnhide      Action = "unhide"
+	ActionTokenCreate Action = "token_create"
+	ActionTokenRevoke Action = "token_revoke"
+)
+
+// Actions are all of them.
+var Actions = []Action{
+	ActionPublish, ActionOverwrite, ActionRemove, ActionRemoveFiles, ActionRestore, ActionPromote,
+	ActionHide, ActionUnhide, ActionTokenCreate, ActionTokenRevoke,
+}
+
 // Audit is one line of the audit trail: who did what to what.
 type Audit struct {
 	By     conan.Actor
-	Action string // "publish", "remove", …
+	Action Action
 	Member string // the store or upstream; empty if the action is about none
 	Target string
 }
@@ -51,9 +74,9 @@ type AuditLine struct {
 type AuditFilter struct {
 	Since, Until time.Time // Until is exclusive
 	User         string
-	Action       string
-	Before       int64 // an ID: only older lines
-	Limit        int   // at most so many; required
+	Action       Action // empty: all
+	Before       int64  // an ID: only older lines
+	Limit        int    // at most so many; required
 }
 
 // AuditLines lists lines, the newest first.

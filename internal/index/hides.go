@@ -46,7 +46,7 @@ func (db *DB) Hide(ctx context.Context, hides []Hide, by conan.Actor, now time.T
 			if err != nil {
 				return fmt.Errorf("hide %s: %w", h.Revision, err)
 			}
-			if err := writeAudit(ctx, tx, h.audit("hide", by), now); err != nil {
+			if err := writeAudit(ctx, tx, h.audit(ActionHide, by), now); err != nil {
 				return err
 			}
 		}
@@ -66,7 +66,7 @@ func (db *DB) Unhide(ctx context.Context, hides []Hide, by conan.Actor, now time
 			if n, err := result.RowsAffected(); err != nil || n == 0 {
 				return errors.Join(err, fmt.Errorf("hide %d: %w", h.ID, conan.ErrNotFound))
 			}
-			if err := writeAudit(ctx, tx, h.audit("unhide", by), now); err != nil {
+			if err := writeAudit(ctx, tx, h.audit(ActionUnhide, by), now); err != nil {
 				return err
 			}
 		}
@@ -74,7 +74,7 @@ func (db *DB) Unhide(ctx context.Context, hides []Hide, by conan.Actor, now time
 	})
 }
 
-func (h Hide) audit(action string, by conan.Actor) Audit {
+func (h Hide) audit(action Action, by conan.Actor) Audit {
 	target := h.Revision.String()
 	if h.View != "" {
 		target += " in view " + h.View

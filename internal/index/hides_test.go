@@ -33,7 +33,7 @@ func TestHides(t *testing.T) {
 	lines, err := db.AuditLines(ctx, AuditFilter{Limit: 10})
 	failsWith(t, "audit", err, nil)
 	for _, l := range lines {
-		targets = append(targets, l.Action+" "+l.Member+" "+l.Target)
+		targets = append(targets, string(l.Action)+" "+l.Member+" "+l.Target)
 	}
 	same(t, "audit", targets, []string{
 		"unhide  bb/1#r in view team: worse", "hide release aa/1@me/test#r: really bad",

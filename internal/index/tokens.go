@@ -45,7 +45,7 @@ func (db *DB) CreateToken(ctx context.Context, t Token, by conan.Actor) error {
 		if err != nil {
 			return fmt.Errorf("write token %s: %w", t.Name, err)
 		}
-		return writeAudit(ctx, tx, Audit{By: by, Action: "token_create", Target: t.Name}, t.Created)
+		return writeAudit(ctx, tx, Audit{By: by, Action: ActionTokenCreate, Target: t.Name}, t.Created)
 	})
 }
 
@@ -60,7 +60,7 @@ func (db *DB) RevokeToken(ctx context.Context, name, owner string, by conan.Acto
 		if n, err := result.RowsAffected(); err != nil || n == 0 {
 			return errors.Join(err, fmt.Errorf("%w: there is no token %.64q", conan.ErrNotFound, name))
 		}
-		return writeAudit(ctx, tx, Audit{By: by, Action: "token_revoke", Target: name}, now)
+		return writeAudit(ctx, tx, Audit{By: by, Action: ActionTokenRevoke, Target: name}, now)
 	})
 }
 

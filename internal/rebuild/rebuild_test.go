@@ -183,6 +183,47 @@ func (d *data) change(t *testing.T, random *rand.Rand, now int64) {
 	}
 }
 
+// What was visible at each moment is the same after a rebuild.
+func TestRebuildKeepsTheHistory(t *testing.T) {
+	d := newData(t, t.TempDir())
+	rev := conan.Revision{Ref: conan.Ref{Name: "mine", Version: "1"}, RRev: "r"}
+	var moments []time.Time
+	pass := func() {
+		time.Sleep(time.Millisecond) // times are kept in microseconds
+		moments = append(moments, time.Now())
+		time.Sleep(time.Millisecond)
+	}
+	pass()
+	d.put(t, d.stores[0], rev, 1, d.write(t, conan.RecipeFile, "mine")) // published long ago, as a promoted one was
+	pass()
+	remove := index.RemoveOptions{Now: time.Now(), Trash: true}
+	check(t, d.db.RemovePinned(ctx, d.stores[0], []conan.Revision{rev}, remove))
+	pass()
+	_, err := d.db.Restore(ctx, d.stores[0], []conan.Revision{rev}, index.Audit{}, time.Now(), false)
+	check(t, err)
+	pass()
+	visible := func() (seen []bool) {
+		for _, at := range moments {
+			was, err := d.db.WasVisible(ctx, d.stores[0], rev, at)
+			check(t, err)
+			seen = append(seen, was)
+		}
+		return seen
+	}
+	want := []bool{false, true, false, true}
+	if diff := cmp.Diff(want, visible()); diff != "" {
+		t.Fatalf("before (-want +got):\n%s", diff)
+	}
+	d.lose(t)
+	_, err = Run(ctx, Options{Index: d.index(), Journal: d.journal(), Blobs: d.blobs})
+	check(t, err)
+	d.open(t)
+	defer d.db.Close()
+	if diff := cmp.Diff(want, visible()); diff != "" {
+		t.Errorf("after a rebuild (-want +got):\n%s", diff)
+	}
+}
+
 func TestRebuildTellsWhatItFound(t *testing.T) {
 	d := newData(t, t.TempDir())
 	rev := conan.Revision{Ref: conan.Ref{Name: "mine", Version: "1"}, RRev: "r"}

@@ -1,9 +1,12 @@
 package api
 
 import (
+	"fmt"
 	"math"
+	"slices"
 	"time"
 
+	"conanproxy/internal/conan"
 	"conanproxy/internal/index"
 )
 
@@ -82,7 +85,10 @@ func (a *API) audit(c *Call) (any, error) {
 	if err := c.requireAdmin(); err != nil {
 		return nil, err
 	}
-	f := index.AuditFilter{User: c.Query.Get("user"), Action: c.Query.Get("action")}
+	f := index.AuditFilter{User: c.Query.Get("user"), Action: index.Action(c.Query.Get("action"))}
+	if f.Action != "" && !slices.Contains(index.Actions, f.Action) {
+		return nil, fmt.Errorf("%w: action is none of %q", conan.ErrInvalid, index.Actions)
+	}
 	var err error
 	if f.Since, err = c.moment("since"); err != nil {
 		return nil, err
@@ -99,7 +105,7 @@ func (a *API) audit(c *Call) (any, error) {
 	}
 	page := Page[AuditLine]{Lines: []AuditLine{}}
 	for _, l := range rows {
-		page.Lines = append(page.Lines, AuditLine{l.ID, l.Time, l.By.Name, l.By.Address, l.Action, l.Member, l.Target})
+		page.Lines = append(page.Lines, AuditLine{l.ID, l.Time, l.By.Name, l.By.Address, string(l.Action), l.Member, l.Target})
 	}
 	if len(rows) == f.Limit {
 		page.Next = rows[f.Limit-1].ID

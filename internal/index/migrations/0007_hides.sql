@@ -2,7 +2,7 @@
 -- Revisions out of sight: in one member or in all ('' as member), in one view or in all ('' as view). A recipe revision
 -- hides its packages.
 CREATE TABLE hides (
-    id         INTEGER PRIMARY KEY,
+    id         INTEGER PRIMARY KEY AUTOINCREMENT, -- never given out again: people end hides by it
     member     TEXT    NOT NULL,
     view       TEXT    NOT NULL,
     ref        TEXT    NOT NULL,          -- name/version[@user[/channel]]
