@@ -19,7 +19,8 @@ func (c *Cache) Open(ctx context.Context, rev conan.Revision, name string) (cona
 
 func (c *Cache) open(ctx context.Context, rev conan.Revision, name string) (*conan.File, conan.Origin, error) {
 	if !mayChange(rev, name) {
-		// In this order, since a fill ends after its file is stored: the file is found in one of them.
+		// In this order, since a fill ends after its file is stored: the file is found in one of
+		// them.
 		if f := c.underWay(rev, name); f != nil {
 			file, err := f.open(ctx)
 			if !errors.Is(err, errNoSpace) && !errors.Is(err, errEvicted) {

@@ -24,9 +24,9 @@ type question[T any] struct {
 	// instead answers from what the cache has stored, if upstream failed and nothing is remembered;
 	// ok is false if that cannot tell either. nil: never.
 	instead func(ctx context.Context) (value T, err error, ok bool)
-	// dated adds to a new answer what is known of when its parts appeared: earlier is the answer that
-	// it replaces, nil if there is none, and absent when upstream said "not found" instead, zero if
-	// it did not. nil: nothing is added.
+	// dated adds to a new answer what is known of when its parts appeared: earlier is the answer
+	// that it replaces, nil if there is none, and absent when upstream said "not found" instead,
+	// zero if it did not. nil: nothing is added.
 	dated func(ctx context.Context, value T, earlier *document[T], absent, now time.Time) T
 	// stored is called when the index has taken an answer. nil: nothing is done.
 	stored func(ctx context.Context)

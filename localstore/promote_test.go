@@ -53,10 +53,12 @@ func TestPromotionSkipsAndRefuses(t *testing.T) {
 	wantError(t, err, nil)
 	wantEqual(t, "again", moved, []conan.Moved{{Revision: recipe, Skipped: true, Newest: true}, {Revision: pkg, Skipped: true, Newest: true}})
 
+	sumBefore := sha256Of(content(t, e, pkg)["conan_package.tgz"])
 	e.publishPackage(recipe, pid2, packedAs(contents, regular("bin/a", 0o644))) // the same manifest, other modes
+	sumNow := sha256Of(content(t, e, pkg)["conan_package.tgz"])
 	other := e.publishRecipe(hi, plainRecipe("class B"))
 	_, err = promotion.Take(t.Context(), []conan.Revision{other, pkg}, by, false)
-	wantError(t, err, conan.ErrConflict, "other bytes", "release")
+	wantError(t, err, conan.ErrConflict, "other bytes", "sha256:"+sumNow+` in "local"`, "sha256:"+sumBefore+` in "release"`)
 	if _, err := e.db.Find(t.Context(), to.member, other); err == nil {
 		t.Error("a promotion that failed promoted a part")
 	}

@@ -250,8 +250,8 @@ func (s *Store) open(ctx context.Context, rev conan.Revision, name string) (*con
 	})
 }
 
-// openHeld opens a file of a revision. isHere is conan.ErrNotFound if the revision was removed since
-// its files were listed.
+// openHeld opens a file of a revision. isHere is conan.ErrNotFound if the revision was removed
+// since its files were listed.
 func (s *Store) openHeld(ctx context.Context, rev conan.Revision, h index.Held, name string, isHere func() error) (*conan.File, error) {
 	info, ok := h.Files.Find(name)
 	if !ok {

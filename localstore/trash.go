@@ -11,8 +11,8 @@ import (
 )
 
 // Restore brings removed revisions back with their times, all or nothing; see index.DB.Restore. It
-// returns what came back, or would in a dry run: of a recipe also the packages that were removed with
-// it.
+// returns what came back, or would in a dry run: of a recipe also the packages that were removed
+// with it.
 func (s *Store) Restore(ctx context.Context, revs []conan.Revision, by conan.Actor, dry bool) ([]conan.Revision, error) {
 	audit := index.Audit{By: by, Action: index.ActionRestore, Member: s.name, Target: index.Targets(revs)}
 	restored, err := s.index.Restore(ctx, s.member, revs, audit, s.now(), dry)

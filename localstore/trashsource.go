@@ -12,8 +12,8 @@ import (
 )
 
 // trashSource is what a store's trash has, as a Source against which selections are resolved. Of a
-// revision that was removed several times the last removal counts. A recipe revision is in it too if
-// only packages of it were removed. It has no files, and reads each reference once.
+// revision that was removed several times the last removal counts. A recipe revision is in it too
+// if only packages of it were removed. It has no files, and reads each reference once.
 type trashSource struct {
 	s *Store
 

@@ -97,8 +97,8 @@ func (d *documents) close() {
 }
 
 // kept answers from memory, or renders the answer and keeps it, for all callers who may read the
-// reference in the same members. The caller's rights are checked before. Failures are not kept, except "not found". A rendering without a document has answered
-// itself.
+// reference in the same members. The caller's rights are checked before. Failures are not kept,
+// except "not found". A rendering without a document has answered itself.
 func (s *Server) kept(r *request, render func() (rendering, error)) error {
 	return s.keptFor(r, r.readableSet(), render)
 }

@@ -25,8 +25,8 @@ func (s *Server) apiRoutes(e *echo.Echo, a *api.API) {
 	}
 }
 
-// operate makes a handler of a call: it finds the caller, and answers JSON. A request that a browser
-// makes for a page of another site is refused.
+// operate makes a handler of a call: it finds the caller, and answers JSON. A request that a
+// browser makes for a page of another site is refused.
 func operate(route api.Route) func(*request) error {
 	return func(r *request) error {
 		if err := notFromOtherSite(r.req); err != nil {

@@ -111,8 +111,8 @@ func (c *callerRights) MayFind(member string, p conan.Pattern) bool {
 }
 
 // writable is the node that the path names, if the view takes writes and the caller may write its
-// reference in the view's store. readOnly is the status for a view that does not. Rights are checked before anything is
-// looked up.
+// reference in the view's store. readOnly is the status for a view that does not. Rights are
+// checked before anything is looked up.
 func (r *request) writable(readOnly int) (conan.Revision, error) {
 	if err := notFromOtherSite(r.req); err != nil {
 		return conan.Revision{}, err

@@ -58,9 +58,9 @@ var privateContent = map[string]string{
 	"only/1.0#r1": "recipe", "both/1.0#r2": "recipe", "hello/1.0@demo/testing#r9": "recipe", "hello/1.0@demo/testing#r9:aaa1#p9": "package",
 }
 
-// A caller without the right to read a store cannot tell whether something is in it: status, header,
-// bytes and the questions to other members are the same, and the store is not asked, also after a
-// caller with the right has had its answers.
+// A caller without the right to read a store cannot tell whether something is in it: status,
+// header, bytes and the questions to other members are the same, and the store is not asked, also
+// after a caller with the right has had its answers.
 func TestWhatIsPrivateDoesNotExist(t *testing.T) {
 	for _, user := range []string{"", "other"} {
 		for _, path := range memberPaths {
@@ -168,8 +168,8 @@ func TestSumsAreFetchedPerReadableMembers(t *testing.T) {
 	})
 }
 
-// Caches on the way may keep a file, and its URL for Conan 1 needs no signature, only where anonymous
-// callers may read it in every member of the view.
+// Caches on the way may keep a file, and its URL for Conan 1 needs no signature, only where
+// anonymous callers may read it in every member of the view.
 func TestFilesOfAViewWithAPrivateMember(t *testing.T) {
 	w, _ := memberWorld(t, nil)
 	w.local.have(t, "hello/1.0@demo/testing#r1", recipeFiles)

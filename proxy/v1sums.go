@@ -35,8 +35,8 @@ type sumFetches struct {
 	running map[sumsKey]*sumFetch
 }
 
-// sumsKey is what a fetch is for. Views, and in them callers with other rights, may find one revision
-// at different members, whose archives differ.
+// sumsKey is what a fetch is for. Views, and in them callers with other rights, may find one
+// revision at different members, whose archives differ.
 type sumsKey struct {
 	settings   *Settings
 	view       string

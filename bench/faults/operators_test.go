@@ -44,7 +44,8 @@ type operating struct {
 	cuts int             // of them killed while they were under way, and not acknowledged
 }
 
-// TestOperators kills the server while it promotes, removes and restores. Each change happens as a whole or not at all.
+// TestOperators kills the server while it promotes, removes and restores. Each change happens as a
+// whole or not at all.
 func TestOperators(t *testing.T) {
 	r := newRun(t)
 	for _, op := range operations {
@@ -89,8 +90,9 @@ func (o *operating) once(round int) {
 	o.judge(acked, round)
 }
 
-// kill does the operation, kills the server meanwhile or, in every second round, right after it, and
-// tells whether it was acknowledged. Meanwhile is at some moment of the time that the last one took.
+// kill does the operation, kills the server meanwhile or, in every second round, right after it,
+// and tells whether it was acknowledged. Meanwhile is at some moment of the time that the last one
+// took.
 func (o *operating) kill(round int) bool {
 	ctx, cancel := context.WithCancel(o.Context())
 	defer cancel()

@@ -36,7 +36,8 @@ func (c *client) add(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&c.asJSON, "json", false, "print the server's answer as JSON")
 }
 
-// call sends a request to the API and decodes its answer into out. body is sent as JSON unless it is nil.
+// call sends a request to the API and decodes its answer into out. body is sent as JSON unless it
+// is nil.
 func (c *client) call(ctx context.Context, method, path string, query url.Values, body, out any) error {
 	base, err := url.Parse(c.server)
 	if err != nil || base.Host == "" {
@@ -107,7 +108,8 @@ func (c *client) print(out io.Writer, answer any, show func()) error {
 	return encoder.Encode(answer)
 }
 
-// confirm asks a question on the terminal; any answer but yes is an error. Without a terminal it is a usage error.
+// confirm asks a question on the terminal; any answer but yes is an error. Without a terminal it is
+// a usage error.
 func confirm(in *os.File, out io.Writer, question string) error {
 	if !term.IsTerminal(int(in.Fd())) {
 		return usageError{errors.New(question + " Give --yes to do it without a terminal.")}

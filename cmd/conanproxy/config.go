@@ -48,8 +48,9 @@ func (f *configFlags) loadWith(noFiles bool) (*config.Config, error) {
 	return cfg, nil
 }
 
-// onDataDir has a command run work on the configured data directory, and adds the flags that say where it is. With
-// noFiles the files that the configuration names need not exist. A signal cancels the context of work.
+// onDataDir has a command run work on the configured data directory, and adds the flags that say
+// where it is. With noFiles the files that the configuration names need not exist. A signal cancels
+// the context of work.
 func onDataDir(c *cobra.Command, noFiles bool, work func(ctx context.Context, cfg *config.Config, args []string) error) *configFlags {
 	flags := &configFlags{}
 	c.RunE = func(c *cobra.Command, args []string) error {

@@ -48,8 +48,8 @@ func (h *hiding) Unhide(ctx context.Context, hides []index.Hide, by conan.Actor)
 	return h.changed(ctx, h.index.Unhide(ctx, hides, by, time.Now()), hides)
 }
 
-// changed puts hides that were written in force, and has answers about their references forgotten. err is that of the
-// write.
+// changed puts hides that were written in force, and has answers about their references forgotten.
+// err is that of the write.
 func (h *hiding) changed(ctx context.Context, err error, hides []index.Hide) error {
 	if err == nil {
 		err = h.load(context.WithoutCancel(ctx))

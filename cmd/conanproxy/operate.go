@@ -32,7 +32,8 @@ func (s *selected) add(c *cobra.Command) {
 	f.BoolVar(&s.spec.PackagesOnly, "packages-only", false, "leave recipes out")
 }
 
-// read reads the files and checks the whole selection. A wrong one is an error before the server is asked.
+// read reads the files and checks the whole selection. A wrong one is an error before the server is
+// asked.
 func (s *selected) read(patterns []string) (selection.Spec, error) {
 	spec := s.spec
 	spec.Patterns = patterns
@@ -71,7 +72,7 @@ func (ch *change) command() *cobra.Command {
 	c := &cobra.Command{
 		Use: ch.use + " SELECTION", Short: ch.short,
 		Long: ch.long + "\n\nA SELECTION is patterns as `conan list` takes them, and files of the client (--list, --graph, --lockfile).\n" +
-			"Exit code 0: it was done; 1: it failed and nothing was changed; 2: wrong usage or selection.",
+			"Exit code 0: it was done; 1: it failed; 2: wrong usage or selection. What the server refuses changes nothing.",
 		RunE: ch.run,
 	}
 	ch.client.add(c)

@@ -14,8 +14,8 @@ import (
 	"conanproxy/internal/index"
 )
 
-// robots are the robot tokens of the index, for the directory of users. A look-up takes microseconds, so no request bounds
-// it. Their last uses are written once a minute.
+// robots are the robot tokens of the index, for the directory of users. A look-up takes
+// microseconds, so no request bounds it. Their last uses are written once a minute.
 type robots struct {
 	index  *index.DB
 	limits *lru.Cache[string, *identity.Limits] // by their text

@@ -98,9 +98,9 @@ func (s *server) fetch(ctx context.Context, f index.FileRow) error {
 	return now.upstreams.fetch(ctx, now.stores.owned(), f)
 }
 
-// sweep removes abandoned uploads, old answers, and what is too old in the trash and the audit, every hour. The first time
-// is a minute after the start: with a million packages it takes seconds, and the first requests should not compete with
-// it.
+// sweep removes abandoned uploads, old answers, and what is too old in the trash and the audit,
+// every hour. The first time is a minute after the start: with a million packages it takes seconds,
+// and the first requests should not compete with it.
 func (s *server) sweep() {
 	for wait := time.Minute; ; wait = time.Hour {
 		select {

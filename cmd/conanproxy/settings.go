@@ -164,7 +164,8 @@ func (s *server) views(of *settings) (views []proxy.View, err error) {
 	return views, err
 }
 
-// readers answer for a view without what is hidden. A zero time means now; any other shows the view as it was then.
+// readers answer for a view without what is hidden. A zero time means now; any other shows the view
+// as it was then.
 func (s *server) readers(of *settings, view string, names []string, at time.Time) (proxy.Readers, error) {
 	scope := "view " + view
 	if !at.IsZero() {

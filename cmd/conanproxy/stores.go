@@ -110,7 +110,8 @@ func (list stores) owned() policy.Globs {
 	return globs
 }
 
-// resolverMembers are the stores for a resolver. A zero time means now; any other shows them as they were then.
+// resolverMembers are the stores for a resolver. A zero time means now; any other shows them as
+// they were then.
 func (list stores) resolverMembers(at time.Time) []resolver.Member {
 	members := make([]resolver.Member, len(list))
 	for i, s := range list {

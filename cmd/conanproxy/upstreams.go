@@ -66,7 +66,8 @@ func (d *data) openUpstreams(ctx context.Context, cfg *config.Config, old upstre
 	return us, nil
 }
 
-// authorities is what is in a ca_file, up to a megabyte. Whether it can be used is seen when the upstream is opened.
+// authorities is what is in a ca_file, up to a megabyte. Whether it can be used is seen when the
+// upstream is opened.
 func authorities(file string) string {
 	f, err := os.Open(file)
 	if err != nil {
@@ -151,7 +152,8 @@ func (us upstreams) closeExcept(others upstreams) {
 	}
 }
 
-// resolverMembers are the upstreams for a resolver. A zero time means now; any other shows them as they were then.
+// resolverMembers are the upstreams for a resolver. A zero time means now; any other shows them as
+// they were then.
 func (us upstreams) resolverMembers(at time.Time) []resolver.Member {
 	list := make([]resolver.Member, len(us))
 	for i, m := range us {

@@ -139,8 +139,8 @@ func (w *matrixWorld) matrixCallers(t *testing.T) []rightsCaller {
 // compares the status with that of a second evaluator of the rules.
 //
 // Each view is asked at its first path, and a third as often at its other paths. HEAD, bad
-// credentials, which no rules admit, and reading what is nowhere take turns: each of them meets every
-// route of every view in some of the sets.
+// credentials, which no rules admit, and reading what is nowhere take turns: each of them meets
+// every route of every view in some of the sets.
 func TestRightsMatrix(t *testing.T) {
 	t.Parallel()
 	w := newMatrixWorld(t)
@@ -194,8 +194,8 @@ type matrixCell struct {
 	hidden []string // members of the view that the caller may not read
 }
 
-// Of how many questions one is asked: of rare ones, and with bad credentials. There are more sets of
-// rules than that.
+// Of how many questions one is asked: of rare ones, and with bad credentials. There are more sets
+// of rules than that.
 const (
 	rareTurns = 5
 	badTurns  = 13

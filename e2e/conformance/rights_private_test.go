@@ -19,8 +19,8 @@ import (
 )
 
 // privateWorld are two servers that differ in the content of the store dev alone, each with an
-// upstream that tells what it was asked. ann reads and writes dev, everybody reads release, users read
-// the upstream, and bob writes release.
+// upstream that tells what it was asked. ann reads and writes dev, everybody reads release, users
+// read the upstream, and bob writes release.
 type privateWorld struct {
 	sites     [2]*site // without and with private content
 	upstreams [2]*conantest.Server
@@ -131,7 +131,8 @@ func TestWhatIsPrivateDoesNotExist(t *testing.T) {
 	w.sameUpstream(t)
 }
 
-// ask asks both servers all questions, in views that differ in what they read and where they publish.
+// ask asks both servers all questions, in views that differ in what they read and where they
+// publish.
 func (w *privateWorld) ask(t *testing.T, user string) {
 	t.Helper()
 	for _, view := range []struct{ mount, store string }{

@@ -22,7 +22,8 @@ type rightsWorld struct {
 	absent map[string][]conantest.Set // the same of what is nowhere
 }
 
-// TestRights shows what the matrix of rights does not: kept answers, links by checksum and signatures.
+// TestRights shows what the matrix of rights does not: kept answers, links by checksum and
+// signatures.
 func TestRights(t *testing.T) {
 	t.Parallel()
 	w := newRightsWorld(t)

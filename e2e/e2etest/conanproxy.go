@@ -63,7 +63,8 @@ func StartConanproxy(t testing.TB, s harness.Settings, env ...string) *Conanprox
 	return &Conanproxy{process: watch(t, c.Process), Dir: c.Dir, Program: program, server: c}
 }
 
-// configure writes the configuration of a program, which logs everything unless the settings say otherwise.
+// configure writes the configuration of a program, which logs everything unless the settings say
+// otherwise.
 func configure(t testing.TB, c *harness.Conanproxy, s harness.Settings) {
 	t.Helper()
 	all := harness.Settings{"log": harness.Settings{"level": "debug"}}
@@ -101,7 +102,8 @@ func (p *Conanproxy) reloads(t testing.TB) string {
 
 var reloadMetric = regexp.MustCompile(`(?m)^conanproxy_config_reloads_total\{.*$`)
 
-// URL is the address of a view of the program, for example URL("local"); without a name the root view.
+// URL is the address of a view of the program, for example URL("local"); without a name the root
+// view.
 func (p *Conanproxy) URL(view ...string) string {
 	return strings.Join(append([]string{p.process.Process.URL()}, view...), "/")
 }

@@ -31,7 +31,8 @@ type Dialect int
 
 const (
 	BothAPIs Dialect = iota
-	// OnlyV1 hides the revisions capability and answers 404 under /v2/, as a server from before revisions.
+	// OnlyV1 hides the revisions capability and answers 404 under /v2/, as a server from before
+	// revisions.
 	OnlyV1
 	// OnlyV2 answers 404 under /v1/ but for ping, as ConanCenter's live remote.
 	OnlyV2

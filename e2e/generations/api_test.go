@@ -9,8 +9,8 @@ import (
 	"conanproxy/internal/harness"
 )
 
-// TestAPIKeepsItsDocument sends the operators' API what its document allows and what it does not: no answer is a 500, and
-// none is one that the document does not have.
+// TestAPIKeepsItsDocument sends the operators' API what its document allows and what it does not:
+// no answer is a 500, and none is one that the document does not have.
 func TestAPIKeepsItsDocument(t *testing.T) {
 	t.Parallel()
 	proxy := e2etest.StartConanproxy(t, harness.Settings{

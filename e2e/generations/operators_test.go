@@ -74,8 +74,9 @@ func (o operator) fails(code int, says string, args ...string) {
 	}
 }
 
-// TestPromotionAndTrash: a package is published to dev and installed from the team's view, promoted to release and
-// installed from there alone by a user who cannot see dev; removed, restored and installed again; the audit names who did it.
+// TestPromotionAndTrash: a package is published to dev and installed from the team's view, promoted
+// to release and installed from there alone by a user who cannot see dev; removed, restored and
+// installed again; the audit names who did it.
 func TestPromotionAndTrash(t *testing.T) {
 	t.Parallel()
 	proxy := e2etest.StartConanproxy(t, harness.Settings{
@@ -174,8 +175,8 @@ func promoteAndRemove(t *testing.T, proxy *e2etest.Conanproxy, name string, clie
 	}, got)
 }
 
-// hideAndShow hides the newest revision of a release: clients get the one before, and one that names the hidden revision
-// shows the reason; then it is shown again.
+// hideAndShow hides the newest revision of a release: clients get the one before, and one that
+// names the hidden revision shows the reason; then it is shown again.
 func hideAndShow(t *testing.T, demo, developer operator, ref string, at func(view, user string) *e2etest.Client) {
 	name, _, _ := strings.Cut(ref, "/")
 	ann := at("release", "demo")

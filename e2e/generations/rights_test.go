@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// TestRightsByMember: in a view over two stores a user who may read only one of them installs from that one alone, and
-// sees nothing of the other by install, version range, search or list; a member of the group that may read both does.
+// TestRightsByMember: in a view over two stores a user who may read only one of them installs from
+// that one alone, and sees nothing of the other by install, version range, search or list; a member
+// of the group that may read both does.
 func TestRightsByMember(t *testing.T) {
 	t.Parallel()
 	proxy := e2etest.StartConanproxy(t, harness.Settings{

@@ -204,8 +204,8 @@ func refusedFile(t testing.TB, g generation) (string, func(*e2etest.Client) []st
 	return refused(t, g, "GET */conan_package.tgz"), install
 }
 
-// tooYoung: the client names a revision that the upstream's cool-down hides. Conan 1 has revisions only where they are
-// enabled.
+// tooYoung: the client names a revision that the upstream's cool-down hides. Conan 1 has revisions
+// only where they are enabled.
 func tooYoung(t testing.TB, g generation) (string, func(*e2etest.Client) []string) {
 	recipe := conantest.Recipe("lib", "1.0", conantest.Owner("demo", "testing"), conantest.HeaderOnly(), conantest.Published(time.Now()))
 	origin := conantest.NewServer(t, conantest.Both, recipe, conantest.Package(recipe, append(g.form, conantest.Published(time.Now()))...))

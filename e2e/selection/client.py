@@ -1,7 +1,10 @@
 """Runs many commands of the Conan 2 client in one process, and says what they answered.
 
-The file named by the first argument has a list of steps; a step is {"argv": [...]} for a command as it is typed, or
-{"pattern": ..., "query": ...} for the choice that upload and download make before they move anything, on the remote "r". The answers go to the file named by the second argument, one per step: {"answer": ...} or {"error": "..."}.
+The file named by the first argument has a list of steps; a step is {"argv": [...]} for a command as
+it is typed, or
+{"pattern": ..., "query": ...} for the choice that upload and download make before they move
+anything, on the remote "r". The answers go to the file named by the second argument, one per step:
+{"answer": ...} or {"error": "..."}.
 """
 
 import json

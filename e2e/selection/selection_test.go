@@ -187,15 +187,16 @@ func TestPatternsMeanWhatTheyMeanToTheClient(t *testing.T) {
 	publish(t, c)
 	replace := ids(t, c)
 	var steps []step
-	for i := range questions {
-		questions[i].pattern = replace.Replace(questions[i].pattern)
-		q := questions[i]
+	all := slices.Clone(questions)
+	for i := range all {
+		all[i].pattern = replace.Replace(all[i].pattern)
+		q := all[i]
 		steps = append(steps, command("list", q), step{Pattern: q.pattern, Query: q.query}, command("remove", q))
 	}
 	answers := ask(t, c, steps...)
 	from := source(t, proxy.URL("local"))
 	compared := 0
-	for i, q := range questions {
+	for i, q := range all {
 		for j, purpose := range []chosen.Purpose{chosen.AsList, chosen.AsUpload, chosen.AsRemove} {
 			spec := chosen.Spec{Patterns: []string{q.pattern}, Query: q.query}
 			got, ok, why := resolve(t, from, spec, purpose)

@@ -9,8 +9,8 @@ import (
 	"conanproxy/internal/harness"
 )
 
-// TestCoolDown: of a version range whose newest version is too young, clients of both generations get the newest version
-// that is old enough, and of that the revision that is.
+// TestCoolDown: of a version range whose newest version is too young, clients of both generations
+// get the newest version that is old enough, and of that the revision that is.
 func TestCoolDown(t *testing.T) {
 	t.Parallel()
 	for name, g := range map[string]struct {
@@ -36,7 +36,8 @@ func TestCoolDown(t *testing.T) {
 	}
 }
 
-// manyAges are versions and revisions of a library: 1.10 is too young, and so is the newest revision of 1.9.
+// manyAges are versions and revisions of a library: 1.10 is too young, and so is the newest
+// revision of 1.9.
 func manyAges(form []conantest.Option) []conantest.Set {
 	now := time.Now()
 	var sets []conantest.Set

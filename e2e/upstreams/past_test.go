@@ -9,9 +9,10 @@ import (
 	"conanproxy/internal/harness"
 )
 
-// TestPointInTime: through /r/team/at/TIME clients of both generations resolve a version range as it was, from a store
-// that has newer revisions and versions since and from which all of the old version was removed, and from an upstream
-// that has published since. Nothing is published there, and a time that is not over is refused.
+// TestPointInTime: through /r/team/at/TIME clients of both generations resolve a version range as
+// it was, from a store that has newer revisions and versions since and from which all of the old
+// version was removed, and from an upstream that has published since. Nothing is published there,
+// and a time that is not over is refused.
 func TestPointInTime(t *testing.T) {
 	t.Parallel()
 	for name, g := range map[string]struct {

@@ -23,13 +23,14 @@ type RevisionTime struct {
 	Time time.Time
 
 	// Since is when the member last answered about the same reference or package id without this
-	// revision; of one without a Time it is when the member first listed it. Zero: neither happened.
+	// revision; of one without a Time it is when the member first listed it. Zero: neither
+	// happened.
 	Since time.Time `json:",omitzero"`
-	// Dropped means that the upstream does not list the revision any more, so that it is no newest one
-	// while the upstream lists others.
+	// Dropped means that the upstream does not list the revision any more, so that it is no newest
+	// one while the upstream lists others.
 	Dropped bool `json:",omitzero"`
-	// Hidden means that a rule keeps the revision from answers about the newest. In a list it stands
-	// after all that are not, so that a client which pinned it finds it and is told why.
+	// Hidden means that a rule keeps the revision from answers about the newest. In a list it
+	// stands after all that are not, so that a client which pinned it finds it and is told why.
 	Hidden bool `json:",omitzero"`
 }
 

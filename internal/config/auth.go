@@ -76,8 +76,8 @@ func (l *loader) userName(path, name string) {
 	}
 }
 
-// memberNames checks a list of the names of stores and upstreams. notViews says what to do if a view
-// is among them.
+// memberNames checks a list of the names of stores and upstreams. notViews says what to do if a
+// view is among them.
 func (l *loader) memberNames(path string, names []string, notViews string, c *Config) {
 	known := c.DefaultMembers()
 	for i, name := range names {

@@ -118,7 +118,8 @@ func (l *loader) checkName(path, name string, notLocal bool) {
 	l.checkMemberName(path, name, AllName)
 }
 
-// checkMemberName checks a name that appears in URLs. reserved are valid names with another meaning.
+// checkMemberName checks a name that appears in URLs. reserved are valid names with another
+// meaning.
 func (l *loader) checkMemberName(path, name string, reserved ...string) {
 	switch {
 	case name == "":

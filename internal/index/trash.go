@@ -101,11 +101,11 @@ func (db *DB) TrashBytes(ctx context.Context, member MemberID) (bytes int64, err
 }
 
 // Restore brings revisions back from a store's trash with their times, all or nothing: of each the
-// one that was removed last. A recipe revision brings the packages that were removed with it, and no
-// others, also if they are in revs. A recipe revision of which only packages are in the trash stands
-// for nothing. It fails with conan.ErrNotFound for what is not in the trash or is a package whose
-// recipe is not published, and with conan.ErrConflict for what is published again. It returns what
-// came back, or what would if it is a dry run.
+// one that was removed last. A recipe revision brings the packages that were removed with it, and
+// no others, also if they are in revs. A recipe revision of which only packages are in the trash
+// stands for nothing. It fails with conan.ErrNotFound for what is not in the trash or is a package
+// whose recipe is not published, and with conan.ErrConflict for what is published again. It returns
+// what came back, or what would if it is a dry run.
 func (db *DB) Restore(ctx context.Context, member MemberID, revs []conan.Revision, audit Audit, now time.Time, dry bool) ([]conan.Revision, error) {
 	var restored []conan.Revision
 	err := db.update(ctx, func(ctx context.Context, tx *transaction) error {

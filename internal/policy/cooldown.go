@@ -21,8 +21,8 @@ type CoolDownOptions struct {
 	Now         func() time.Time // nil: time.Now
 }
 
-// CoolDown is a Source that gives revisions only when they are old enough: now, or as of a moment in
-// the past. Younger ones are absent from answers about the newest, from searches and lists of
+// CoolDown is a Source that gives revisions only when they are old enough: now, or as of a moment
+// in the past. Younger ones are absent from answers about the newest, from searches and lists of
 // packages. In lists of revisions they stand after the others, marked as hidden, and their files
 // are a conan.HiddenError.
 //
@@ -120,8 +120,8 @@ func (c *CoolDown) Latest(ctx context.Context, rev conan.Revision) (conan.Answer
 	return a, fmt.Errorf("%s: %w: all of it is younger than min_age of upstream %q", rev, conan.ErrNotFound, c.o.Member)
 }
 
-// newestOf is newestVisible, but in the past one that the upstream has dropped since counts if there
-// is no other: it may have been listed then.
+// newestOf is newestVisible, but in the past one that the upstream has dropped since counts if
+// there is no other: it may have been listed then.
 func (c *CoolDown) newestOf(list []conan.RevisionTime, dropped bool) (newest conan.RevisionTime, ok bool) {
 	newest, ok = newestVisible(list, dropped)
 	if !ok && !c.at.IsZero() {

@@ -22,8 +22,8 @@ const batch = 500
 
 // Run re-reads every blob again and again, at most bytesPerSecond, beside a running server, until
 // ctx is done. It continues where it was after a restart. Damaged blobs are set aside at once, so
-// that they are never served after that, and fetched again with Options.Fetch. Run sets Options.Repair
-// and Wait itself.
+// that they are never served after that, and fetched again with Options.Fetch. Run sets
+// Options.Repair and Wait itself.
 func Run(ctx context.Context, o Options, bytesPerSecond int64, log *zap.Logger) {
 	limit := rate.NewLimiter(rate.Limit(bytesPerSecond), max(int(bytesPerSecond), readSize))
 	o.Repair = true

@@ -11,7 +11,8 @@ import (
 type Purpose int
 
 const (
-	// AsList shows: without a revision a reference stays a reference, and a package id a package id.
+	// AsList shows: without a revision a reference stays a reference, and a package id a package
+	// id.
 	AsList Purpose = iota
 	// AsUpload copies, pins or hides: the newest recipe revisions with the newest revisions of all
 	// their packages.

@@ -110,8 +110,8 @@ func (r *resolver) bound() error {
 	return nil
 }
 
-// revisions lists those of a node's revisions that a part of a pattern selects, newest first, without
-// hidden ones. None match is an empty list. That the node is not there is false.
+// revisions lists those of a node's revisions that a part of a pattern selects, newest first,
+// without hidden ones. None match is an empty list. That the node is not there is false.
 func (r *resolver) revisions(node conan.Revision, part string) ([]conan.RevisionTime, bool, error) {
 	if part == conan.LatestRevision && r.latest <= 1 {
 		answer, err := r.source.Latest(r.ctx, node)
@@ -140,8 +140,8 @@ func (r *resolver) revisions(node conan.Revision, part string) ([]conan.Revision
 	return slices.DeleteFunc(list, func(rt conan.RevisionTime) bool { return !conan.Wildcard(part).Match(rt.ID) }), true, nil
 }
 
-// whyHidden is the reason why the revision of a list that is named by its id is hidden; nil if it is
-// not.
+// whyHidden is the reason why the revision of a list that is named by its id is hidden; nil if it
+// is not.
 func (r *resolver) whyHidden(node conan.Revision, list []conan.RevisionTime, id string) error {
 	if !slices.ContainsFunc(list, func(rt conan.RevisionTime) bool { return rt.Hidden && rt.ID == id }) {
 		return nil

@@ -21,13 +21,14 @@ const (
 // Spec is a selection as a user writes it: a part of an API request, of a configuration or of a
 // command line. The parts add up.
 type Spec struct {
-	// Patterns are those of `conan list`: "zlib/*", "boost/[>=1.83 <2]", "zlib/1.3#RREV:PACKAGE_ID".
+	// Patterns are those of `conan list`: "zlib/*", "boost/[>=1.83 <2]",
+	// "zlib/1.3#RREV:PACKAGE_ID".
 	Patterns []string `json:"patterns,omitempty"`
 	// Query chooses among the packages that patterns and lockfiles leave open, in the language of
 	// the client's option -p.
 	Query string `json:"query,omitempty"`
-	// Latest is how many of the newest revisions "latest" means. If it is set, "latest" is also what
-	// a pattern without revisions means. 0 is not set.
+	// Latest is how many of the newest revisions "latest" means. If it is set, "latest" is also
+	// what a pattern without revisions means. 0 is not set.
 	Latest int `json:"latest,omitempty"`
 
 	List     json.RawMessage `json:"list,omitempty"`     // of conan list|upload|download --format=json

@@ -28,7 +28,8 @@ type Store interface {
 	Restore(ctx context.Context, revs []conan.Revision, by conan.Actor, dry bool) ([]conan.Revision, error)
 	// TrashSource is what Restore can bring back.
 	TrashSource() conan.Source
-	// Trash lists removed revisions, the last removed first, with an ID below before unless it is 0.
+	// Trash lists removed revisions, the last removed first, with an ID below before unless it is
+	// 0.
 	Trash(ctx context.Context, before int64, limit int) ([]index.Trashed, error)
 }
 

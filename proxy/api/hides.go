@@ -66,9 +66,9 @@ func (a *API) hide(c *Call) (any, error) {
 	return report(body.DryRun, asMoved(revs), "hidden"), nil
 }
 
-// hideSource is where a selection of revisions to be hidden is looked up: in the member, else in the
-// view, else in the view at the root. Hidden ones are in it, so that a call that is repeated hides
-// the same. Both names must be known.
+// hideSource is where a selection of revisions to be hidden is looked up: in the member, else in
+// the view, else in the view at the root. Hidden ones are in it, so that a call that is repeated
+// hides the same. Both names must be known.
 func (c *Call) hideSource(member, view string) (conan.Source, error) {
 	if member != "" && !c.IsMember(member) {
 		return nil, fmt.Errorf("%w: there is no store or upstream %.64q", conan.ErrInvalid, member)
@@ -96,8 +96,8 @@ func (a *API) mayHide(c *Call, member string) func(conan.Ref) error {
 	return func(conan.Ref) error { return c.requireAdmin() }
 }
 
-// withoutCovered leaves out packages whose recipe revision is in the list: what is done to it is done
-// to them.
+// withoutCovered leaves out packages whose recipe revision is in the list: what is done to it is
+// done to them.
 func withoutCovered(revs []conan.Revision) []conan.Revision {
 	recipes := make(map[conan.Revision]bool)
 	for _, rev := range revs {

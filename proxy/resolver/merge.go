@@ -115,8 +115,8 @@ func expiring(o conan.Origin, others ...conan.Origin) conan.Origin {
 }
 
 // mergeRevisions unites lists of revisions: newest first, each id once with its earliest known
-// time, since a copy made today is no newer than its original, and hidden ones, which are hidden
-// in every list that has them, last. Of equal times the earlier list's comes first, then the earlier
+// time, since a copy made today is no newer than its original, and hidden ones, which are hidden in
+// every list that has them, last. Of equal times the earlier list's comes first, then the earlier
 // in its list.
 func mergeRevisions(lists [][]conan.RevisionTime) []conan.RevisionTime {
 	if len(lists) == 1 {

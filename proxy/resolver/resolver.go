@@ -126,9 +126,9 @@ func (r *Resolver) For(g conan.Generation, rights Rights) Reader {
 	return v
 }
 
-// generationReader is a Resolver as a caller with a client of one generation sees it. Its methods are in files
-// of their own: questions about the newest in unpinned.go and newest.go, pinned ones in pinned.go,
-// recipe search in search.go.
+// generationReader is a Resolver as a caller with a client of one generation sees it. Its methods
+// are in files of their own: questions about the newest in unpinned.go and newest.go, pinned ones
+// in pinned.go, recipe search in search.go.
 type generationReader struct {
 	*Resolver
 	serving []*member // the members that serve these clients, in order

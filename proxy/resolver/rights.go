@@ -8,8 +8,8 @@ import (
 )
 
 // Rights say what the caller of a question may read. They depend on rules only, never on what is
-// stored. A member that the caller may not read is skipped as if it were not configured, except that
-// what it owns is still asked of no upstream.
+// stored. A member that the caller may not read is skipped as if it were not configured, except
+// that what it owns is still asked of no upstream.
 type Rights interface {
 	// MayRead tells whether the caller may read the reference in the member.
 	MayRead(member string, ref conan.Ref) bool
