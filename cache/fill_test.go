@@ -127,10 +127,7 @@ func TestTailIsHeldBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		up := newFake()
 		pkg, content := large(t, up, 2<<20)
-		open := make(chan struct{})
-		up.body = onlyArchive(func(content []byte) (io.Reader, int64) {
-			return &gate{r: bytes.NewReader(content), left: int64(len(content)) - 1, open: open, ctx: context.Background()}, int64(len(content))
-		})
+		open := stopBeforeEnd(up)
 		b := newBench(t, up, nil)
 		defer b.end(t)
 		f, err := b.Open(context.Background(), pkg, archive)
@@ -182,15 +179,21 @@ func TestTailIsHeldBack(t *testing.T) {
 	})
 }
 
+// stopBeforeEnd has archives stop one byte before their end until the channel is closed.
+func stopBeforeEnd(up *fakeSource) (open chan struct{}) {
+	open = make(chan struct{})
+	up.body = onlyArchive(func(content []byte) (io.Reader, int64) {
+		return &gate{r: bytes.NewReader(content), left: int64(len(content)) - 1, open: open, ctx: context.Background()}, int64(len(content))
+	})
+	return open
+}
+
 // A reader shares a download under way, also if upstream no longer lists the revision by then.
 func TestDownloadOutlivesItsList(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		up := newFake()
 		pkg, content := large(t, up, 2<<20)
-		open := make(chan struct{})
-		up.body = onlyArchive(func(content []byte) (io.Reader, int64) {
-			return &gate{r: bytes.NewReader(content), left: int64(len(content)) - 1, open: open, ctx: context.Background()}, int64(len(content))
-		})
+		open := stopBeforeEnd(up)
 		b := newBench(t, up, func(o *Options, _ *space.Options) { o.FreshFor = time.Millisecond })
 		defer b.end(t)
 		first, err := b.Open(context.Background(), pkg, archive)

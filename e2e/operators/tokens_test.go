@@ -1,4 +1,4 @@
-package generations
+package operators
 
 import (
 	"net/http"
