@@ -10,8 +10,8 @@ import (
 	"conanproxy/internal/conantest"
 )
 
-// hidingWorld is a source with two recipe revisions of one reference, a package in the newer one, and
-// another reference.
+// hidingWorld is a source with two recipe revisions of one reference, a package in the newer one,
+// and another reference.
 func hidingWorld(t *testing.T) (source conan.Source, old, latest, pkg, other conantest.Set) {
 	t.Helper()
 	old = conantest.Recipe("zlib", "1.3")
