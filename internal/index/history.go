@@ -106,8 +106,8 @@ func (db *DB) RefsAt(ctx context.Context, member MemberID, prefix string, at tim
 		AND h.member_id = $2 AND h.package_id = '' AND substr(lower(h.name), 1, length($3)) = $3`+isKept, at.UnixMicro(), member, prefix)
 }
 
-// TrashedFiles lists the files of the copy of a revision that was removed last; conan.ErrNotFound if
-// the trash has none.
+// TrashedFiles lists the files of the copy of a revision that was removed last;
+// conan.ErrNotFound if the trash has none.
 func (db *DB) TrashedFiles(ctx context.Context, member MemberID, rev conan.Revision) (conan.Snapshot, error) {
 	var id int64
 	err := db.read.QueryRowContext(ctx, `SELECT id FROM trash WHERE member_id = $1 AND name = $2 AND version = $3 AND usr = $4 AND channel = $5

@@ -19,7 +19,8 @@ type Promotion struct {
 	Dry      bool // only tells what would be done
 }
 
-// PromotionItem is one revision with the files by which it was judged: as in Held, without metadata.
+// PromotionItem is one revision with the files by which it was judged: as in Held, without
+// metadata.
 type PromotionItem struct {
 	conan.Revision
 	Source map[string]string // name → sha256 in the source

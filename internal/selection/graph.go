@@ -48,8 +48,8 @@ func parseGraph(top map[string]json.RawMessage) ([]named, error) {
 	return found, nil
 }
 
-// named leaves out what `conan list --graph` leaves out: the consumer, packages from a folder or from
-// the platform, and binaries that the client skipped, did not find or did not build.
+// named leaves out what `conan list --graph` leaves out: the consumer, packages from a folder or
+// from the platform, and binaries that the client skipped, did not find or did not build.
 func (n graphNode) named() ([]named, error) {
 	if n.Recipe == "" || n.Ref == "" {
 		return nil, fmt.Errorf("%w: it has no ref or recipe; the client leaves them out if it filters", conan.ErrInvalid)
