@@ -84,8 +84,8 @@ func (c *CoolDown) Search(ctx context.Context, p conan.Pattern) (conan.Answer[[]
 }
 
 // learn tells when the first revision of each of some references or package ids appeared. One that
-// the source does not have, or refuses to tell of, appears never (conan.Forever); another failure is
-// the answer.
+// the source does not have, or refuses to tell of, appears never (conan.Forever); another failure
+// is the answer.
 func (c *CoolDown) learn(ctx context.Context, nodes []conan.Revision) (map[conan.Revision]time.Time, error) {
 	var mu sync.Mutex
 	appeared := make(map[conan.Revision]time.Time, len(nodes))
