@@ -174,10 +174,8 @@ func (f *fill) commit(ctx context.Context, facts facts) error {
 // what the manifest says (Unix seconds, 0 if nothing), else now.
 func (c *Cache) publication(ctx context.Context, rev conan.Revision, built int64) time.Time {
 	if doc, err := load(ctx, c, c.listQuestion(rev)); err == nil && doc != nil {
-		for _, r := range doc.Value {
-			if r.ID == rev.ID() {
-				return r.Time
-			}
+		if r, ok := doc.Value.find(rev.ID()); ok {
+			return r.Time
 		}
 	}
 	if s, err := c.stored(ctx, rev); err == nil && s != nil {

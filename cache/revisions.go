@@ -18,9 +18,10 @@ func (c *Cache) Latest(ctx context.Context, rev conan.Revision) (conan.Answer[co
 	if err != nil {
 		return answer(c, conan.RevisionTime{}, origin, err)
 	}
-	a, err := answer(c, list[0], origin, nil)
+	newest := list.Listed[0]
+	a, err := answer(c, newest, origin, nil)
 	if origin.State == conan.StateMiss {
-		a.Prefetch = func() { c.listAhead(listParent(rev).With(list[0].ID)) }
+		a.Prefetch = func() { c.listAhead(listParent(rev).With(newest.ID)) }
 	}
 	return a, err
 }
@@ -31,55 +32,56 @@ func (c *Cache) Latest(ctx context.Context, rev conan.Revision) (conan.Answer[co
 func (c *Cache) Revisions(ctx context.Context, rev conan.Revision) (conan.Answer[[]conan.RevisionTime], error) {
 	list, origin, err := c.list(ctx, rev)
 	if err != nil {
-		return answer(c, list, origin, err)
+		return answer[[]conan.RevisionTime](c, nil, origin, err)
 	}
 	dropped, err := c.dropped(ctx, rev, list)
+	merged := list.Listed
 	if len(dropped) > 0 {
-		list = mergeDropped(list, dropped)
+		merged = mergeDropped(merged, dropped)
 	}
-	return answer(c, list, origin, err)
+	return answer(c, merged, origin, err)
 }
 
 // list is what upstream says of the revisions of a reference or package id, newest first, never
 // empty. It is one document for Latest and Revisions, so that they cannot contradict each other.
 // For a package of a recipe revision that upstream has dropped it is what the cache can serve: a
 // client that pinned that recipe gets its packages.
-func (c *Cache) list(ctx context.Context, rev conan.Revision) ([]conan.RevisionTime, conan.Origin, error) {
+func (c *Cache) list(ctx context.Context, rev conan.Revision) (revisionList, conan.Origin, error) {
 	if rev.IsPackage() && rev.RRev == "" {
-		return nil, conan.Origin{}, fmt.Errorf("%w: the recipe revision of %s is not named", conan.ErrInvalid, rev)
+		return revisionList{}, conan.Origin{}, fmt.Errorf("%w: the recipe revision of %s is not named", conan.ErrInvalid, rev)
 	}
 	list, origin, err := ask(ctx, c, c.listQuestion(rev))
 	if !errors.Is(err, conan.ErrNotFound) || !rev.IsPackage() || !c.recipeDropped(ctx, rev) {
 		return list, origin, err
 	}
-	dropped, droppedErr := c.dropped(ctx, rev, nil)
+	dropped, droppedErr := c.dropped(ctx, rev, revisionList{})
 	if droppedErr != nil {
-		return nil, conan.Origin{}, droppedErr
+		return revisionList{}, conan.Origin{}, droppedErr
 	}
 	if len(dropped) == 0 {
-		return nil, origin, err
+		return revisionList{}, origin, err
 	}
-	return dropped, origin, nil
+	return revisionList{Listed: dropped}, origin, nil
 }
 
-func (c *Cache) listQuestion(rev conan.Revision) question[[]conan.RevisionTime] {
+func (c *Cache) listQuestion(rev conan.Revision) question[revisionList] {
 	parent := listParent(rev)
-	return question[[]conan.RevisionTime]{
+	return question[revisionList]{
 		kind:  kindRevisions,
 		key:   parent.String(),
 		about: parent,
-		fetch: func(ctx context.Context) ([]conan.RevisionTime, error) { return c.fetchRevisions(ctx, parent) },
-		dated: func(ctx context.Context, list []conan.RevisionTime, earlier *document[[]conan.RevisionTime], absent, now time.Time) []conan.RevisionTime {
-			if earlier == nil {
-				earlier = c.earlierWithout(ctx, parent, absent)
+		fetch: func(ctx context.Context) (revisionList, error) { return c.fetchRevisions(ctx, parent) },
+		dated: func(ctx context.Context, list revisionList, earlier *document[revisionList], absent, now time.Time) revisionList {
+			if earlier != nil {
+				return list.after(earlier.Value, now)
 			}
-			return sinceEarlier(list, earlier, now)
+			return list.after(revisionList{Whole: c.lastWithout(ctx, parent, absent)}, now)
 		},
-		instead: func(ctx context.Context) ([]conan.RevisionTime, error, bool) {
+		instead: func(ctx context.Context) (revisionList, error, bool) {
 			if c.knownWithout(ctx, parent) {
-				return nil, fmt.Errorf("%s in %s: %w", parent, c.o.Name, conan.ErrNotFound), true
+				return revisionList{}, fmt.Errorf("%s in %s: %w", parent, c.o.Name, conan.ErrNotFound), true
 			}
-			return nil, nil, false
+			return revisionList{}, nil, false
 		},
 	}
 }
@@ -87,7 +89,7 @@ func (c *Cache) listQuestion(rev conan.Revision) question[[]conan.RevisionTime] 
 // fetchRevisions asks for the list of revisions and for the newest one at the same time: servers
 // cache the two apart, or list unsorted, so the newest is the newest of both. What a client that
 // asks upstream itself is told decides: without a newest one there is none.
-func (c *Cache) fetchRevisions(ctx context.Context, parent conan.Revision) ([]conan.RevisionTime, error) {
+func (c *Cache) fetchRevisions(ctx context.Context, parent conan.Revision) (revisionList, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var latest conan.RevisionTime
@@ -102,58 +104,43 @@ func (c *Cache) fetchRevisions(ctx context.Context, parent conan.Revision) ([]co
 	if err != nil && !isLasting(err) {
 		cancel()
 		<-latestErr
-		return nil, err
+		return revisionList{}, err
+	}
+	var whole time.Time
+	if err == nil {
+		whole = c.o.Now().UTC()
 	}
 	switch noLatest := <-latestErr; {
 	case errors.Is(noLatest, conan.ErrNotFound):
-		return nil, noLatest
+		return revisionList{}, noLatest
 	case noLatest == nil:
-		list, err = append([]conan.RevisionTime{latest}, list...), nil
+		list = append([]conan.RevisionTime{latest}, list...)
 	case err != nil:
-		return nil, noLatest // without a list it cannot be told
+		return revisionList{}, noLatest // without a list it cannot be told
 	}
 	list = newestFirst(list)
 	if len(list) == 0 {
-		return nil, conan.ErrNotFound
+		return revisionList{}, conan.ErrNotFound
 	}
-	return list, nil
+	return revisionList{Listed: list, Whole: whole}, nil
 }
 
-// earlierWithout is the last answer by which there was nothing of parent: that it is not found,
-// which upstream said at the time absent, or a list of binaries without the package id. nil if
-// there was none.
-func (c *Cache) earlierWithout(ctx context.Context, parent conan.Revision, absent time.Time) *document[[]conan.RevisionTime] {
-	if parent.IsPackage() {
-		doc, err := load(ctx, c, c.packagesQuestion(parent.Recipe()))
-		if err == nil && doc != nil && doc.Fetched.After(absent) && !hasPackage(doc.Value, parent.PackageID) {
-			absent = doc.Fetched
-		}
+// lastWithout is the time of the last answer by which there was nothing of parent: that it is not
+// found, which upstream said at the time absent, or a list of binaries without the package id. Zero
+// if there was none.
+func (c *Cache) lastWithout(ctx context.Context, parent conan.Revision, absent time.Time) time.Time {
+	if !parent.IsPackage() {
+		return absent
 	}
-	if absent.IsZero() {
-		return nil
+	doc, err := load(ctx, c, c.packagesQuestion(parent.Recipe()))
+	if err == nil && doc != nil && doc.Fetched.After(absent) && !hasPackage(doc.Value, parent.PackageID) {
+		return doc.Fetched
 	}
-	return &document[[]conan.RevisionTime]{Fetched: absent}
+	return absent
 }
 
 func hasPackage(list []conan.Package, id string) bool {
 	return slices.ContainsFunc(list, func(p conan.Package) bool { return p.ID == id })
-}
-
-// sinceEarlier sets the Since of a list that replaces an earlier one, which may be nil.
-func sinceEarlier(list []conan.RevisionTime, earlier *document[[]conan.RevisionTime], now time.Time) []conan.RevisionTime {
-	for i := range list {
-		r := &list[i]
-		if earlier != nil {
-			r.Since = earlier.Fetched
-			if j := slices.IndexFunc(earlier.Value, func(e conan.RevisionTime) bool { return e.ID == r.ID }); j >= 0 {
-				r.Since = earlier.Value[j].Since
-			}
-		}
-		if r.Time.IsZero() && r.Since.IsZero() {
-			r.Since = now
-		}
-	}
-	return list
 }
 
 // newestFirst sorts a list of upstream by time, and leaves out ids that are none and repeated ones.
@@ -195,13 +182,13 @@ func (c *Cache) knownWithout(ctx context.Context, pkg conan.Revision) bool {
 
 // dropped lists the revisions that are not in upstream's list but that the cache can serve, newest
 // first.
-func (c *Cache) dropped(ctx context.Context, rev conan.Revision, list []conan.RevisionTime) ([]conan.RevisionTime, error) {
+func (c *Cache) dropped(ctx context.Context, rev conan.Revision, list revisionList) ([]conan.RevisionTime, error) {
 	parent := listParent(rev)
 	k := memory.Key{Member: c.o.Name, Kind: "dropped", Rev: parent}
-	if list == nil {
+	if list.Listed == nil {
 		k.Text = "all" // Revisions asks with and without a list, and neither answer replaces the other
 	}
-	if known, ok := memory.Get[droppedList](c.o.Memory, k); ok && sameList(known.list, list) {
+	if known, ok := memory.Get[droppedList](c.o.Memory, k); ok && sameList(known.list, list.Listed) {
 		return known.dropped, nil
 	}
 	stamp := c.o.Index.Changes().Of(rev.Ref)
@@ -209,18 +196,16 @@ func (c *Cache) dropped(ctx context.Context, rev conan.Revision, list []conan.Re
 	if err != nil {
 		return nil, err
 	}
-	listed := make(map[string]bool, len(list))
-	for _, r := range list {
-		listed[r.ID] = true
-	}
+	isListed, since := list.isListed(), list.since()
 	var out []conan.RevisionTime
 	for _, row := range rows {
-		if listed[row.ID()] || !c.isServable(ctx, row) {
+		id := row.ID()
+		if isListed[id] || !c.isServable(ctx, row) {
 			continue
 		}
-		out = append(out, conan.RevisionTime{ID: row.ID(), Time: row.Time, Dropped: true})
+		out = append(out, conan.RevisionTime{ID: id, Time: row.Time, Since: since[id], Dropped: true})
 	}
-	c.o.Memory.Put(k, droppedList{list: list, dropped: out}, 64*len(out), stamp)
+	c.o.Memory.Put(k, droppedList{list: list.Listed, dropped: out}, 64*len(out), stamp)
 	return out, nil
 }
 
@@ -231,7 +216,7 @@ func (c *Cache) recipeDropped(ctx context.Context, pkg conan.Revision) bool {
 	if err != nil {
 		return errors.Is(err, conan.ErrNotFound)
 	}
-	return !slices.ContainsFunc(list, func(r conan.RevisionTime) bool { return r.ID == pkg.RRev })
+	return !slices.ContainsFunc(list.Listed, func(r conan.RevisionTime) bool { return r.ID == pkg.RRev })
 }
 
 // droppedList is what is missing from one list, and which list that was.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -529,9 +530,83 @@ func TestSinceTheAnswerThatLackedIt(t *testing.T) {
 // A revision without a time is judged by when it was first listed.
 func TestSinceWithoutATime(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	list := sinceEarlier([]conan.RevisionTime{{ID: "a"}}, nil, now)
-	again := sinceEarlier([]conan.RevisionTime{{ID: "a"}}, &document[[]conan.RevisionTime]{Value: list, Fetched: now}, now.Add(time.Hour))
+	list := revisionList{Listed: []conan.RevisionTime{{ID: "a"}}}.after(revisionList{}, now)
+	again := revisionList{Listed: []conan.RevisionTime{{ID: "a"}}}.after(list, now.Add(time.Hour)).Listed
 	if !again[0].Appeared().Equal(now) {
 		t.Errorf("it appeared at %v, want %v", again[0].Appeared(), now)
 	}
+}
+
+// An answer without upstream's own list is none that lacked the other revisions, whether it is the
+// first or replaces a list.
+func TestNewestAloneIsNoList(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		at := func(id string, seconds int64) conan.RevisionTime {
+			return conan.RevisionTime{ID: id, Time: time.Unix(seconds, 0).UTC()}
+		}
+		old, newest, later := at("a1", 100), at("a2", 200), at("a3", 50)
+		up := newFake()
+		rev := conan.Revision{Ref: ref("zlib/1.3")}
+		up.latest = func(conan.Revision) (conan.RevisionTime, error) { return newest, nil }
+		b := newBench(t, up, nil)
+		defer b.end(t)
+		check := func(what string, upstream []conan.RevisionTime, want ...conan.RevisionTime) {
+			t.Helper()
+			time.Sleep(10 * time.Minute)
+			up.set(func() { up.lists[rev.String()] = upstream })
+			got, err := b.Revisions(context.Background(), rev)
+			if diff := cmp.Diff(want, got); diff != "" || err != nil {
+				t.Errorf("%s: %v (-want +got):\n%s", what, err, diff)
+			}
+		}
+		check("the first answer", nil, newest)
+		check("the first list", []conan.RevisionTime{newest, old}, newest, old)
+		listed := time.Now().UTC()
+		check("the list fails", nil, newest)
+		later.Since = listed
+		check("the list is back", []conan.RevisionTime{newest, old, later}, newest, old, later)
+	})
+}
+
+// A revision that leaves upstream's list keeps the last answer that lacked it before, while it is
+// served from the cache and when it comes back: taking it back does not make it old.
+func TestSinceOutlivesTheRevisionInTheList(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		up := newFake()
+		first := up.addRecipe(t, "zlib/1.3", "int a;", 100)
+		b := newBench(t, up, nil)
+		defer b.end(t)
+		asked := time.Now().UTC()
+		unpinned := conan.Revision{Ref: first.Ref}
+		if _, err := b.Latest(context.Background(), unpinned); err != nil {
+			t.Fatal(err)
+		}
+		backdated := up.addRecipe(t, "zlib/1.3", "int b;", 50)
+		check := func(what string, dropped bool) {
+			t.Helper()
+			time.Sleep(10 * time.Minute)
+			list, err := b.Revisions(context.Background(), unpinned)
+			i := slices.IndexFunc(list, func(r conan.RevisionTime) bool { return r.ID == backdated.RRev })
+			want := conan.RevisionTime{ID: backdated.RRev, Time: time.Unix(50, 0).UTC(), Since: asked, Dropped: dropped}
+			if err != nil || i < 0 || list[i] != want {
+				t.Errorf("%s: %v, %v; want %v", what, list, err, want)
+			}
+		}
+		check("listed", false)
+		for _, name := range []string{conan.ManifestFile, conan.RecipeFile, "conan_export.tgz"} {
+			b.read(t, backdated, name)
+		}
+		var all []conan.RevisionTime
+		up.set(func() {
+			all = up.lists[unpinned.String()]
+			up.lists[unpinned.String()] = slices.DeleteFunc(slices.Clone(all), func(r conan.RevisionTime) bool { return r.ID == backdated.RRev })
+		})
+		check("taken back", true)
+		check("one answer later", true)
+		b.Cache.Close()
+		b.start(t, nil)
+		check("after a restart", true)
+		up.set(func() { up.lists[unpinned.String()] = all })
+		check("listed again", false)
+	})
 }

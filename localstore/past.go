@@ -108,7 +108,7 @@ func (p *Past) held(ctx context.Context, rev conan.Revision) (index.Held, error)
 	}
 	h.Files, err = p.s.index.TrashedFiles(ctx, p.s.member, rev)
 	if conan.IsAbsent(err) {
-		return h, fmt.Errorf("%w: it was removed for good since", p.wasNotHere(rev))
+		return h, p.wasNotHere(rev)
 	}
 	return h, err
 }
@@ -141,6 +141,7 @@ func (p *Past) wasVisible(ctx context.Context, rev conan.Revision) error {
 	return err
 }
 
+// wasNotHere does not tell the two apart, since no history is kept of what was removed for good.
 func (p *Past) wasNotHere(rev conan.Revision) error {
-	return fmt.Errorf("%s in %s at %s: %w", rev, p.s.name, p.at.UTC().Format(time.RFC3339), conan.ErrNotFound)
+	return fmt.Errorf("%s in %s at %s: %w: it was not there, or was removed for good since", rev, p.s.name, p.at.UTC().Format(time.RFC3339), conan.ErrNotFound)
 }

@@ -43,6 +43,14 @@ func (r RevisionTime) Appeared() time.Time {
 	return r.Time
 }
 
+// Earlier is the earlier of two times; a zero one is not known and does not count.
+func Earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
 // MutableRevision is the revision id of content that a server without revisions
 // may overwrite in place.
 const MutableRevision = "0"

@@ -19,8 +19,8 @@ type versionCondition struct {
 	version  Version
 }
 
-// ParseVersionRange reads the text between the brackets of name/[…]. What Conan's client refuses is
-// ErrInvalid.
+// ParseVersionRange reads the text between the brackets of name/[…]. What Conan's client refuses
+// is ErrInvalid.
 func ParseVersionRange(text string) (VersionRange, error) {
 	if text == "" {
 		return VersionRange{}, fmt.Errorf("%w: the version range is empty", ErrInvalid)

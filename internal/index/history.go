@@ -14,10 +14,8 @@ import (
 // or that it no longer is if published is nil. One mechanism writes it after every change of a
 // store, like the journal.
 func keepHistory(ctx context.Context, tx *transaction, member MemberID, rev conan.Revision, published *time.Time, now time.Time) error {
-	const open = ` FROM history WHERE member_id = $1 AND name = $2 AND version = $3 AND usr = $4 AND channel = $5
-		AND rrev = $6 AND package_id = '' || $7 AND prev = $8 AND until IS NULL`
 	var id, micros int64
-	err := tx.QueryRowContext(ctx, `SELECT id, time`+open, revisionArgs(member, rev)...).Scan(&id, &micros)
+	err := tx.QueryRowContext(ctx, `SELECT id, time FROM history WHERE`+pinnedRow+` AND until IS NULL`, revisionArgs(member, rev)...).Scan(&id, &micros)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return fmt.Errorf("history of %s: %w", rev, err)
 	}
@@ -37,6 +35,22 @@ func keepHistory(ctx context.Context, tx *transaction, member MemberID, rev cona
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`, append(revisionArgs(member, rev), published.UnixMicro(), now.UnixMicro())...)
 	if err != nil {
 		return fmt.Errorf("history of %s: %w", rev, err)
+	}
+	return nil
+}
+
+// pinnedRow is the condition under which a row is of the revision that revisionArgs names.
+const pinnedRow = ` member_id = $1 AND name = $2 AND version = $3 AND usr = $4 AND channel = $5
+	AND rrev = $6 AND package_id = '' || $7 AND prev = $8`
+
+// forgetHistory deletes the history of a revision if it is neither visible nor in the trash: it is
+// shown at no moment any more.
+func forgetHistory(ctx context.Context, tx *transaction, member MemberID, rev conan.Revision) error {
+	_, err := tx.ExecContext(ctx, `DELETE FROM history WHERE`+pinnedRow+`
+		AND NOT EXISTS (SELECT 1 FROM history WHERE`+pinnedRow+` AND until IS NULL)
+		AND NOT EXISTS (SELECT 1 FROM trash WHERE`+pinnedRow+`)`, revisionArgs(member, rev)...)
+	if err != nil {
+		return fmt.Errorf("forget the history of %s: %w", rev, err)
 	}
 	return nil
 }
@@ -110,8 +124,7 @@ func (db *DB) RefsAt(ctx context.Context, member MemberID, prefix string, at tim
 // if the trash has none.
 func (db *DB) TrashedFiles(ctx context.Context, member MemberID, rev conan.Revision) (conan.Snapshot, error) {
 	var id int64
-	err := db.read.QueryRowContext(ctx, `SELECT id FROM trash WHERE member_id = $1 AND name = $2 AND version = $3 AND usr = $4 AND channel = $5
-		AND rrev = $6 AND package_id = '' || $7 AND prev = $8 ORDER BY id DESC LIMIT 1`, revisionArgs(member, rev)...).Scan(&id)
+	err := db.read.QueryRowContext(ctx, `SELECT id FROM trash WHERE`+pinnedRow+` ORDER BY id DESC LIMIT 1`, revisionArgs(member, rev)...).Scan(&id)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, fmt.Errorf("%s in the trash: %w", rev, conan.ErrNotFound)
 	}

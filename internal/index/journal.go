@@ -166,6 +166,11 @@ func noteChange(ctx context.Context, tx *transaction, m Member, rev conan.Revisi
 	if err := keepHistory(ctx, tx, m.ID, rev, published, now); err != nil {
 		return err
 	}
+	if published == nil { // not in a replay, where the trash is empty and the revision may come back
+		if err := forgetHistory(ctx, tx, m.ID, rev); err != nil {
+			return err
+		}
+	}
 	line.At = now
 	text, err := json.Marshal(line)
 	if err == nil {

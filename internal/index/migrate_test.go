@@ -198,3 +198,37 @@ func TestMigrateOperations(t *testing.T) {
 		t.Errorf("files after a restoration (-want +got):\n%s", diff)
 	}
 }
+
+// TestMigrateRevisionLists opens an index whose lists of revisions are arrays, and goes back.
+func TestMigrateRevisionLists(t *testing.T) {
+	ctx := t.Context()
+	db := openForTest(t, t.TempDir())
+	p, err := migrationsOf(db.write.db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.DownTo(ctx, 7); err != nil {
+		t.Fatal(err)
+	}
+	list := `[{"ID":"r","Time":"2026-01-01T00:00:00Z"}]`
+	for kind, body := range map[string]string{"revisions": list, "packages": `[]`} {
+		if err := db.PutDocument(ctx, center, kind, "aa/1", Document{Body: []byte(body), Fetched: noon}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(kind, want string) {
+		t.Helper()
+		if d, err := db.Document(ctx, center, kind, "aa/1"); err != nil || string(d.Body) != want {
+			t.Errorf("%s: %s, %v; want %s", kind, d.Body, err, want)
+		}
+	}
+	if _, err := p.UpTo(ctx, 8); err != nil {
+		t.Fatal(err)
+	}
+	check("revisions", `{"Listed":`+list+`,"Whole":"`+noon.UTC().Format(time.RFC3339)+`"}`)
+	check("packages", `[]`)
+	if _, err := p.DownTo(ctx, 7); err != nil {
+		t.Fatal(err)
+	}
+	check("revisions", list)
+}

@@ -250,12 +250,36 @@ func (db *DB) EmptyTrash(ctx context.Context, member MemberID, before time.Time,
 
 func dropRemovals(ctx context.Context, tx *transaction, ids []int64) error {
 	for _, id := range ids {
-		if err := dropTrash(ctx, tx, `removal_id = $1`, id); err != nil {
+		if err := dropRemoval(ctx, tx, id); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `DELETE FROM removals WHERE id = $1`, id); err != nil {
-			return fmt.Errorf("empty the trash: %w", err)
+	}
+	return nil
+}
+
+// dropRemoval removes for good what a removal took, and the history of what is nowhere else.
+func dropRemoval(ctx context.Context, tx *transaction, id int64) error {
+	var member MemberID
+	if err := tx.QueryRowContext(ctx, `SELECT member_id FROM removals WHERE id = $1`, id).Scan(&member); err != nil {
+		return fmt.Errorf("empty the trash: %w", err)
+	}
+	revs, err := collect(ctx, tx, "empty the trash", func(r scanner) (rev conan.Revision, err error) {
+		err = r.Scan(&rev.Name, &rev.Version, &rev.User, &rev.Channel, &rev.RRev, &rev.PackageID, &rev.PRev)
+		return rev, err
+	}, `SELECT name, version, usr, channel, rrev, package_id, prev FROM trash WHERE removal_id = $1`, id)
+	if err != nil {
+		return err
+	}
+	if err := dropTrash(ctx, tx, `removal_id = $1`, id); err != nil {
+		return err
+	}
+	for _, rev := range revs {
+		if err := forgetHistory(ctx, tx, member, rev); err != nil {
+			return err
 		}
+	}
+	if _, err := tx.ExecContext(ctx, `DELETE FROM removals WHERE id = $1`, id); err != nil {
+		return fmt.Errorf("empty the trash: %w", err)
 	}
 	return nil
 }

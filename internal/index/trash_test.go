@@ -173,3 +173,51 @@ func TestHistoryTellsWhatWasVisible(t *testing.T) {
 		t.Errorf("files of what was removed: %v, %v", files, err)
 	}
 }
+
+// History goes with the last bytes of a revision, and stays while some are published or in the
+// trash.
+func TestHistoryGoesWithTheBytes(t *testing.T) {
+	ctx := t.Context()
+	db, recipe, other, pkgs := trashWorld(t)
+	history := func(what string, want map[string]int) {
+		t.Helper()
+		texts, err := column[string](ctx, db.read, "history", `SELECT rrev || package_id FROM history`)
+		failsWith(t, what, err, nil)
+		got := map[string]int{}
+		for _, text := range texts {
+			got[text]++
+		}
+		same(t, what, got, want)
+	}
+	empty := func(before time.Time) {
+		t.Helper()
+		_, err := db.EmptyTrash(ctx, store, before, 10)
+		failsWith(t, "empty", err, nil)
+	}
+	hour := func(n int) time.Time { return noon.Add(time.Duration(n) * time.Hour) }
+
+	remove(t, db, hour(2), recipe)
+	publishAt(t, db, recipe, hour(3))
+	history("removed and published again", map[string]int{"r1": 2, "r1p1": 1, "r1p2": 1, "r2": 1})
+	empty(hour(4))
+	history("of the packages no copy is left", map[string]int{"r1": 2, "r2": 1})
+
+	publishAt(t, db, pkgs[0], hour(5))
+	remove(t, db, hour(6), pkgs[0])
+	publishAt(t, db, pkgs[0], hour(7))
+	remove(t, db, hour(8), pkgs[0])
+	empty(hour(7))
+	history("the trash has the second copy", map[string]int{"r1": 2, "r1p1": 2, "r2": 1})
+	_, err := db.Restore(ctx, store, pkgs[:1], Audit{Action: "restore"}, hour(9), false)
+	failsWith(t, "restore", err, nil)
+	history("restored", map[string]int{"r1": 2, "r1p1": 3, "r2": 1})
+
+	remove(t, db, hour(10), recipe)
+	if some, err := db.EmptyOldest(ctx); err != nil || !some {
+		t.Errorf("the oldest removal: %v, %v", some, err)
+	}
+	history("the oldest removal is emptied", map[string]int{"r2": 1})
+	withoutTrash := RemoveOptions{Audit: Audit{Action: "remove"}, Now: hour(11)}
+	failsWith(t, "remove", db.RemovePinned(ctx, store, []conan.Revision{other}, withoutTrash), nil)
+	history("removed without a trash", map[string]int{})
+}

@@ -26,6 +26,9 @@ type CoolDownOptions struct {
 // packages. In lists of revisions they stand after the others, marked as hidden, and their files
 // are a conan.HiddenError.
 //
+// As of a moment in the past, a revision that the upstream has dropped since is like any other,
+// since it may have been listed then, but it stands after those that are still listed.
+//
 // An answer expires no later than the moment at which another revision becomes old enough.
 type CoolDown struct {
 	source conan.Source
@@ -86,14 +89,6 @@ func (c *CoolDown) until(o conan.Origin, change time.Time) conan.Origin {
 	return o
 }
 
-// earlier is the earlier of two times of which zero ones do not count.
-func earlier(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
-}
-
 // Latest implements conan.Source: the newest revision that is old enough.
 func (c *CoolDown) Latest(ctx context.Context, rev conan.Revision) (conan.Answer[conan.RevisionTime], error) {
 	newest, err := c.source.Latest(ctx, rev)
@@ -102,7 +97,9 @@ func (c *CoolDown) Latest(ctx context.Context, rev conan.Revision) (conan.Answer
 	}
 	appeared := newest.Value.Appeared()
 	c.known.Add(rev.With(newest.Value.ID), appeared)
+	dropped := newest.Value.Dropped && c.at.IsZero()
 	if c.isMature(c.matureAt(rev.Ref, appeared)) {
+		newest.Value.Dropped = dropped
 		return newest, nil
 	}
 	list, err := c.Revisions(ctx, rev)
@@ -110,7 +107,7 @@ func (c *CoolDown) Latest(ctx context.Context, rev conan.Revision) (conan.Answer
 	if err != nil {
 		return a, err
 	}
-	if r, ok := c.newestOf(list.Value, newest.Value.Dropped); ok {
+	if r, ok := newestVisible(list.Value, dropped); ok {
 		a.Value = r
 		return a, nil
 	}
@@ -118,16 +115,6 @@ func (c *CoolDown) Latest(ctx context.Context, rev conan.Revision) (conan.Answer
 		return a, fmt.Errorf("%s: %w: upstream %q had none of it at %s", rev, conan.ErrNotFound, c.o.Member, minute(c.at))
 	}
 	return a, fmt.Errorf("%s: %w: all of it is younger than min_age of upstream %q", rev, conan.ErrNotFound, c.o.Member)
-}
-
-// newestOf is newestVisible, but in the past one that the upstream has dropped since counts if
-// there is no other: it may have been listed then.
-func (c *CoolDown) newestOf(list []conan.RevisionTime, dropped bool) (newest conan.RevisionTime, ok bool) {
-	newest, ok = newestVisible(list, dropped)
-	if !ok && !c.at.IsZero() {
-		newest, ok = newestVisible(list, !dropped)
-	}
-	return newest, ok
 }
 
 // newestVisible is the newest visible revision of a list, among those that the upstream has dropped
@@ -142,29 +129,40 @@ func newestVisible(list []conan.RevisionTime, dropped bool) (newest conan.Revisi
 
 // Revisions implements conan.Source. Too young revisions stand at the end.
 func (c *CoolDown) Revisions(ctx context.Context, rev conan.Revision) (conan.Answer[[]conan.RevisionTime], error) {
-	list, err := c.source.Revisions(ctx, rev)
+	list, _, err := c.judgedRevisions(ctx, rev)
+	return list, err
+}
+
+// judgedRevisions is Revisions and tells when the first of all appeared, also of those that are too
+// young.
+func (c *CoolDown) judgedRevisions(ctx context.Context, rev conan.Revision) (list conan.Answer[[]conan.RevisionTime], first time.Time, err error) {
+	list, err = c.source.Revisions(ctx, rev)
 	if err != nil || c.passes(rev.Ref) {
-		return list, err
+		return list, time.Time{}, err
 	}
-	var visible, hidden []conan.RevisionTime
-	var first, next time.Time // when the first of all appeared, and the first hidden one is old enough
+	var visible, dropped, hidden []conan.RevisionTime
+	var next time.Time // when the first hidden one is old enough
 	for _, r := range list.Value {
 		appeared := r.Appeared()
-		first = earlier(first, appeared)
+		first = conan.Earlier(first, appeared)
 		c.known.Add(rev.With(r.ID), appeared)
-		at := c.matureAt(rev.Ref, appeared)
-		if c.isMature(at) {
+		isMature, change := c.judge(rev.Ref, appeared)
+		switch {
+		case !isMature:
+			r.Hidden = true
+			hidden = append(hidden, r)
+			next = conan.Earlier(next, change)
+		case r.Dropped && !c.at.IsZero():
+			r.Dropped = false
+			dropped = append(dropped, r)
+		default:
 			visible = append(visible, r)
-			continue
 		}
-		r.Hidden = true
-		hidden = append(hidden, r)
-		next = earlier(next, at)
 	}
 	c.known.Add(rev.With(""), first)
-	list.Value = append(visible, hidden...)
+	list.Value = slices.Concat(visible, dropped, hidden)
 	list.Origin = c.until(list.Origin, next)
-	return list, nil
+	return list, first, nil
 }
 
 // Snapshot implements conan.Source.

@@ -347,3 +347,83 @@ func TestPastHasWhatWasDroppedSince(t *testing.T) {
 		t.Errorf("latest: %v, %v", a.Value, err)
 	}
 }
+
+// An answer does not depend on how many times are remembered: it has more revisions than that.
+func TestSearchOfMoreRevisionsThanAreRemembered(t *testing.T) {
+	source := &manyRevisions{versions: 50, revisions: maxKnown / 40}
+	c := NewCoolDown(source, CoolDownOptions{Member: "up", MinAge: minAge, Now: func() time.Time { return now }})
+	p, _ := conan.ParsePattern("zlib/*", true)
+	found, err := c.Search(t.Context(), p)
+	if err != nil || len(found.Value) != source.versions {
+		t.Errorf("%d versions, %v; want %d", len(found.Value), err, source.versions)
+	}
+	packages, err := c.Packages(t.Context(), conan.Revision{Ref: source.refs()[0], RRev: "r"}, true)
+	if err != nil || len(packages.Value) != source.versions {
+		t.Errorf("%d packages, %v; want %d", len(packages.Value), err, source.versions)
+	}
+}
+
+// manyRevisions has versions of zlib, or packages, with many old revisions each.
+type manyRevisions struct {
+	conan.Source
+	versions, revisions int
+}
+
+func (s *manyRevisions) refs() (refs []conan.Ref) {
+	for i := range s.versions {
+		refs = append(refs, conan.Ref{Name: "zlib", Version: fmt.Sprintf("1.%d", i)})
+	}
+	return refs
+}
+
+func (s *manyRevisions) Search(context.Context, conan.Pattern) (conan.Answer[[]conan.Ref], error) {
+	return conan.Answer[[]conan.Ref]{Value: s.refs()}, nil
+}
+
+func (s *manyRevisions) Packages(context.Context, conan.Revision, bool) (conan.Answer[[]conan.Package], error) {
+	var a conan.Answer[[]conan.Package]
+	for i := range s.versions {
+		a.Value = append(a.Value, conan.Package{ID: fmt.Sprint("p", i)})
+	}
+	return a, nil
+}
+
+func (s *manyRevisions) Revisions(context.Context, conan.Revision) (conan.Answer[[]conan.RevisionTime], error) {
+	var a conan.Answer[[]conan.RevisionTime]
+	for i := range s.revisions {
+		a.Value = append(a.Value, conan.RevisionTime{ID: fmt.Sprint("r", i), Time: now.Add(-500 * time.Hour)})
+	}
+	return a, nil
+}
+
+// The newest versions are the newest in the order of Conan's client: a release is newer than its
+// candidates.
+func TestNewestVersionsInTheOrderOfTheClient(t *testing.T) {
+	var refs []conan.Ref
+	for i := range mostVersions {
+		refs = append(refs, conan.Ref{Name: "zlib", Version: fmt.Sprintf("2.0-rc%03d", i)})
+	}
+	refs = append(refs, conan.Ref{Name: "zlib", Version: "2.0"})
+	if newest := newestVersions(refs); newest[0].Version != "2.0" {
+		t.Errorf("the newest is %s, want the release", newest[0].Version)
+	}
+}
+
+// In the past also what is hidden gives way to what the upstream has dropped since.
+func TestHiddenInThePast(t *testing.T) {
+	old := conantest.Recipe("zlib", "1.3", ago(500*time.Hour))
+	newer := conantest.Recipe("zlib", "1.3", ago(450*time.Hour), conantest.Code("# newer"))
+	c, source, _ := coolDown(CoolDownOptions{Except: globs(t, "*")}, nil, old, newer)
+	source.dropped = old.RRev
+	var hides Hides
+	hides.Set([]Hide{{Revision: newer.Revision, Reason: "bad"}})
+	then := NewHiding(c.At(now.Add(-400*time.Hour)), &hides, "up", "v")
+	if a, err := then.Latest(t.Context(), conan.Revision{Ref: old.Ref}); err != nil || a.Value.ID != old.RRev {
+		t.Errorf("then: %v, %v; want %s", a.Value, err, old.RRev)
+	}
+	today := NewHiding(c, &hides, "up", "v")
+	_, err := today.Latest(t.Context(), conan.Revision{Ref: old.Ref})
+	if !errors.Is(err, conan.ErrNotFound) || !strings.Contains(err.Error(), "no revision of it is visible") {
+		t.Errorf("today: %v; the upstream lists another", err)
+	}
+}

@@ -104,7 +104,7 @@ func (h *Hiding) Latest(ctx context.Context, rev conan.Revision) (conan.Answer[c
 		a.Value = r
 		return a, nil
 	}
-	return a, fmt.Errorf("%s: %w: every revision of it was hidden in %q", rev, conan.ErrNotFound, h.member)
+	return a, fmt.Errorf("%s: %w: no revision of it is visible in %q", rev, conan.ErrNotFound, h.member)
 }
 
 // Revisions implements conan.Source. Hidden revisions stand at the end.

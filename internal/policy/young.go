@@ -1,11 +1,11 @@
 package policy
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -28,13 +28,14 @@ func (c *CoolDown) Packages(ctx context.Context, recipe conan.Revision, idsOnly 
 	for i, p := range list.Value {
 		nodes[i] = conan.Revision{Ref: recipe.Ref, RRev: recipe.RRev, PackageID: p.ID}
 	}
-	if err := c.learn(ctx, nodes); err != nil {
+	appeared, err := c.learn(ctx, nodes)
+	if err != nil {
 		return conan.Answer[[]conan.Package]{}, err
 	}
 	shown := []conan.Package{}
 	for i, p := range list.Value {
-		isShown, change := c.isShown(nodes[i], false)
-		if isShown {
+		isMature, change := c.judge(recipe.Ref, appeared[nodes[i]])
+		if isMature {
 			shown = append(shown, p)
 		}
 		list.Origin = c.until(list.Origin, change)
@@ -50,26 +51,30 @@ func (c *CoolDown) Search(ctx context.Context, p conan.Pattern) (conan.Answer[[]
 	if err != nil {
 		return found, err
 	}
-	asked := make(map[conan.Ref]bool)
+	var asked []conan.Revision
 	if fixesName(p) {
-		var nodes []conan.Revision
 		for _, ref := range newestVersions(found.Value) {
 			if !c.passes(ref) {
-				nodes = append(nodes, conan.Revision{Ref: ref})
-				asked[ref] = true
+				asked = append(asked, conan.Revision{Ref: ref})
 			}
 		}
-		if err := c.learn(ctx, nodes); err != nil {
-			return conan.Answer[[]conan.Ref]{}, err
-		}
+	}
+	appeared, err := c.learn(ctx, asked)
+	if err != nil {
+		return conan.Answer[[]conan.Ref]{}, err
 	}
 	shown := make([]conan.Ref, 0, len(found.Value))
 	for _, ref := range found.Value {
-		isShown, change := true, time.Time{}
-		if !c.passes(ref) {
-			isShown, change = c.isShown(conan.Revision{Ref: ref}, !asked[ref])
+		isMature, change := true, time.Time{}
+		node := conan.Revision{Ref: ref}
+		first, known := appeared[node]
+		if !known {
+			first, known = c.known.Peek(node)
 		}
-		if isShown {
+		if known && !c.passes(ref) {
+			isMature, change = c.judge(ref, first)
+		}
+		if isMature {
 			shown = append(shown, ref)
 		}
 		found.Origin = c.until(found.Origin, change)
@@ -78,35 +83,43 @@ func (c *CoolDown) Search(ctx context.Context, p conan.Pattern) (conan.Answer[[]
 	return found, nil
 }
 
-// learn asks for the times of references or package ids that are not known. One that the source
-// does not have, or refuses to tell of, stays unknown; another failure is the answer.
-func (c *CoolDown) learn(ctx context.Context, nodes []conan.Revision) error {
+// learn tells when the first revision of each of some references or package ids appeared. One that
+// the source does not have, or refuses to tell of, appears never (conan.Forever); another failure
+// is the answer.
+func (c *CoolDown) learn(ctx context.Context, nodes []conan.Revision) (map[conan.Revision]time.Time, error) {
+	var mu sync.Mutex
+	appeared := make(map[conan.Revision]time.Time, len(nodes))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(listsAtOnce)
 	for _, node := range nodes {
-		if _, known := c.known.Get(node); known {
-			continue
-		}
 		group.Go(func() error {
-			_, err := c.Revisions(ctx, node)
-			var u *conan.UnavailableError
-			if conan.IsAbsent(err) || errors.As(err, &u) && u.Refused {
-				return nil
-			}
+			first, err := c.first(ctx, node)
+			mu.Lock()
+			defer mu.Unlock()
+			appeared[node] = first
 			return err
 		})
 	}
-	return group.Wait()
+	return appeared, group.Wait()
 }
 
-// isShown tells whether a reference or package id has a revision that is old enough, and when that
-// changes, zero if it does not. ifUnknown is the answer if that is not known.
-func (c *CoolDown) isShown(node conan.Revision, ifUnknown bool) (shown bool, change time.Time) {
-	appeared, known := c.known.Peek(node)
-	if !known {
-		return ifUnknown, time.Time{}
+// first is when the first revision of a reference or package id appeared, as learn tells it.
+func (c *CoolDown) first(ctx context.Context, node conan.Revision) (time.Time, error) {
+	if first, known := c.known.Get(node); known {
+		return first, nil
 	}
-	if at := c.matureAt(node.Ref, appeared); !c.isMature(at) {
+	_, first, err := c.judgedRevisions(ctx, node)
+	var u *conan.UnavailableError
+	if conan.IsAbsent(err) || errors.As(err, &u) && u.Refused {
+		return conan.Forever, nil
+	}
+	return first, err
+}
+
+// judge tells whether what appeared at a time is old enough, and when that changes, zero if it does
+// not.
+func (c *CoolDown) judge(ref conan.Ref, appeared time.Time) (isMature bool, change time.Time) {
+	if at := c.matureAt(ref, appeared); !c.isMature(at) {
 		return false, at
 	}
 	return true, time.Time{}
@@ -124,25 +137,11 @@ func newestVersions(refs []conan.Ref) []conan.Ref {
 	if len(refs) <= mostVersions {
 		return refs
 	}
+	versions := make(map[conan.Ref]conan.Version, len(refs))
+	for _, ref := range refs {
+		versions[ref] = conan.ParseVersion(ref.Version)
+	}
 	sorted := slices.Clone(refs)
-	slices.SortFunc(sorted, func(a, b conan.Ref) int { return compareVersions(b.Version, a.Version) })
+	slices.SortFunc(sorted, func(a, b conan.Ref) int { return versions[b].Compare(versions[a]) })
 	return sorted[:mostVersions]
 }
-
-// compareVersions compares versions part by part, numbers by their value: 1.9 is before 1.10.
-func compareVersions(a, b string) int {
-	as, bs := versionParts(a), versionParts(b)
-	return slices.CompareFunc(as, bs, func(x, y string) int {
-		if isNumber(x) && isNumber(y) {
-			x, y = strings.TrimLeft(x, "0"), strings.TrimLeft(y, "0")
-			return cmp.Or(cmp.Compare(len(x), len(y)), strings.Compare(x, y))
-		}
-		return strings.Compare(x, y)
-	})
-}
-
-func versionParts(v string) []string {
-	return strings.FieldsFunc(v, func(r rune) bool { return strings.ContainsRune(".-+_", r) })
-}
-
-func isNumber(s string) bool { return strings.Trim(s, "0123456789") == "" }

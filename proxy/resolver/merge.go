@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"conanproxy/internal/conan"
 )
@@ -132,7 +131,7 @@ func mergeRevisions(lists [][]conan.RevisionTime) []conan.RevisionTime {
 				merged = append(merged, r)
 				continue
 			}
-			merged[i].Time = earliest(merged[i].Time, r.Time)
+			merged[i].Time = conan.Earlier(merged[i].Time, r.Time)
 			merged[i].Hidden = merged[i].Hidden && r.Hidden
 		}
 	}
@@ -146,14 +145,6 @@ func mergeRevisions(lists [][]conan.RevisionTime) []conan.RevisionTime {
 		return -1
 	})
 	return merged
-}
-
-// earliest ignores times that are not known.
-func earliest(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
 }
 
 // mergePackages unites lists of packages, sorted by id; of one id the earliest list's counts,

@@ -1,6 +1,6 @@
 -- +goose Up
--- Revisions out of sight: in one member or in all ('' as member), in one view or in all ('' as view). A recipe revision
--- hides its packages.
+-- Revisions out of sight: in one member or in all ('' as member), in one view or in all ('' as
+-- view). A recipe revision hides its packages.
 CREATE TABLE hides (
     id         INTEGER PRIMARY KEY AUTOINCREMENT, -- never given out again: people end hides by it
     member     TEXT    NOT NULL,
