@@ -128,9 +128,22 @@ func (a *API) store(field, name string) (Store, error) {
 	}
 	s, ok := a.Stores.Store(name)
 	if !ok {
-		return nil, fmt.Errorf("%w: there is no store %.64q", conan.ErrInvalid, name)
+		return nil, noStore(name)
 	}
 	return s, nil
+}
+
+// of asks for the Source of a store that was found. A reload between the two can have removed it.
+func of(find func(string) (conan.Source, bool), store string) (conan.Source, error) {
+	source, ok := find(store)
+	if !ok {
+		return nil, noStore(store)
+	}
+	return source, nil
+}
+
+func noStore(name string) error {
+	return fmt.Errorf("%w: there is no store %.64q", conan.ErrInvalid, name)
 }
 
 // mayWrite tells whether the caller may write a reference in a store.

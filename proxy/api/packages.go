@@ -64,7 +64,10 @@ func (a *API) promote(c *Call) (any, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w: from and to are the same store", conan.ErrInvalid)
 	}
-	source, _ := c.Source(body.From) // it is there, like its store
+	source, err := of(c.Source, body.From)
+	if err != nil {
+		return nil, err
+	}
 	sel, err := body.Selection.Parse()
 	if err != nil {
 		return nil, err
@@ -94,7 +97,10 @@ func (a *API) remove(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	source, _ := c.Whole(body.In) // what is hidden can be removed; the store is there
+	source, err := of(c.Whole, body.In) // what is hidden can be removed
+	if err != nil {
+		return nil, err
+	}
 	revs, err := a.chosen(c, body, source)
 	if err != nil {
 		return nil, err
