@@ -167,7 +167,7 @@ func promoteAndRemove(t *testing.T, proxy *e2etest.Conanproxy, name string, clie
 		}
 	}
 	e2etest.SameListing(t, []string{
-		"demo unhide release from 127.0.0.1", "demo hide release from 127.0.0.1", "demo publish release from 127.0.0.1",
+		"demo unhide release from 127.0.0.1", "demo hide release from 127.0.0.1", "demo hide release from 127.0.0.1", "demo publish release from 127.0.0.1",
 		"demo restore release from 127.0.0.1", "demo remove release from 127.0.0.1",
 		"demo restore release from 127.0.0.1", "ann restore dev from 127.0.0.1", "ann remove dev from 127.0.0.1",
 		"demo remove release from 127.0.0.1", "demo promote release from 127.0.0.1", "demo promote release from 127.0.0.1",
@@ -197,6 +197,10 @@ func hideAndShow(t *testing.T, demo, developer operator, ref string, at func(vie
 	if err := json.Unmarshal([]byte(demo.must("hides", "--json")), &lines); err != nil || len(lines) != 1 {
 		t.Fatal(lines, err)
 	}
+	e2etest.Says(t, demo.must("hide", "--in", "release", "--reason", reason, "--yes", ref), revision) // again: the same
+	demo.fails(1, reason, "promote", "--from", "release", "--to", "dev", ref+"#"+revision)
+	e2etest.SilentAbout(t, demo.must("promote", "--from", "release", "--to", "dev", "--dry-run", ref+"#*"), revision)
+	e2etest.Says(t, demo.must("remove", "--in", "release", "--dry-run", ref+"#"+revision), revision)
 	id := fmt.Sprint(lines[0].ID)
 	developer.fails(1, "not found", "unhide", id)
 	e2etest.Says(t, demo.must("unhide", id), "shown", revision)

@@ -238,3 +238,53 @@ func resolved(t *rapid.T, w world, patterns []string, purpose Purpose) Result {
 	}
 	return result
 }
+
+// hiding is a source that marks a recipe revision as hidden and says why its files are not given.
+type hiding struct {
+	conan.Source
+	id string
+}
+
+func (h hiding) Revisions(ctx context.Context, rev conan.Revision) (conan.Answer[[]conan.RevisionTime], error) {
+	list, err := h.Source.Revisions(ctx, rev)
+	list.Value = slices.Clone(list.Value)
+	for i := range list.Value {
+		list.Value[i].Hidden = list.Value[i].ID == h.id
+	}
+	return list, err
+}
+
+func (h hiding) Snapshot(context.Context, conan.Revision) (conan.Answer[conan.Snapshot], error) {
+	return conan.Answer[conan.Snapshot]{}, &conan.HiddenError{Member: "m", Reason: "bad"}
+}
+
+// Hidden revisions are not selected, and one that is named is an error with its reason.
+func TestHiddenRevisionsAreNotSelected(t *testing.T) {
+	first, second := conantest.Recipe("zlib", "1.3"), conantest.Recipe("zlib", "1.3", conantest.File("data.yml", "2"))
+	source := hiding{conantest.NewSource("m", conan.StateLocal, first, second), second.RRev}
+	resolve := func(spec Spec) (revs []string, err error) {
+		t.Helper()
+		spec.RecipesOnly = true
+		sel, err := spec.Parse()
+		if err != nil {
+			t.Fatal(err)
+		}
+		result, err := Resolve(t.Context(), source, sel, AsUpload)
+		for _, found := range result.Revisions {
+			revs = append(revs, found.RRev)
+		}
+		return revs, err
+	}
+	for _, spec := range []Spec{{Patterns: []string{"zlib/*#*"}}, {Patterns: []string{"zlib/*"}, Latest: 2}} {
+		if got, err := resolve(spec); err != nil || !slices.Equal(got, []string{first.RRev}) {
+			t.Errorf("%+v: %v, %v; want the visible one", spec, got, err)
+		}
+	}
+	list := `{"m": {"zlib/1.3": {"revisions": {"` + second.RRev + `": {}}}}}`
+	for _, spec := range []Spec{{Patterns: []string{"zlib/1.3#" + second.RRev}}, {List: json.RawMessage(list)}} {
+		var hidden *conan.HiddenError
+		if got, err := resolve(spec); !errors.As(err, &hidden) {
+			t.Errorf("%+v: %v, %v; want the reason", spec, got, err)
+		}
+	}
+}
