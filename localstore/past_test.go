@@ -109,7 +109,7 @@ func TestPastKnowsWhatWasAdopted(t *testing.T) {
 	set := plainRecipe("theirs")
 	up := newUpstream(t)
 	theirs := up.publishRecipe(hi, set)
-	e := newEnv(t, func(o *Options) { o.Upstream = func() conan.Source { return source{up} } })
+	e := newEnv(t, func(o *Options) { o.Upstream = func(conan.Actor) conan.Source { return source{up} } })
 	e.Set(true, time.Hour)
 	e.publishPackage(theirs, pid2, pkg(info2, files{"a": "a"}))
 	then := time.Now()

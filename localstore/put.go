@@ -37,7 +37,7 @@ func (s *Store) put(ctx context.Context, up conan.Upload) error {
 	if err := oneArchive(st, up.Name); err != nil {
 		return err
 	}
-	if err := s.prepareMetadata(ctx, st, up.Name); err != nil {
+	if err := s.prepareMetadata(ctx, st, up.Name, up.By); err != nil {
 		return err
 	}
 	lease, err := s.lease(ctx, max(want, 0))

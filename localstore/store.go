@@ -29,9 +29,9 @@ type Options struct {
 	Blobs  blob.Store      // required; shared with the caches and other stores
 	Memory *memory.Answers // shared with the caches and other stores; nil: 4 MiB of its own
 
-	// Upstream is asked for recipes that packages are published for and that are not here: the
-	// resolver over all upstreams of the moment. Nil means none.
-	Upstream func() conan.Source
+	// Upstream is asked for recipes that packages are published for and that are not here: what the
+	// uploader may read of all upstreams of the moment. Nil means none.
+	Upstream func(by conan.Actor) conan.Source
 
 	// CheckSpace tells whether that many more bytes may be stored: nil or conan.ErrNoSpace. Nil
 	// means always.
@@ -62,7 +62,7 @@ type Store struct {
 	index        *index.DB
 	blobs        blob.Store
 	memory       *memory.Answers
-	upstream     func() conan.Source // nil: none
+	upstream     func(by conan.Actor) conan.Source // nil: none
 	checkSpace   func(context.Context, int64) error
 	lease        func(context.Context, int64) (Lease, error)
 	overwrite    atomic.Bool

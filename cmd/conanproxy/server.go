@@ -172,7 +172,7 @@ func (s *server) retire(old, next *settings) {
 // ready tells whether index, disk and users work; upstreams are not asked.
 func (s *server) ready(ctx context.Context) error {
 	_, err := s.blobs.Free(ctx)
-	return errors.Join(err, s.index.Ping(ctx), s.current.Load().directory.Problem())
+	return errors.Join(err, s.index.Ping(ctx), s.current.Load().guard.Problem())
 }
 
 // close ends the work in the background and closes everything.

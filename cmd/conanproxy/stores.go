@@ -30,7 +30,7 @@ type store struct {
 // openStores opens each configured store. Those of old are shared, by name. After an error nothing stays open that was
 // not open before. The caller calls closeExcept on the result. adoptFrom has the recipes that packages are published
 // for; nil: none.
-func (d *data) openStores(ctx context.Context, cfg *config.Config, old stores, adoptFrom func() conan.Source) (list stores, err error) {
+func (d *data) openStores(ctx context.Context, cfg *config.Config, old stores, adoptFrom func(conan.Actor) conan.Source) (list stores, err error) {
 	defer func() {
 		if err != nil {
 			list.closeExcept(old)
@@ -52,7 +52,7 @@ func (d *data) openStores(ctx context.Context, cfg *config.Config, old stores, a
 	return list, nil
 }
 
-func (d *data) openStore(ctx context.Context, c config.Store, adoptFrom func() conan.Source) (*localstore.Store, error) {
+func (d *data) openStore(ctx context.Context, c config.Store, adoptFrom func(conan.Actor) conan.Source) (*localstore.Store, error) {
 	id, err := d.member(ctx, c.Name, index.KindStore)
 	if err != nil {
 		return nil, err
