@@ -47,6 +47,8 @@ type Options struct {
 
 	TrashFor time.Duration // how long removed revisions can be restored; 0: not at all
 
+	Quota int64 // bytes that the store may have; 0: no bound
+
 	Checks *conan.Checks // shared with the caches and other stores; nil: bounds of its own
 
 	Log          *zap.Logger      // nil logs nothing
@@ -110,7 +112,7 @@ func New(o Options) (*Store, error) {
 		log: o.Log.With(zap.String("member", o.Name)), metrics: o.Metrics, now: o.Now, checkTimeout: o.CheckTimeout,
 		verdicts: verdicts, works: make(map[string]*work),
 	}
-	s.Set(o.Overwrite, o.TrashFor)
+	s.Set(o.Overwrite, o.TrashFor, o.Quota)
 	s.metrics.prime(s.name)
 	s.unsubscribe = s.index.Changes().Subscribe(s.names.note)
 	s.ctx, s.stop = context.WithCancel(context.Background())
@@ -144,10 +146,11 @@ func (o *Options) setDefaults() {
 	}
 }
 
-// Set replaces Options.Overwrite and Options.TrashFor.
-func (s *Store) Set(overwrite bool, trashFor time.Duration) {
+// Set replaces Options.Overwrite, Options.TrashFor and Options.Quota.
+func (s *Store) Set(overwrite bool, trashFor time.Duration, quota int64) {
 	s.overwrite.Store(overwrite)
 	s.trashFor.Store(int64(trashFor))
+	s.index.SetQuota(s.member, quota)
 }
 
 // Close ends the checks that are still running and waits for them. What they checked stays staged.

@@ -95,11 +95,24 @@ func orAll(what, name string) string {
 func usageCommand() *cobra.Command {
 	return list[api.UsageLine]{
 		use: "usage", path: "usage", short: "Tell how much each store and upstream has (for administrators)",
-		line: func(l api.UsageLine) string {
-			return fmt.Sprintf("%-8s %-20s %6d references %6d recipes %6d packages %14d bytes %14d in the trash",
-				l.Kind, l.Member, l.References, l.Recipes, l.Packages, l.Bytes, l.TrashBytes)
-		},
+		args: [][2]string{{"by", "name or uploader: the largest parts of the members, by the names of packages or by uploaders"}},
+		line: usageText,
 	}.command()
+}
+
+func usageText(l api.UsageLine) string {
+	text := fmt.Sprintf("%-8s %-20s ", l.Kind, l.Member)
+	if part := l.Name + l.Uploader; part != "" {
+		text += fmt.Sprintf("%-20s ", part)
+	}
+	text += fmt.Sprintf("%6d references %6d recipes %6d packages %14d bytes", l.References, l.Recipes, l.Packages, l.Bytes)
+	if l.TrashBytes > 0 {
+		text += fmt.Sprintf(", %d in the trash", l.TrashBytes)
+	}
+	if l.Quota > 0 {
+		text += fmt.Sprintf(", %d%% of its quota", 100*l.Bytes/l.Quota)
+	}
+	return text
 }
 
 func auditCommand() *cobra.Command {

@@ -59,7 +59,7 @@ func (d *data) openStore(ctx context.Context, c config.Store, adoptFrom func(con
 	}
 	return localstore.New(localstore.Options{
 		Name: c.Name, Member: id, Index: d.index, Blobs: d.blobs, Memory: d.memory, Upstream: adoptFrom,
-		CheckSpace: d.budget.Check, Lease: d.leaseUpload, Overwrite: c.Overwrite, TrashFor: c.TrashFor, Checks: d.checks,
+		CheckSpace: d.budget.Check, Lease: d.leaseUpload, Overwrite: c.Overwrite, TrashFor: c.TrashFor, Quota: int64(c.Quota), Checks: d.checks,
 		Log: d.log.Named("store"), Metrics: d.storeMetrics,
 	})
 }
@@ -138,7 +138,7 @@ func (list stores) abandoned(ctx context.Context) (uploads, packages int, err er
 // applySettings applies what a reload may change of stores that stay open.
 func (list stores) applySettings() {
 	for _, s := range list {
-		s.Set(s.config.Overwrite, s.config.TrashFor)
+		s.Set(s.config.Overwrite, s.config.TrashFor, int64(s.config.Quota))
 	}
 }
 

@@ -12,6 +12,7 @@ type Store struct {
 	Owns      []string      `yaml:"owns"`      // patterns of references that are never asked upstream where this store is a member
 	Overwrite bool          `yaml:"overwrite"` // other bytes may replace the files of a published revision
 	TrashFor  time.Duration `yaml:"trash_for"` // how long removed revisions can be restored; 0: not at all
+	Quota     Size          `yaml:"quota"`     // bytes that the store may have, without its trash; 0: no bound
 }
 
 // View is an ordered list of members under one URL.

@@ -218,6 +218,16 @@ func (m *operationsModel) compare(t *rapid.T) {
 		if diff := cmp.Diff(strings.Join(want, "\n"), strings.Join(got, "\n")); diff != "" {
 			t.Fatalf("store %d (-want +got):\n%s", i, diff)
 		}
+		sizes := map[string]int64{}
+		var bytes int64
+		for rev := range m.live[i] {
+			f := m.file(rev)
+			bytes += f.Size - sizes[f.SHA256]
+			sizes[f.SHA256] = f.Size
+		}
+		if got, err := m.db.StoreBytes(t.Context(), store); err != nil || got != bytes {
+			t.Fatalf("store %d has %d bytes, %v; want %d", i, got, err, bytes)
+		}
 		rows, err := m.db.Trash(t.Context(), store, 0, 1000)
 		if err != nil {
 			t.Fatal(err)

@@ -50,6 +50,7 @@ func TestPlans(t *testing.T) {
 		"TrashedOf":        func() error { _, err := db.TrashedOf(ctx, center, pkg.Ref); return err },
 		"TrashRefs":        func() error { _, err := db.TrashRefs(ctx, center); return err },
 		"TrashFrees":       func() error { _, err := db.TrashFrees(ctx); return err },
+		"StoreBytes":       func() error { _, err := db.StoreBytes(ctx, center); return err },
 		"TrashBytes":       func() error { _, err := db.TrashBytes(ctx, center); return err },
 		"AuditLines":       func() error { _, err := db.AuditLines(ctx, AuditFilter{Limit: 10}); return err },
 		"TrashedFiles": func() error {
@@ -164,7 +165,7 @@ func (s *statements) texts() []string {
 // mayScan are the steps that read a whole table or index on purpose.
 var mayScan = regexp.MustCompile(`^SCAN (` +
 	`CONSTANT ROW|` + // no table at all
-	`cached_bytes|` + // one row
+	`cached_bytes|store_bytes.*|` + // a few rows
 	`\(subquery-\d+\)|` + // what another step found
 	`garbage|` + // in order, up to a limit
 	`json_each VIRTUAL TABLE INDEX 1:|` + // the argument

@@ -153,6 +153,9 @@ func (db *DB) PutRevision(ctx context.Context, member MemberID, rev conan.Revisi
 
 func putRevision(ctx context.Context, tx *transaction, member MemberID, rev conan.Revision, o PutOptions, now time.Time) error {
 	tx.changed(member, rev)
+	if err := tx.noteBytes(ctx, member); err != nil {
+		return err
+	}
 	if _, err := tx.ExecContext(ctx, `INSERT INTO refs (member_id, name, version, usr, channel) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT DO NOTHING`, refArgs(member, rev.Ref)...); err != nil {
 		return fmt.Errorf("record %s: %w", rev, err)

@@ -86,6 +86,8 @@ type transaction struct {
 	statements *statements
 	missing    []string
 	changes    []change // of the write that runs, each once
+	quotas     *sync.Map
+	before     map[MemberID]int64 // bytes of stores with a quota before the write that runs
 }
 
 func (t *transaction) statement(ctx context.Context, query string) *sql.Stmt {

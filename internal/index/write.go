@@ -95,7 +95,7 @@ func (db *DB) commit(batch []*write) {
 		return
 	}
 	defer sqlTx.Rollback() // a no-op after Commit
-	tx := &transaction{tx: sqlTx, statements: db.write}
+	tx := &transaction{tx: sqlTx, statements: db.write, quotas: &db.quotas}
 	results := make([]error, len(batch))
 	var changes []change
 	journaled := false
@@ -104,7 +104,7 @@ func (db *DB) commit(batch []*write) {
 			changes = append(changes, tx.changes...)
 			journaled = journaled || w.journaled
 		}
-		tx.changes = nil
+		tx.changes, tx.before = nil, nil
 	}
 	var unwritten error
 	if err = sqlTx.Commit(); err == nil {
@@ -150,6 +150,9 @@ func (db *DB) run(tx *transaction, w *write) (err error) {
 		}
 	}()
 	if err := w.fn(ctx, tx); err != nil || w.silent {
+		return err
+	}
+	if err := db.checkQuotas(ctx, tx); err != nil {
 		return err
 	}
 	tx.changes = once(tx.changes)

@@ -50,6 +50,9 @@ type Audit interface {
 type Usage interface {
 	Usage(ctx context.Context) ([]index.Usage, error)
 	TrashBytes(ctx context.Context, member index.MemberID) (int64, error)
+	UsageOfParts(ctx context.Context, by index.UsageBy, limit int) ([]index.PartUsage, error)
+	// Quota is the bound of the bytes of a store; 0: none.
+	Quota(store index.MemberID) int64
 }
 
 // API answers calls.
