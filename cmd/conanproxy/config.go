@@ -99,7 +99,11 @@ func configCommand() *cobra.Command {
 				return err
 			}
 			fmt.Fprintln(c.OutOrStdout(), "configuration is valid")
-			return nil
+			stores, err := cfg.StoresInsteadOfLocal()
+			if stores != "" {
+				fmt.Fprintf(c.OutOrStdout(), "the section local is still read; it is written now as:\n%s", stores)
+			}
+			return err
 		},
 	}
 	print := &cobra.Command{

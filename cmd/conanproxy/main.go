@@ -43,7 +43,7 @@ func run(ctx context.Context, args []string) int {
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(), configCommand(), userCommand(), fsckCommand(), gcCommand(), rebuildCommand(), backupCommand(),
+	root.AddCommand(serveCommand(), configCommand(), userCommand(), fsckCommand(), gcCommand(), rebuildCommand(), backupCommand(), renameCommand(),
 		promoteCommand(), removeCommand(), restoreCommand(), trashCommand(), hideCommand(), unhideCommand(), hidesCommand(), usageCommand(), auditCommand(), tokenCommand(),
 		healthcheckCommand(), versionCommand())
 	refuseWrongArguments(root)

@@ -69,7 +69,8 @@ func (d *data) openStore(ctx context.Context, c config.Store, adoptFrom func(con
 func (d *data) member(ctx context.Context, name string, kind index.Kind) (index.MemberID, error) {
 	id, err := d.index.Member(ctx, name, kind)
 	if errors.Is(err, conan.ErrConflict) {
-		return 0, usageError{fmt.Errorf("%s %q: %w", kind, name, err)}
+		return 0, usageError{fmt.Errorf("%s %q: %w; choose another name, or give the old one another: conanproxy rename %s NAME",
+			kind, name, err, name)}
 	}
 	return id, err
 }

@@ -119,6 +119,17 @@ func (l *loader) checkName(path, name string, notLocal bool) {
 	l.checkMemberName(path, name, AllName)
 }
 
+// CheckMemberName tells why a name is none that a store or upstream can have.
+func CheckMemberName(name string) error {
+	switch {
+	case name == AllName || name == DefaultView:
+		return fmt.Errorf("%q has a meaning of its own; choose another name", name)
+	case !validName(name):
+		return fmt.Errorf("%.60q is not a name: at most 64 of a-z, 0-9, dot and hyphen, beginning with a letter or digit", name)
+	}
+	return nil
+}
+
 // checkMemberName checks a name that appears in URLs. reserved are valid names with another
 // meaning.
 func (l *loader) checkMemberName(path, name string, reserved ...string) {
