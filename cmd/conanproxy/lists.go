@@ -105,10 +105,7 @@ func usageText(l api.UsageLine) string {
 	if part := l.Name + l.Uploader; part != "" {
 		text += fmt.Sprintf("%-20s ", part)
 	}
-	text += fmt.Sprintf("%6d references %6d recipes %6d packages %14d bytes", l.References, l.Recipes, l.Packages, l.Bytes)
-	if l.TrashBytes > 0 {
-		text += fmt.Sprintf(", %d in the trash", l.TrashBytes)
-	}
+	text += fmt.Sprintf("%6d references %6d recipes %6d packages %14d bytes %14d in the trash", l.References, l.Recipes, l.Packages, l.Bytes, l.TrashBytes)
 	if l.Quota > 0 {
 		text += fmt.Sprintf(", %d%% of its quota", 100*l.Bytes/l.Quota)
 	}
