@@ -23,7 +23,7 @@ func (r *resolver) pattern(p conan.ListPattern) error {
 	if s.PackageID == "" && (!r.query.IsZero() || r.packagesOnly && r.purpose == AsList) {
 		return fmt.Errorf("%w: it names no packages to choose from; write %s:*", conan.ErrInvalid, p)
 	}
-	if r.purpose == AsRemove && s.PackageID != "" {
+	if s.PackageID != "" && (r.purpose == AsRemove || r.purpose == AsHide) {
 		s.recipes = false
 	}
 	if r.purpose == AsRemove && s.PackageID == "" {

@@ -49,7 +49,7 @@ func (a *API) hide(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	revs, err := transfer.Resolve(c.Context, source, sel, selection.AsUpload, a.mayHide(c, body.In))
+	revs, err := transfer.Resolve(c.Context, source, sel, selection.AsHide, a.mayHide(c, body.In))
 	if err != nil {
 		return nil, err
 	}
