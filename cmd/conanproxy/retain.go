@@ -29,6 +29,16 @@ func retentionRules(c config.Store) ([]retention.Rule, error) {
 	return rules, nil
 }
 
+// checkRoots reads the roots of all stores as a run would. The server itself starts without them.
+func checkRoots(cfg *config.Config) error {
+	for _, c := range cfg.AllStores() {
+		if _, err := retention.ReadRoots(c.Retention.Roots); err != nil {
+			return usageError{fmt.Errorf("retention of store %s: %w", c.Name, err)}
+		}
+	}
+	return nil
+}
+
 // retain removes what a store no longer needs, or in a dry run only decides. The roots are read
 // anew.
 func (s *server) retain(ctx context.Context, st store, by conan.Actor, dry bool) ([]retention.Decision, error) {
