@@ -27,9 +27,9 @@ type uses struct {
 func (s *Store) Used(rev conan.Revision) {
 	now := s.now()
 	s.uses.mu.Lock()
-	_, again := s.uses.noted[rev]
+	before := len(s.uses.noted)
 	s.uses.noted[rev] = now
-	full := !again && len(s.uses.noted) == maxUses
+	full := before < maxUses && len(s.uses.noted) == maxUses
 	s.uses.mu.Unlock()
 	if !full {
 		return
