@@ -84,3 +84,17 @@ func TestUses(t *testing.T) {
 		}
 	}
 }
+
+// A view at a point in time is a view: what it answers is used.
+func TestUsesOfThePast(t *testing.T) {
+	w, _ := withPast(t)
+	uses := &useList{}
+	w.server.uses = uses
+	for range 2 { // the second time from memory
+		wantStatus(t, w.get("/r/team/at/2026-11-21"+helloV2+"/revisions/r1/files"), 200)
+		w.server.documents.cache.Wait()
+		if diff := cmp.Diff([]string{"local hello/1.0@demo/testing#r1"}, uses.take()); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+	}
+}
