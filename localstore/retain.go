@@ -35,6 +35,9 @@ func (s *Store) Retain(ctx context.Context, p retention.Policy, by conan.Actor, 
 	slices.SortFunc(refs, func(a, b conan.Ref) int { return strings.Compare(a.String(), b.String()) })
 	var all []retention.Decision
 	for _, ref := range refs {
+		if !p.Concerns(ref) {
+			continue
+		}
 		decisions, err := r.reference(ctx, ref, by, dry)
 		if err != nil {
 			return all, fmt.Errorf("retention of %s: %w", ref, err)

@@ -4,10 +4,13 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 
 	"conanproxy/internal/conan"
 	"conanproxy/internal/index"
@@ -82,9 +85,11 @@ func TestRetain(t *testing.T) {
 func TestRetentionDecidesAgain(t *testing.T) {
 	t.Parallel()
 	for name, between := range map[string]func(e *env, older, pkg conan.Revision){
-		"a use":               func(e *env, older, pkg conan.Revision) { e.Used(pkg) },
-		"a use, written":      func(e *env, older, pkg conan.Revision) { e.Used(pkg); wantError(e.t, e.WriteUses(e.t.Context()), nil) },
-		"a publication":       func(e *env, older, pkg conan.Revision) { e.publishPackage(older, pid2, packedAs(files{"a": "a"}, regular("a", 0o644))) },
+		"a use":          func(e *env, older, pkg conan.Revision) { e.Used(pkg) },
+		"a use, written": func(e *env, older, pkg conan.Revision) { e.Used(pkg); wantError(e.t, e.WriteUses(e.t.Context()), nil) },
+		"a publication": func(e *env, older, pkg conan.Revision) {
+			e.publishPackage(older, pid2, packedAs(files{"a": "a"}, regular("a", 0o644)))
+		},
 		"an upload under way": func(e *env, older, pkg conan.Revision) { stageSomething(e, pkg) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -170,4 +175,68 @@ func TestUsesAreWritten(t *testing.T) {
 	e.Close()
 	wantEqual(t, "a use whose write failed", lastUse(newer), before)
 	wantEqual(t, "at the end", lastUse(pkg), e.clock.Now())
+}
+
+// TestRunsDoWhatDryRunsTell: for random revisions, uses and rules a run decides as the dry run did,
+// and exactly what goes is in the trash and no longer there.
+func TestRunsDoWhatDryRunsTell(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, func(o *Options) { o.TrashFor = time.Hour })
+	n := 0
+	rapid.Check(t, func(r *rapid.T) {
+		n++
+		ref := conan.Ref{Name: "drawn", Version: strconv.Itoa(n)}
+		all := e.drawRevisions(r, ref)
+		e.clock.advance(30 * time.Minute)
+		glob, err := conan.ParseGlob(ref.String())
+		wantError(t, err, nil)
+		rule := retention.Rule{
+			Pattern: glob, UnusedFor: rapid.SampledFrom([]time.Duration{time.Minute, 61 * time.Minute}).Draw(r, "unused"),
+			KeepRecipes: rapid.IntRange(0, 2).Draw(r, "recipes"), KeepPackages: rapid.IntRange(0, 2).Draw(r, "packages"),
+		}
+		rooted := rapid.SampledFrom(all).Draw(r, "rooted")
+		p := retention.Policy{Rules: []retention.Rule{rule}, Keeps: []retention.Keep{func(rev conan.Revision) (string, bool) { return "rooted", rev == rooted }}}
+		told, err := e.Retain(t.Context(), p, keeper, true)
+		wantError(t, err, nil)
+		did, err := e.Retain(t.Context(), p, keeper, false)
+		wantError(t, err, nil)
+		wantEqual(t, "decisions", did, told)
+
+		gone := make(map[conan.Revision]bool)
+		for _, rev := range going(did) {
+			gone[rev] = true
+		}
+		trash, err := e.db.TrashedOf(t.Context(), e.member, ref)
+		wantError(t, err, nil)
+		wantEqual(t, "in the trash", len(trash), len(gone))
+		for _, rev := range all {
+			_, err := e.Snapshot(t.Context(), rev) // of a package also its recipe is looked for
+			if there := err == nil; there == gone[rev] || gone[rooted] {
+				r.Fatalf("%s: there %v, went %v", rev, there, gone[rev])
+			}
+		}
+	})
+}
+
+// drawRevisions publishes revisions of a reference and uses some of them an hour later.
+func (e *env) drawRevisions(r *rapid.T, ref conan.Ref) (all []conan.Revision) {
+	for i := range rapid.IntRange(1, 3).Draw(r, "recipe revisions") {
+		rev := conan.Revision{Ref: ref, RRev: strconv.Itoa(i)}
+		all = append(all, rev)
+		for j := range rapid.IntRange(0, 3).Draw(r, "package revisions") {
+			rev.PackageID, rev.PRev = rapid.SampledFrom([]string{"a", "b"}).Draw(r, "id"), strconv.Itoa(j)
+			all = append(all, rev)
+		}
+	}
+	for i, rev := range all {
+		o := index.PutOptions{Time: time.Unix(int64(i), 0)}
+		wantError(e.t, e.db.PutRevision(e.t.Context(), e.member, rev, o), nil) // a use by the clock of the machine
+	}
+	e.clock.advance(time.Since(e.clock.Now()) + time.Hour)
+	for _, rev := range all {
+		if rapid.Bool().Draw(r, "used") {
+			e.Used(rev)
+		}
+	}
+	return all
 }

@@ -130,7 +130,9 @@ func sameRunAsDry(t *testing.T, demo operator, publisher *e2etest.Client, recipe
 	}
 	publisher.Upload("new/*#*")
 	removed := func(args ...string) (list []string) {
-		var report struct{ Revisions []struct{ Revision, Outcome string } }
+		var report struct {
+			Revisions []struct{ Revision, Outcome string }
+		}
 		if err := json.Unmarshal([]byte(demo.must(append([]string{"retention", "--in", "dev", "--json"}, args...)...)), &report); err != nil {
 			t.Fatal(err)
 		}

@@ -157,6 +157,11 @@ func TestPlanOfWhatNoRuleIsAbout(t *testing.T) {
 	if got := p.Plan([]Revision{rev("r1", 99)}, noon); got != nil {
 		t.Errorf("decided %v", got)
 	}
+	for ref, want := range map[conan.Ref]bool{{Name: "lib", Version: "1"}: false, {Name: "other", Version: "1"}: true} {
+		if p.Concerns(ref) != want {
+			t.Errorf("a rule is about %s: %v", ref, !want)
+		}
+	}
 	if got := p.Plan(nil, noon); got != nil {
 		t.Errorf("decided %v about nothing", got)
 	}

@@ -41,6 +41,12 @@ type Decision struct {
 	Reason string // why it goes, or why it stays although a rule selects it
 }
 
+// Concerns tells whether a rule is about a reference.
+func (p Policy) Concerns(ref conan.Ref) bool {
+	_, _, ok := p.rule(ref)
+	return ok
+}
+
 // rule finds the rule of a reference, and its number from 1.
 func (p Policy) rule(ref conan.Ref) (Rule, int, bool) {
 	for i, r := range p.Rules {
