@@ -76,6 +76,9 @@ type Store struct {
 	now          func() time.Time
 	checkTimeout time.Duration
 
+	uses      uses
+	retaining sync.Mutex // held by a retention run
+
 	adoptions singleflight.Group
 	verdicts  *lru.Cache[string, verdict] // by stage id
 
@@ -110,7 +113,7 @@ func New(o Options) (*Store, error) {
 		name: o.Name, member: o.Member, index: o.Index, blobs: o.Blobs, memory: o.Memory, upstream: o.Upstream,
 		checkSpace: o.CheckSpace, lease: o.Lease, checks: o.Checks, names: names{index: o.Index, member: o.Member},
 		log: o.Log.With(zap.String("member", o.Name)), metrics: o.Metrics, now: o.Now, checkTimeout: o.CheckTimeout,
-		verdicts: verdicts, works: make(map[string]*work),
+		verdicts: verdicts, works: make(map[string]*work), uses: uses{noted: make(map[conan.Revision]time.Time)},
 	}
 	s.Set(o.Overwrite, o.TrashFor, o.Quota)
 	s.metrics.prime(s.name)
@@ -153,8 +156,8 @@ func (s *Store) Set(overwrite bool, trashFor time.Duration, quota int64) {
 	s.index.SetQuota(s.member, quota)
 }
 
-// Close ends the checks that are still running and waits for them. What they checked stays staged.
-// A second call does nothing.
+// Close ends the checks that are still running and waits for them, and writes the uses that were
+// noted. What was checked stays staged. A second call does nothing.
 func (s *Store) Close() {
 	s.mu.Lock()
 	s.closed = true
@@ -162,6 +165,9 @@ func (s *Store) Close() {
 	s.unsubscribe()
 	s.stop()
 	s.busy.Wait()
+	if err := s.WriteUses(context.Background()); err != nil {
+		s.log.Error("the last uses were not written", zap.Error(err))
+	}
 }
 
 // answer makes an answer of what was found. It stays true until the reference changes.

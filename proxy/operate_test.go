@@ -9,8 +9,10 @@ import (
 
 	"conanproxy/internal/conan"
 	"conanproxy/internal/index"
+	"conanproxy/internal/retention"
 	"conanproxy/internal/transfer"
 	"conanproxy/proxy/api"
+	"conanproxy/proxy/auth"
 )
 
 // theStore is one that counts what is removed.
@@ -20,11 +22,28 @@ type theStore struct {
 }
 
 // oneStore are the stores of the API: only "local".
-type oneStore struct{ local theStore }
+type oneStore struct {
+	local   theStore
+	running bool // a retention run is under way
+}
 
 func (o *oneStore) Store(name string) (api.Store, bool) { return &o.local, name == "local" }
 
 func (o *oneStore) Promotion(from, to string) (transfer.Sink, bool) { return nil, false }
+
+func (o *oneStore) Retain(_ context.Context, store string, by conan.Actor, dry bool) ([]retention.Decision, error) {
+	if by.Name != "demo" || store != "local" {
+		return nil, fmt.Errorf("retention of %s by %+v", store, by)
+	}
+	if o.running {
+		return nil, fmt.Errorf("%w: a retention run is under way", conan.ErrConflict)
+	}
+	gone := conan.Revision{Ref: conan.Ref{Name: "hello", Version: "1.0"}, RRev: "r1"}
+	if !dry {
+		o.local.removed++
+	}
+	return []retention.Decision{{Revision: gone, Goes: true, Reason: "unused for 33d, rule 1"}, {Revision: gone, Reason: "hidden: bad"}}, nil
+}
 
 func (s *theStore) RemoveRevisions(_ context.Context, revs []conan.Revision, by conan.Actor) error {
 	if by.Name != "demo" || by.Address != "192.0.2.7" {
@@ -79,5 +98,41 @@ func TestOperatorsAPI(t *testing.T) {
 				t.Errorf("%d revisions were removed, want %d", stores.local.removed, tc.removed)
 			}
 		})
+	}
+}
+
+// Only administrators run the retention of a store, one at a time.
+func TestRetentionCall(t *testing.T) {
+	stores := &oneStore{}
+	w := newWorld(t, func(o *worldOptions) { o.API = &api.API{Stores: stores} })
+	w.server.SetSettings(w.settings(func(o *SettingsOptions) {
+		guard, err := auth.New(auth.Options{Directory: w.directory, Admin: []string{"demo"}, Read: readRules, Write: writeRules})
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Guard = guard
+	}))
+	for _, tt := range []struct {
+		user, body string
+		running    bool
+		status     int
+		says       string
+		removed    int
+	}{
+		{"demo", `{"in": "local"}`, false, 200, `"outcome":"removed","newest":false,"reason":"unused for 33d, rule 1"`, 1},
+		{"demo", `{"in": "local", "dry_run": true}`, false, 200, `"outcome":"kept","newest":false,"reason":"hidden: bad"`, 0},
+		{"demo", `{"in": "local"}`, true, 409, "under way", 0},
+		{"demo", `{"in": "moon"}`, false, 400, "moon", 0},
+		{"demo", `{}`, false, 400, `\"in\" is missing`, 0},
+		{"demo", `{"in": "local", "selection": {}}`, false, 400, "selection", 0},
+		{"other", `{"in": "local", "dry_run": true}`, false, 403, "administrators", 0},
+		{"", `{"in": "local"}`, false, 401, "not logged in", 0},
+	} {
+		stores.running, stores.local.removed = tt.running, 0
+		resp := w.do(call{method: "POST", path: "/api/v1/retention", user: tt.user, body: tt.body})
+		body := bodyOf(t, resp)
+		if resp.StatusCode != tt.status || !strings.Contains(body, tt.says) || stores.local.removed != tt.removed {
+			t.Errorf("%s by %q: status %d, want %d and %q, removed %d: %s", tt.body, tt.user, resp.StatusCode, tt.status, tt.says, stores.local.removed, body)
+		}
 	}
 }

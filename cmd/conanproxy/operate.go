@@ -115,10 +115,10 @@ func (ch *change) run(c *cobra.Command, args []string) error {
 	return ch.print(c.OutOrStdout(), report, func() { showReport(c.OutOrStdout(), report) })
 }
 
-// changes counts the revisions of a report that are not skipped.
+// changes counts the revisions of a report that are not skipped or kept.
 func changes(r api.Report) (n int) {
 	for _, rev := range r.Revisions {
-		if rev.Outcome != "skipped" {
+		if rev.Outcome != "skipped" && rev.Outcome != "kept" {
 			n++
 		}
 	}
@@ -127,10 +127,17 @@ func changes(r api.Report) (n int) {
 
 // showReport prints what was done with each revision.
 func showReport(out io.Writer, r api.Report) {
+	left := "skipped"
 	for _, rev := range r.Revisions {
 		note := ""
 		if rev.Newest {
 			note = " (the newest)"
+		}
+		if rev.Reason != "" {
+			note = ": " + rev.Reason
+		}
+		if rev.Outcome == "kept" {
+			left = "kept"
 		}
 		fmt.Fprintf(out, "%-8s %s%s\n", rev.Outcome, rev.Revision, note)
 	}
@@ -139,7 +146,7 @@ func showReport(out io.Writer, r api.Report) {
 	if r.DryRun {
 		end = "dry run, nothing was changed"
 	}
-	fmt.Fprintf(out, "%d revisions, %d skipped: %s\n", n, len(r.Revisions)-n, end)
+	fmt.Fprintf(out, "%d revisions, %d %s: %s\n", n, len(r.Revisions)-n, left, end)
 }
 
 func promoteCommand() *cobra.Command {

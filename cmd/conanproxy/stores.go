@@ -13,6 +13,7 @@ import (
 	"conanproxy/internal/config"
 	"conanproxy/internal/index"
 	"conanproxy/internal/policy"
+	"conanproxy/internal/retention"
 	"conanproxy/localstore"
 	"conanproxy/proxy/resolver"
 )
@@ -20,11 +21,13 @@ import (
 // stores are the configured stores, in order. The list never changes.
 type stores []store
 
-// store is one store and the names that are never asked upstream where it is a member.
+// store is one store with its rules: the names that are never asked upstream where it is a member,
+// and what is no longer needed.
 type store struct {
 	*localstore.Store
 	config config.Store
 	owns   policy.Globs
+	rules  []retention.Rule
 }
 
 // openStores opens each configured store. Those of old are shared, by name. After an error nothing stays open that was
@@ -41,7 +44,11 @@ func (d *data) openStores(ctx context.Context, cfg *config.Config, old stores, a
 		if err != nil {
 			return list, usageError{err}
 		}
-		s := store{config: c, owns: owns}
+		rules, err := retentionRules(c)
+		if err != nil {
+			return list, usageError{err}
+		}
+		s := store{config: c, owns: owns, rules: rules}
 		if before, ok := old.named(c.Name); ok {
 			s.Store = before.Store
 		} else if s.Store, err = d.openStore(ctx, c, adoptFrom); err != nil {
@@ -141,6 +148,15 @@ func (list stores) applySettings() {
 	for _, s := range list {
 		s.Set(s.config.Overwrite, s.config.TrashFor, int64(s.config.Quota))
 	}
+}
+
+// writeUses writes the last uses that were noted.
+func (list stores) writeUses(ctx context.Context) error {
+	var errs []error
+	for _, s := range list {
+		errs = append(errs, s.WriteUses(ctx))
+	}
+	return errors.Join(errs...)
 }
 
 // sweep removes abandoned uploads.

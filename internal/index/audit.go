@@ -22,6 +22,7 @@ const (
 	ActionPromote     Action = "promote"
 	ActionHide        Action = "hide"
 	ActionUnhide      Action = "unhide"
+	ActionRetention   Action = "retention"
 	ActionTokenCreate Action = "token_create"
 	ActionTokenRevoke Action = "token_revoke"
 )
@@ -29,7 +30,7 @@ const (
 // Actions are all of them.
 var Actions = []Action{
 	ActionPublish, ActionOverwrite, ActionRemove, ActionRemoveFiles, ActionRestore, ActionPromote,
-	ActionHide, ActionUnhide, ActionTokenCreate, ActionTokenRevoke,
+	ActionHide, ActionUnhide, ActionRetention, ActionTokenCreate, ActionTokenRevoke,
 }
 
 // Audit is one line of the audit trail: who did what to what.

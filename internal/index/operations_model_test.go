@@ -21,7 +21,8 @@ type operationsModel struct {
 	stores [2]MemberID
 	clock  time.Time
 	live   [2]map[conan.Revision]time.Time
-	trash  [2][]modelRemoval // the oldest first
+	used   [2]map[conan.Revision]bool // since it was published or came back
+	trash  [2][]modelRemoval          // the oldest first
 }
 
 // modelRemoval is what one removal took.
@@ -68,14 +69,55 @@ func (m *operationsModel) remove(t *rapid.T) {
 	if err != nil {
 		return
 	}
+	m.take(store, func(other conan.Revision) bool { return other == rev || !rev.IsPackage() && other.Recipe() == rev })
+}
+
+// take moves revisions to the trash, as one removal.
+func (m *operationsModel) take(store int, goes func(conan.Revision) bool) {
 	taken := modelRemoval{}
-	for other, at := range m.live[store] {
-		if other == rev || !rev.IsPackage() && other.Recipe() == rev {
-			taken[other] = at
-			delete(m.live[store], other)
+	for rev, at := range m.live[store] {
+		if goes(rev) {
+			taken[rev] = at
+			delete(m.live[store], rev)
+			delete(m.used[store], rev)
 		}
 	}
-	m.trash[store] = append(m.trash[store], taken)
+	if len(taken) > 0 {
+		m.trash[store] = append(m.trash[store], taken)
+	}
+}
+
+// useTime is later than any publication of the test.
+var useTime = time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func (m *operationsModel) use(t *rapid.T) {
+	store, rev := m.draw(t)
+	if err := m.db.Used(t.Context(), m.stores[store], map[conan.Revision]time.Time{rev: useTime}); err != nil {
+		t.Fatal(err)
+	}
+	for _, used := range []conan.Revision{rev, rev.Recipe()} {
+		if _, there := m.live[store][used]; there {
+			m.used[store][used] = true
+		}
+	}
+}
+
+// retain removes what was not used: in the model by its own notes, in the index by the last uses.
+func (m *operationsModel) retain(t *rapid.T) {
+	store := rapid.IntRange(0, 1).Draw(t, "store")
+	unused := func(u Uses) (revs []conan.Revision) {
+		for _, r := range u.Revisions {
+			if r.LastUse.Before(useTime) {
+				revs = append(revs, r.Revision)
+			}
+		}
+		return revs
+	}
+	o := RemoveOptions{Audit: Audit{Action: ActionRetention}, Now: m.clock, Trash: true}
+	if err := m.db.RemoveUnneeded(t.Context(), m.stores[store], recipeOf("aa/1@me/test", "r1").Ref, unused, o); err != nil {
+		t.Fatal(err)
+	}
+	m.take(store, func(rev conan.Revision) bool { return !m.used[store][rev] })
 }
 
 func (m *operationsModel) restore(t *rapid.T) {
@@ -247,7 +289,8 @@ func (m *operationsModel) compare(t *rapid.T) {
 	}
 }
 
-// TestOperationsModel runs random publications, promotions, removals and restorations.
+// TestOperationsModel runs random publications, uses, promotions, removals, restorations and
+// retention.
 func TestOperationsModel(t *testing.T) {
 	db := openForTest(t, t.TempDir())
 	n := 0
@@ -259,10 +302,11 @@ func TestOperationsModel(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			m.stores[i], m.live[i] = id, make(map[conan.Revision]time.Time)
+			m.stores[i], m.live[i], m.used[i] = id, make(map[conan.Revision]time.Time), make(map[conan.Revision]bool)
 		}
 		t.Repeat(map[string]func(*rapid.T){
-			"publish": m.publish, "remove": m.remove, "restore": m.restore, "promote": m.promote, "empty": m.empty, "": m.compare,
+			"publish": m.publish, "remove": m.remove, "restore": m.restore, "promote": m.promote, "empty": m.empty,
+			"use": m.use, "retain": m.retain, "": m.compare,
 		})
 	})
 }

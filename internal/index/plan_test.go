@@ -53,6 +53,7 @@ func TestPlans(t *testing.T) {
 		"StoreBytes":       func() error { _, err := db.StoreBytes(ctx, center); return err },
 		"TrashBytes":       func() error { _, err := db.TrashBytes(ctx, center); return err },
 		"AuditLines":       func() error { _, err := db.AuditLines(ctx, AuditFilter{Limit: 10}); return err },
+		"UsesOf":           func() error { _, err := db.UsesOf(ctx, center, pkg.Ref); return err },
 		"TrashedFiles": func() error {
 			if _, err := db.TrashedFiles(ctx, center, pkg); !errors.Is(err, conan.ErrNotFound) {
 				return err
@@ -115,6 +116,8 @@ func TestWritePlans(t *testing.T) {
 	}{
 		{"Adopt", db.Adopt(ctx, store, adopted.ID, cached, noon, staged)},
 		{"Touch", db.Touch(ctx, map[int64]time.Time{held.RowID: noon})},
+		{"Used", db.Used(ctx, store, map[conan.Revision]time.Time{pkg: noon})},
+		{"RemoveUnneeded", db.RemoveUnneeded(ctx, store, pkg.Ref, func(Uses) []conan.Revision { return []conan.Revision{pkg} }, RemoveOptions{Audit: audit, Now: noon, Trash: true})},
 		{"RemoveRevisions", db.RemoveRevisions(ctx, []int64{held.RowID})},
 		{"DropCachedFiles", db.DropCachedFiles(ctx, sumOf(1))},
 		{"SetScrubCursor", db.SetScrubCursor(ctx, sumOf(1))},

@@ -161,10 +161,11 @@ func putRevision(ctx context.Context, tx *transaction, member MemberID, rev cona
 		return fmt.Errorf("record %s: %w", rev, err)
 	}
 	var id int64
-	err := tx.QueryRowContext(ctx, `INSERT INTO revisions (ref_id, rrev, package_id, prev, time, used, adopted, info, uploader)
-		SELECT f.id, $6, $7, $8, $9, CASE m.kind WHEN 'store' THEN $10 ELSE $11 END, $12, $13, $14 FROM refs f JOIN members m ON m.id = f.member_id
+	err := tx.QueryRowContext(ctx, `INSERT INTO revisions (ref_id, rrev, package_id, prev, time, used, last_use, adopted, info, uploader)
+		SELECT f.id, $6, $7, $8, $9, CASE m.kind WHEN 'store' THEN $10 ELSE $11 END, CASE m.kind WHEN 'store' THEN $11 ELSE 0 END, $12, $13, $14
+		FROM refs f JOIN members m ON m.id = f.member_id
 		WHERE f.member_id = $1 AND f.name = $2 AND f.version = $3 AND f.usr = $4 AND f.channel = $5
-		ON CONFLICT (ref_id, rrev, package_id, prev) DO UPDATE SET time = excluded.time, used = excluded.used,
+		ON CONFLICT (ref_id, rrev, package_id, prev) DO UPDATE SET time = excluded.time, used = excluded.used, last_use = excluded.last_use,
 		adopted = excluded.adopted, info = COALESCE(excluded.info, revisions.info),
 		uploader = CASE excluded.uploader WHEN '' THEN revisions.uploader ELSE excluded.uploader END
 		RETURNING id`, append(revisionArgs(member, rev),

@@ -1,5 +1,5 @@
-// Package api answers the operators' API, /api/v1: promotion, removal, the trash, hides, usage, the
-// audit and robot tokens. It knows no HTTP: the proxy finds the caller, decodes bodies and renders
+// Package api answers the operators' API, /api/v1: promotion, removal, the trash, retention, hides,
+// usage, the audit and robot tokens. It knows no HTTP: the proxy finds the caller, decodes bodies and renders
 // what a call returns.
 package api
 
@@ -15,6 +15,7 @@ import (
 
 	"conanproxy/internal/conan"
 	"conanproxy/internal/index"
+	"conanproxy/internal/retention"
 	"conanproxy/internal/transfer"
 	"conanproxy/proxy/auth"
 )
@@ -39,6 +40,9 @@ type Stores interface {
 	Store(name string) (Store, bool)
 	// Promotion is the sink that takes revisions of one store into another.
 	Promotion(from, to string) (transfer.Sink, bool)
+	// Retain removes what a store no longer needs by its rules, or in a dry run only decides. A
+	// store without rules is conan.ErrInvalid, a second run at once conan.ErrConflict.
+	Retain(ctx context.Context, store string, by conan.Actor, dry bool) ([]retention.Decision, error)
 }
 
 // Audit is the trail of all changes.
@@ -108,6 +112,7 @@ func (a *API) Routes() []Route {
 		{http.MethodPost, "/api/v1/remove", a.remove, selectionBody},
 		{http.MethodPost, "/api/v1/restore", a.restore, selectionBody},
 		{http.MethodGet, "/api/v1/trash", a.trash, 0},
+		{http.MethodPost, "/api/v1/retention", a.retention, smallBody},
 		{http.MethodPost, "/api/v1/hide", a.hide, selectionBody},
 		{http.MethodPost, "/api/v1/unhide", a.unhide, smallBody},
 		{http.MethodGet, "/api/v1/hides", a.hides, 0},

@@ -16,9 +16,10 @@ type Report struct {
 
 // RevisionDone is one revision of a Report, a recipe before its packages.
 type RevisionDone struct {
-	Revision string `json:"revision"` // name/version[@user/channel]#RREV[:PACKAGE_ID#PREV]
-	Outcome  string `json:"outcome"`  // copied, skipped, removed, restored, hidden or shown
-	Newest   bool   `json:"newest"`   // it is the newest of its siblings where it came to
+	Revision string `json:"revision"`         // name/version[@user/channel]#RREV[:PACKAGE_ID#PREV]
+	Outcome  string `json:"outcome"`          // copied, skipped, removed, kept, restored, hidden or shown
+	Newest   bool   `json:"newest"`           // it is the newest of its siblings where it came to
+	Reason   string `json:"reason,omitempty"` // why retention removed or kept it
 }
 
 func report(dry bool, moved []conan.Moved, outcome string) Report {
