@@ -17,7 +17,7 @@ import (
 	"conanproxy/internal/retention"
 )
 
-var keeper = conan.Actor{Name: "(retention)"}
+var keeper = conan.Actor{Name: "server:retention"}
 
 // policyOf is a policy with one rule for everything.
 func policyOf(t *testing.T, r retention.Rule, keeps ...retention.Keep) retention.Policy {

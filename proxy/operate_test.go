@@ -123,6 +123,7 @@ func TestRetentionCall(t *testing.T) {
 		{"demo", `{"in": "local", "dry_run": true}`, false, 200, `"outcome":"kept","newest":false,"reason":"hidden: bad"`, 0},
 		{"demo", `{"in": "local"}`, true, 409, "under way", 0},
 		{"demo", `{"in": "moon"}`, false, 400, "moon", 0},
+		{"demo", `{"in": "local", "dry_run": null}`, false, 400, "not null", 0},
 		{"demo", `{}`, false, 400, `\"in\" is missing`, 0},
 		{"demo", `{"in": "local", "selection": {}}`, false, 400, "selection", 0},
 		{"other", `{"in": "local", "dry_run": true}`, false, 403, "administrators", 0},

@@ -64,8 +64,8 @@ func (s *server) keeps(store string, roots retention.Roots) []retention.Keep {
 	}
 }
 
-// scheduled is who removes by schedule, as the audit names it. It is no name of a user.
-var scheduled = conan.Actor{Name: "(retention)"}
+// scheduled is who removes by schedule, as the audit names it. Names of users have no colon.
+var scheduled = conan.Actor{Name: "server:retention"}
 
 // daily remembers when the retention of each store last worked.
 type daily map[string]time.Time

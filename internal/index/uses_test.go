@@ -97,7 +97,7 @@ func TestManyUses(t *testing.T) {
 func TestRemoveUnneeded(t *testing.T) {
 	ctx := t.Context()
 	db, recipe, other, pkgs := trashWorld(t)
-	o := RemoveOptions{Audit: Audit{By: conan.Actor{Name: "(retention)"}, Action: ActionRetention, Member: "local"}, Now: noon.Add(48 * time.Hour), Trash: true}
+	o := RemoveOptions{Audit: Audit{By: conan.Actor{Name: "server:retention"}, Action: ActionRetention, Member: "local"}, Now: noon.Add(48 * time.Hour), Trash: true}
 	audited := func() []AuditLine {
 		lines, err := db.AuditLines(ctx, AuditFilter{Action: ActionRetention, Limit: 10})
 		failsWith(t, "audit", err, nil)

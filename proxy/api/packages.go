@@ -1,6 +1,8 @@
 package api
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 
 	"conanproxy/internal/conan"
@@ -22,8 +24,19 @@ type RevisionDone struct {
 	Reason   string `json:"reason,omitempty"` // why retention removed or kept it
 }
 
-func report(dry bool, moved []conan.Moved, outcome string) Report {
-	r := Report{DryRun: dry, Revisions: []RevisionDone{}}
+// dryRun tells whether a call changes nothing. A null is no answer to that.
+type dryRun bool
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (d *dryRun) UnmarshalJSON(text []byte) error {
+	if string(text) == "null" {
+		return errors.New("dry_run is true or false, not null")
+	}
+	return json.Unmarshal(text, (*bool)(d))
+}
+
+func report(dry dryRun, moved []conan.Moved, outcome string) Report {
+	r := Report{DryRun: bool(dry), Revisions: []RevisionDone{}}
 	for _, m := range moved {
 		done := RevisionDone{Revision: m.Revision.String(), Outcome: outcome, Newest: m.Newest}
 		if m.Skipped {
@@ -49,7 +62,7 @@ func (a *API) promote(c *Call) (any, error) {
 	var body struct {
 		From      string         `json:"from"`
 		To        string         `json:"to"`
-		DryRun    bool           `json:"dry_run"`
+		DryRun    dryRun         `json:"dry_run"`
 		Selection selection.Spec `json:"selection"`
 	}
 	if err := c.Decode(&body); err != nil {
@@ -73,7 +86,7 @@ func (a *API) promote(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := transfer.Options{By: c.Actor, Dry: body.DryRun, Allowed: c.mayWrite(body.To)}
+	o := transfer.Options{By: c.Actor, Dry: bool(body.DryRun), Allowed: c.mayWrite(body.To)}
 	moved, err := transfer.Copy(c.Context, source, sel, sink, o)
 	if err != nil {
 		return nil, err
@@ -84,7 +97,7 @@ func (a *API) promote(c *Call) (any, error) {
 // inStore is a change in one store.
 type inStore struct {
 	In        string         `json:"in"`
-	DryRun    bool           `json:"dry_run"`
+	DryRun    dryRun         `json:"dry_run"`
 	Selection selection.Spec `json:"selection"`
 }
 
@@ -132,7 +145,7 @@ func (a *API) restore(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if revs, err = store.Restore(c.Context, revs, c.Actor, body.DryRun); err != nil {
+	if revs, err = store.Restore(c.Context, revs, c.Actor, bool(body.DryRun)); err != nil {
 		return nil, err
 	}
 	return report(body.DryRun, asMoved(revs), "restored"), nil

@@ -7,7 +7,7 @@ func (a *API) retention(c *Call) (any, error) {
 	}
 	var body struct {
 		In     string `json:"in"`
-		DryRun bool   `json:"dry_run"`
+		DryRun dryRun `json:"dry_run"`
 	}
 	if err := c.Decode(&body); err != nil {
 		return nil, err
@@ -15,11 +15,11 @@ func (a *API) retention(c *Call) (any, error) {
 	if _, err := a.store("in", body.In); err != nil {
 		return nil, err
 	}
-	decisions, err := a.Stores.Retain(c.Context, body.In, c.Actor, body.DryRun)
+	decisions, err := a.Stores.Retain(c.Context, body.In, c.Actor, bool(body.DryRun))
 	if err != nil {
 		return nil, err
 	}
-	r := Report{DryRun: body.DryRun, Revisions: []RevisionDone{}}
+	r := Report{DryRun: bool(body.DryRun), Revisions: []RevisionDone{}}
 	for _, d := range decisions {
 		done := RevisionDone{Revision: d.Revision.String(), Outcome: "kept", Reason: d.Reason}
 		if d.Goes {
