@@ -80,7 +80,8 @@ func newOrganisation(t *testing.T) *organisation {
 	o.cfg.Auth.Write = []config.Rule{{Pattern: "*", Users: []string{"demo"}}}
 	o.cfg.Stores = nil
 	for _, name := range orgStores {
-		o.cfg.Stores = append(o.cfg.Stores, config.Store{Name: name, Owns: []string{}, Overwrite: true, TrashFor: 1 << 50})
+		o.cfg.Stores = append(o.cfg.Stores, config.Store{Name: name, Owns: []string{}, Overwrite: true, TrashFor: 1 << 50,
+			Retention: config.Retention{Rules: []config.RetentionRule{{Pattern: "*", KeepRecipeRevisions: 1}}}})
 	}
 	for _, name := range []string{"team", "ci"} {
 		o.cfg.Views = append(o.cfg.Views, config.View{Name: name, Members: orgViews[name], Publish: "dev"})
@@ -317,6 +318,45 @@ func (o *organisation) restorable(store string, rev conan.Revision, back map[con
 	return len(back) > 0
 }
 
+// retain removes the recipes that are not the newest of a store, with their packages, but for what is hidden and recipes
+// of packages that stay.
+func (o *organisation) retain(t *rapid.T) {
+	store := drawStore(t, "store")
+	dry := rapid.Bool().Draw(t, "dry")
+	if !o.call(t, "retention", map[string]any{"in": store, "dry_run": dry}) {
+		t.Fatal("retention was refused")
+	}
+	if dry {
+		return
+	}
+	newest, last := "", 0
+	for rev, at := range o.live[store] {
+		if !rev.IsPackage() && at > last {
+			newest, last = rev.RRev, at
+		}
+	}
+	goes := map[conan.Revision]int{}
+	for rev, at := range o.live[store] {
+		if rev.RRev != newest && !o.hiddenSomewhere(store, rev) {
+			goes[rev] = at
+		}
+	}
+	for rev := range o.live[store] {
+		if _, gone := goes[rev]; !gone {
+			delete(goes, rev.Recipe())
+		}
+	}
+	for rev := range goes {
+		delete(o.live[store], rev)
+	}
+	o.trash[store] = append(o.trash[store], goes)
+}
+
+// hiddenSomewhere tells whether a revision of a store is hidden in any view.
+func (o *organisation) hiddenSomewhere(store string, rev conan.Revision) bool {
+	return slices.ContainsFunc(slices.Collect(maps.Keys(orgViews)), func(view string) bool { return o.hidden(view, store, rev) })
+}
+
 func (o *organisation) hide(t *rapid.T) {
 	h := orgHide{rev: o.drawRevision(t)}
 	from := orgStores
@@ -474,8 +514,8 @@ func (o *organisation) expected(view string, readable []string, rev conan.Revisi
 	return status, says
 }
 
-// TestFaultsOrganisation runs random publications, promotions, removals, restorations, hides, rules and crashes, and
-// compares what callers get in views with the model.
+// TestFaultsOrganisation runs random publications, promotions, removals, restorations, retention, hides, rules and
+// crashes, and compares what callers get in views with the model.
 // go test ./bench/faults -run Model -full runs thousands.
 func TestFaultsOrganisation(t *testing.T) {
 	if testing.Short() {
@@ -490,7 +530,7 @@ func TestFaultsOrganisation(t *testing.T) {
 		o.begin()
 		defer o.end(t)
 		t.Repeat(map[string]func(*rapid.T){
-			"publish": o.publish, "promote": o.promote, "remove": o.remove, "restore": o.restore, "hide": o.hide, "unhide": o.unhide,
+			"publish": o.publish, "promote": o.promote, "remove": o.remove, "restore": o.restore, "retain": o.retain, "hide": o.hide, "unhide": o.unhide,
 			"rules": o.changeRules, "crash": o.crash, "": o.compare,
 		})
 	})
