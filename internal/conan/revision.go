@@ -1,7 +1,9 @@
 package conan
 
 import (
+	"cmp"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -112,6 +114,15 @@ func (r Revision) ID() string {
 // Mutable tells whether the content may change under the same ids (revision "0").
 func (r Revision) Mutable() bool {
 	return r.RRev == MutableRevision || r.PRev == MutableRevision
+}
+
+// Compare orders revisions by reference, recipe revision, package id and package revision, so that a
+// recipe stands before its packages.
+func (r Revision) Compare(o Revision) int {
+	return cmp.Or(
+		strings.Compare(r.Name, o.Name), strings.Compare(r.Version, o.Version),
+		strings.Compare(r.User, o.User), strings.Compare(r.Channel, o.Channel),
+		strings.Compare(r.RRev, o.RRev), strings.Compare(r.PackageID, o.PackageID), strings.Compare(r.PRev, o.PRev))
 }
 
 // String is Conan's form: ref[#rrev][:package_id[#prev]].

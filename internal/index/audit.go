@@ -18,18 +18,22 @@ const (
 	ActionOverwrite   Action = "overwrite"
 	ActionRemove      Action = "remove"
 	ActionRemoveFiles Action = "remove_files"
+	ActionRemoveNow   Action = "remove_now"
 	ActionRestore     Action = "restore"
 	ActionPromote     Action = "promote"
 	ActionHide        Action = "hide"
 	ActionUnhide      Action = "unhide"
+	ActionPin         Action = "pin"
+	ActionUnpin       Action = "unpin"
+	ActionPurge       Action = "purge"
 	ActionTokenCreate Action = "token_create"
 	ActionTokenRevoke Action = "token_revoke"
 )
 
 // Actions are all of them.
 var Actions = []Action{
-	ActionPublish, ActionOverwrite, ActionRemove, ActionRemoveFiles, ActionRestore, ActionPromote,
-	ActionHide, ActionUnhide, ActionTokenCreate, ActionTokenRevoke,
+	ActionPublish, ActionOverwrite, ActionRemove, ActionRemoveFiles, ActionRemoveNow, ActionRestore, ActionPromote,
+	ActionHide, ActionUnhide, ActionPin, ActionUnpin, ActionPurge, ActionTokenCreate, ActionTokenRevoke,
 }
 
 // Audit is one line of the audit trail: who did what to what.

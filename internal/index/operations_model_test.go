@@ -3,6 +3,8 @@ package index
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"math/bits"
 	"slices"
 	"strings"
 	"testing"
@@ -20,11 +22,12 @@ type operationsModel struct {
 	db     *DB
 	stores [2]MemberID
 	clock  time.Time
-	live   [2]map[conan.Revision]time.Time
-	trash  [2][]modelRemoval // the oldest first
+	live   [2]modelRemoval
+	trash  [2][]modelRemoval         // the oldest first
+	pins   [2]map[conan.Revision]int // how many each revision has, by owners ann and bob as bits
 }
 
-// modelRemoval is what one removal took.
+// modelRemoval is what a store has, or what one removal took, with times of publication.
 type modelRemoval map[conan.Revision]time.Time
 
 func (m *operationsModel) draw(t *rapid.T) (store int, rev conan.Revision) {
@@ -62,6 +65,12 @@ func (m *operationsModel) publish(t *rapid.T) {
 func (m *operationsModel) remove(t *rapid.T) {
 	store, rev := m.draw(t)
 	err := m.db.RemovePinned(t.Context(), m.stores[store], []conan.Revision{rev}, RemoveOptions{Audit: Audit{Action: "remove"}, Now: m.clock, Trash: true})
+	if m.hasPin(store, rev) {
+		if !errors.Is(err, conan.ErrConflict) {
+			t.Fatalf("remove %s, which has a pin: %v", rev, err)
+		}
+		return
+	}
 	if _, there := m.live[store][rev]; there != (err == nil) || err != nil && !errors.Is(err, conan.ErrNotFound) {
 		t.Fatalf("remove %s: %v, it is there: %v", rev, err, there)
 	}
@@ -76,6 +85,80 @@ func (m *operationsModel) remove(t *rapid.T) {
 		}
 	}
 	m.trash[store] = append(m.trash[store], taken)
+}
+
+// covers tells whether what is done to a revision is done to another.
+func covers(rev, other conan.Revision) bool {
+	return other == rev || !rev.IsPackage() && other.Recipe() == rev
+}
+
+func (m *operationsModel) hasPin(store int, rev conan.Revision) bool {
+	for other, owners := range m.pins[store] {
+		if owners != 0 && covers(rev, other) {
+			_, live := m.live[store][rev]
+			return live
+		}
+	}
+	return false
+}
+
+func (m *operationsModel) pin(t *rapid.T) {
+	store, rev := m.draw(t)
+	owner := rapid.IntRange(0, 1).Draw(t, "owner")
+	moved, err := m.db.Pin(t.Context(), m.stores[store], []conan.Revision{rev}, []string{"ann", "bob"}[owner], Audit{Action: "pin"}, m.clock, false)
+	if _, there := m.live[store][rev]; there != (err == nil) {
+		t.Fatalf("pin %s: %v, it is there: %v", rev, err, there)
+	}
+	if err != nil {
+		return
+	}
+	if again := m.pins[store][rev]&(1<<owner) != 0; moved[0].Skipped != again {
+		t.Fatalf("pin %s: skipped %v, want %v", rev, moved[0].Skipped, again)
+	}
+	m.pins[store][rev] |= 1 << owner
+}
+
+func (m *operationsModel) unpin(t *rapid.T) {
+	store, rev := m.draw(t)
+	owner := rapid.IntRange(0, 2).Draw(t, "owner")
+	mask := []int{1, 2, 3}[owner]
+	moved, err := m.db.Unpin(t.Context(), m.stores[store], []conan.Revision{rev}, []string{"ann", "bob", ""}[owner], Audit{Action: "unpin"}, m.clock, false)
+	if none := m.pins[store][rev]&mask == 0; err != nil || moved[0].Skipped != none {
+		t.Fatalf("unpin %s: %v, %v, there is none: %v", rev, moved, err, none)
+	}
+	m.pins[store][rev] &^= mask
+}
+
+// erase removes from the store and its trash for good.
+func (m *operationsModel) erase(t *rapid.T) {
+	store, rev := m.draw(t)
+	dry := rapid.Bool().Draw(t, "dry")
+	erased, err := m.db.Erase(t.Context(), m.stores[store], []conan.Revision{rev}, Audit{Action: "remove_now"}, m.clock, dry)
+	want := map[conan.Revision]bool{}
+	for _, have := range append([]modelRemoval{m.live[store]}, m.trash[store]...) {
+		for other := range have {
+			want[other] = want[other] || covers(rev, other)
+		}
+	}
+	maps.DeleteFunc(want, func(_ conan.Revision, covered bool) bool { return !covered })
+	got := map[conan.Revision]bool{}
+	for _, e := range erased {
+		got[e.Revision] = true
+	}
+	if diff := cmp.Diff(want, got); diff != "" || (err == nil) != (len(want) > 0) {
+		t.Fatalf("erase %s: %v (-want +got):\n%s", rev, err, diff)
+	}
+	if dry {
+		return
+	}
+	for other := range want {
+		delete(m.live[store], other)
+		delete(m.pins[store], other)
+		for _, removal := range m.trash[store] {
+			delete(removal, other)
+		}
+	}
+	m.trash[store] = slices.DeleteFunc(m.trash[store], func(r modelRemoval) bool { return len(r) == 0 })
 }
 
 func (m *operationsModel) restore(t *rapid.T) {
@@ -218,6 +301,20 @@ func (m *operationsModel) compare(t *rapid.T) {
 		if diff := cmp.Diff(strings.Join(want, "\n"), strings.Join(got, "\n")); diff != "" {
 			t.Fatalf("store %d (-want +got):\n%s", i, diff)
 		}
+		pins, err := m.db.Pins(t.Context(), store, 0, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, owners := range m.pins[i] {
+			if left := bits.OnesCount(uint(owners)); len(pins) < left {
+				t.Fatalf("store %d: the pins %v are left", i, pins)
+			} else {
+				pins = pins[left:]
+			}
+		}
+		if len(pins) > 0 {
+			t.Fatalf("store %d has %d pins more than it should", i, len(pins))
+		}
 		rows, err := m.db.Trash(t.Context(), store, 0, 1000)
 		if err != nil {
 			t.Fatal(err)
@@ -237,7 +334,7 @@ func (m *operationsModel) compare(t *rapid.T) {
 	}
 }
 
-// TestOperationsModel runs random publications, promotions, removals and restorations.
+// TestOperationsModel runs random publications, promotions, removals, restorations and pins.
 func TestOperationsModel(t *testing.T) {
 	db := openForTest(t, t.TempDir())
 	n := 0
@@ -249,10 +346,11 @@ func TestOperationsModel(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			m.stores[i], m.live[i] = id, make(map[conan.Revision]time.Time)
+			m.stores[i], m.live[i], m.pins[i] = id, make(modelRemoval), make(map[conan.Revision]int)
 		}
 		t.Repeat(map[string]func(*rapid.T){
-			"publish": m.publish, "remove": m.remove, "restore": m.restore, "promote": m.promote, "empty": m.empty, "": m.compare,
+			"publish": m.publish, "remove": m.remove, "restore": m.restore, "promote": m.promote, "empty": m.empty,
+			"erase": m.erase, "pin": m.pin, "unpin": m.unpin, "": m.compare,
 		})
 	})
 }

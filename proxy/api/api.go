@@ -28,6 +28,11 @@ type Store interface {
 	Restore(ctx context.Context, revs []conan.Revision, by conan.Actor, dry bool) ([]conan.Revision, error)
 	// TrashSource is what Restore can bring back.
 	TrashSource() conan.Source
+	// Erase removes pinned revisions for good, published or in the trash, a recipe with its
+	// packages, all or nothing. It returns what went, or would in a dry run.
+	Erase(ctx context.Context, revs []conan.Revision, by conan.Actor, dry bool) ([]index.Erased, error)
+	// EverySource is what Erase can remove.
+	EverySource() conan.Source
 	// Trash lists removed revisions, the last removed first, with an ID below before unless it is
 	// 0.
 	Trash(ctx context.Context, before int64, limit int) ([]index.Trashed, error)

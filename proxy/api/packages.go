@@ -19,6 +19,8 @@ type RevisionDone struct {
 	Revision string `json:"revision"` // name/version[@user/channel]#RREV[:PACKAGE_ID#PREV]
 	Outcome  string `json:"outcome"`  // copied, skipped, removed, restored, hidden or shown
 	Newest   bool   `json:"newest"`   // it is the newest of its siblings where it came to
+
+	Elsewhere []Elsewhere `json:"elsewhere,omitempty"` // of a revision that was removed for good
 }
 
 func report(dry bool, moved []conan.Moved, outcome string) Report {
@@ -87,9 +89,12 @@ type inStore struct {
 	Selection selection.Spec `json:"selection"`
 }
 
-// remove moves revisions of a store to its trash.
+// remove moves revisions of a store to its trash, or removes them for good.
 func (a *API) remove(c *Call) (any, error) {
-	var body inStore
+	var body struct {
+		inStore
+		Now bool `json:"now"`
+	}
 	if err := c.Decode(&body); err != nil {
 		return nil, err
 	}
@@ -97,11 +102,14 @@ func (a *API) remove(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if body.Now {
+		return a.erase(c, body.inStore, store)
+	}
 	source, err := of(c.Whole, body.In) // what is hidden can be removed
 	if err != nil {
 		return nil, err
 	}
-	revs, err := a.chosen(c, body, source)
+	revs, err := a.chosen(c, body.inStore, source)
 	if err != nil {
 		return nil, err
 	}
