@@ -1,12 +1,16 @@
 package main
 
 import (
+	"context"
+
+	"conanproxy/cache"
+	"conanproxy/internal/conan"
 	"conanproxy/internal/transfer"
 	"conanproxy/localstore"
 	"conanproxy/proxy/api"
 )
 
-// operated are the stores in force, for the operators' API.
+// operated are the stores and upstreams in force, for the operators' API.
 type operated struct{ server *server }
 
 // Store implements api.Stores.
@@ -27,4 +31,31 @@ func (o operated) Promotion(from, to string) (transfer.Sink, bool) {
 		return nil, false
 	}
 	return localstore.Promotion{From: source.Store, To: target.Store}, true
+}
+
+// Upstream implements api.Upstreams.
+func (o operated) Upstream(name string) (api.Upstream, bool) {
+	m, ok := o.server.current.Load().upstreams.named(name)
+	if !ok {
+		return nil, false
+	}
+	return operatedUpstream{m}, true
+}
+
+// operatedUpstream is an upstream, for the operators' API.
+type operatedUpstream struct{ member }
+
+// Purge implements api.Upstream: also what is remembered beside the cache is forgotten.
+func (u operatedUpstream) Purge(ctx context.Context, p api.Purge) (api.PurgeReport, error) {
+	if !p.Dry {
+		u.remote.Forget()
+	}
+	done, err := u.cache.Purge(ctx, cache.PurgeOptions{Matches: p.Matches, Pinned: p.Pinned, Dry: p.Dry, By: p.By, Target: p.Target})
+	if err != nil {
+		return api.PurgeReport{}, err
+	}
+	if !p.Dry {
+		u.ages.Forget(func(ref conan.Ref) bool { return p.Matches == nil || p.Matches(ref) })
+	}
+	return api.PurgeReport{DryRun: p.Dry, Revisions: done.Revisions, Bytes: done.Bytes, Answers: done.Answers, Kept: done.Kept}, nil
 }

@@ -78,6 +78,15 @@ func authorities(file string) string {
 	return string(text)
 }
 
+// named finds an upstream.
+func (us upstreams) named(name string) (member, bool) {
+	i := slices.IndexFunc(us, func(m member) bool { return m.config.Name == name })
+	if i < 0 {
+		return member{}, false
+	}
+	return us[i], true
+}
+
 // source is what is seen of the upstream: as it is, or as it was at a time that is not zero.
 func (m member) source(at time.Time) conan.Source {
 	switch {
