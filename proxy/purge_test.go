@@ -28,6 +28,8 @@ type oneUpstream struct{ purged string }
 
 func (o *oneUpstream) Upstream(name string) (api.Upstream, bool) { return o, name == "center" }
 
+func (o *oneUpstream) Member(string) (api.Member, bool) { return nil, false }
+
 func (o *oneUpstream) Purge(_ context.Context, p api.Purge) (api.PurgeReport, error) {
 	zlib := conan.Ref{Name: "zlib", Version: "1.3"}
 	o.purged = fmt.Sprint(p.By.Name, " ", p.Target, " ", p.Matches == nil || p.Matches(zlib), " ", p.Pinned, " ", p.Dry)
@@ -36,7 +38,7 @@ func (o *oneUpstream) Purge(_ context.Context, p api.Purge) (api.PurgeReport, er
 
 func TestPurgeCall(t *testing.T) {
 	upstreams := &oneUpstream{}
-	w := newWorld(t, func(o *worldOptions) { o.API = &api.API{Stores: &oneStore{}, Upstreams: upstreams} })
+	w := newWorld(t, func(o *worldOptions) { o.API = &api.API{Stores: &oneStore{}, Members: upstreams} })
 	w.withAdmin("mü")
 	for name, tc := range map[string]struct {
 		user, body string

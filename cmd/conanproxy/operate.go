@@ -198,6 +198,33 @@ func restoreCommand() *cobra.Command {
 	return ch.command()
 }
 
+func pinCommand() *cobra.Command {
+	ch := &change{
+		use: "pin", path: "pin", short: "Keep revisions from eviction and removal (for administrators)",
+		long: "Keeps revisions of an upstream in the cache, until they are unpinned, and revisions of a store from retention and removal.\n" +
+			"What an upstream's cache lacks is downloaded first, all files of each revision, and a package's recipe is pinned too. What is\n" +
+			"pinned takes at most 80 % of cache.max_size. A pin is yours; others can have theirs on the same revision.",
+	}
+	inMember(ch)
+	return ch.command()
+}
+
+func unpinCommand() *cobra.Command {
+	var in, owner string
+	var all bool
+	ch := &change{
+		use: "unpin", path: "unpin", short: "End pins (for administrators)",
+		long: "Ends your pins of revisions, or those of another owner. A revision is free when its last pin goes.",
+	}
+	ch.flags = func(c *cobra.Command) {
+		c.Flags().StringVar(&in, "in", "", "the store or upstream (required)")
+		c.Flags().StringVar(&owner, "owner", "", "whose pins: a user, or mirror:`NAME`; yours without it")
+		c.Flags().BoolVar(&all, "all", false, "the pins of all owners")
+	}
+	ch.body = func() map[string]any { return map[string]any{"in": in, "owner": owner, "all": all} }
+	return ch.command()
+}
+
 func hideCommand() *cobra.Command {
 	var in, view, reason string
 	ch := &change{
@@ -240,8 +267,13 @@ func unhideCommand() *cobra.Command {
 }
 
 // inStore gives a change the flag that names its store.
-func inStore(ch *change) {
+func inStore(ch *change) { in(ch, "the store (required)") }
+
+// inMember gives a change the flag that names its store or upstream.
+func inMember(ch *change) { in(ch, "the store or upstream (required)") }
+
+func in(ch *change, help string) {
 	var in string
-	ch.flags = func(c *cobra.Command) { c.Flags().StringVar(&in, "in", "", "the store (required)") }
+	ch.flags = func(c *cobra.Command) { c.Flags().StringVar(&in, "in", "", help) }
 	ch.body = func() map[string]any { return map[string]any{"in": in} }
 }

@@ -33,7 +33,17 @@ func (o operated) Promotion(from, to string) (transfer.Sink, bool) {
 	return localstore.Promotion{From: source.Store, To: target.Store}, true
 }
 
-// Upstream implements api.Upstreams.
+// Member implements api.Members.
+func (o operated) Member(name string) (api.Member, bool) {
+	now := o.server.current.Load()
+	if s, ok := now.stores.named(name); ok {
+		return pins{index: o.server.index, name: name, id: s.id}, true
+	}
+	m, ok := now.upstreams.named(name)
+	return pins{index: o.server.index, name: name, id: m.id, cache: m.cache}, ok
+}
+
+// Upstream implements api.Members.
 func (o operated) Upstream(name string) (api.Upstream, bool) {
 	m, ok := o.server.current.Load().upstreams.named(name)
 	if !ok {

@@ -23,6 +23,7 @@ type upstreams []member
 
 // member is one upstream: the server, the cache over it, and the rules about what it is asked.
 type member struct {
+	id     index.MemberID
 	config config.Upstream // with the password in force
 	ca     string          // what is in ca_file
 	remote *upstream.Remote
@@ -148,7 +149,7 @@ func (d *data) openMember(ctx context.Context, c config.Upstream) (member, error
 		return member{}, err
 	}
 	d.spaceMetrics.Prime(c.Name)
-	return member{config: c, remote: remote, cache: over}, nil
+	return member{id: id, config: c, remote: remote, cache: over}, nil
 }
 
 // closeExcept closes the members that others do not share.

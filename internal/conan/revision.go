@@ -3,6 +3,7 @@ package conan
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -114,6 +115,16 @@ func (r Revision) ID() string {
 // Mutable tells whether the content may change under the same ids (revision "0").
 func (r Revision) Mutable() bool {
 	return r.RRev == MutableRevision || r.PRev == MutableRevision
+}
+
+// WithRecipes are the revisions, each once and sorted, with the recipe revisions of packages.
+func WithRecipes(revs []Revision) []Revision {
+	all := make([]Revision, 0, 2*len(revs))
+	for _, rev := range revs {
+		all = append(all, rev.Recipe(), rev)
+	}
+	slices.SortFunc(all, Revision.Compare)
+	return slices.Compact(all)
 }
 
 // Compare orders revisions by reference, recipe revision, package id and package revision, so that a

@@ -1,5 +1,5 @@
-// Package api answers the operators' API, /api/v1: promotion, removal, the trash, hides, purges, usage,
-// the audit and robot tokens. It knows no HTTP: the proxy finds the caller, decodes bodies and renders
+// Package api answers the operators' API, /api/v1: promotion, removal, the trash, hides, purges,
+// pins, usage, the audit and robot tokens. It knows no HTTP: the proxy finds the caller, decodes bodies and renders
 // what a call returns.
 package api
 
@@ -59,12 +59,12 @@ type Usage interface {
 
 // API answers calls.
 type API struct {
-	Stores    Stores
-	Upstreams Upstreams
-	Hides     Hides
-	Audit     Audit
-	Usage     Usage
-	Tokens    Tokens
+	Stores  Stores
+	Members Members
+	Hides   Hides
+	Audit   Audit
+	Usage   Usage
+	Tokens  Tokens
 }
 
 // Call is one request by an identified caller.
@@ -115,6 +115,9 @@ func (a *API) Routes() []Route {
 		{http.MethodPost, "/api/v1/unhide", a.unhide, smallBody},
 		{http.MethodGet, "/api/v1/hides", a.hides, 0},
 		{http.MethodPost, "/api/v1/purge", a.purge, selectionBody},
+		{http.MethodPost, "/api/v1/pin", a.pin, selectionBody},
+		{http.MethodPost, "/api/v1/unpin", a.unpin, selectionBody},
+		{http.MethodGet, "/api/v1/pins", a.pins, 0},
 		{http.MethodGet, "/api/v1/usage", a.usage, 0},
 		{http.MethodGet, "/api/v1/audit", a.audit, 0},
 		{http.MethodGet, "/api/v1/tokens", a.tokens, 0},

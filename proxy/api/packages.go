@@ -17,7 +17,7 @@ type Report struct {
 // RevisionDone is one revision of a Report, a recipe before its packages.
 type RevisionDone struct {
 	Revision string `json:"revision"` // name/version[@user/channel]#RREV[:PACKAGE_ID#PREV]
-	Outcome  string `json:"outcome"`  // copied, skipped, removed, restored, hidden or shown
+	Outcome  string `json:"outcome"`  // copied, skipped, removed, restored, hidden, shown, pinned or unpinned
 	Newest   bool   `json:"newest"`   // it is the newest of its siblings where it came to
 
 	Elsewhere []Elsewhere `json:"elsewhere,omitempty"` // of a revision that was removed for good
@@ -148,9 +148,5 @@ func (a *API) restore(c *Call) (any, error) {
 // chosen are the revisions that a change is about: all of them, as a removal means a selection. The
 // caller needs the right to write them.
 func (a *API) chosen(c *Call, body inStore, source conan.Source) ([]conan.Revision, error) {
-	sel, err := body.Selection.Parse()
-	if err != nil {
-		return nil, err
-	}
-	return transfer.Resolve(c.Context, source, sel, selection.AsRemove, c.mayWrite(body.In))
+	return resolve(c, body.Selection, source, selection.AsRemove, c.mayWrite(body.In))
 }

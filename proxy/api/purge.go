@@ -10,8 +10,10 @@ import (
 	"conanproxy/internal/selection"
 )
 
-// Upstreams are the upstreams in force.
-type Upstreams interface {
+// Members are the stores and upstreams in force.
+type Members interface {
+	// Member finds a store or upstream by its name.
+	Member(name string) (Member, bool)
 	// Upstream finds an upstream by its name.
 	Upstream(name string) (Upstream, bool)
 }
@@ -55,7 +57,7 @@ func (a *API) purge(c *Call) (any, error) {
 	if err := c.Decode(&body); err != nil {
 		return nil, err
 	}
-	upstream, ok := a.Upstreams.Upstream(body.In)
+	upstream, ok := a.Members.Upstream(body.In)
 	if !ok {
 		return nil, fmt.Errorf("%w: there is no upstream %.64q", conan.ErrInvalid, body.In)
 	}
