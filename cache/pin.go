@@ -158,7 +158,11 @@ func (r *pinRun) count(digest string, bytes int64) error {
 // download stores what is missing, and counts what was not known before.
 func (r *pinRun) download(ctx context.Context) error {
 	return each(ctx, r.c, r.missing, func(ctx context.Context, f missingFile) error {
-		if err := r.c.Store(ctx, f.rev, f.name); err != nil || f.size >= 0 {
+		ok, err := r.c.storeFile(ctx, f.rev, f.name)
+		if err == nil && !ok {
+			err = fmt.Errorf("%w: there is no space for %s of %s within cache.max_size and cache.min_free: unpin something, or make room", conan.ErrConflict, f.name, f.rev)
+		}
+		if err != nil || f.size >= 0 {
 			return err
 		}
 		stored, err := r.c.stored(ctx, f.rev)

@@ -114,7 +114,7 @@ func TestPinsTakeAShareOfTheSpace(t *testing.T) {
 			if n := up.times("open") - before; list != nil && n != 0 {
 				t.Errorf("%d files were downloaded", n)
 			}
-			if refs, err := b.index.PinRefs(context.Background(), b.o.Member); err != nil || len(refs) != 1 {
+			if refs, err := b.index.PinRefs(context.Background(), b.o.Member, ""); err != nil || len(refs) != 1 {
 				t.Errorf("pins of %v, %v", refs, err)
 			}
 			if _, err := b.index.Unpin(context.Background(), b.o.Member, conan.WithRecipes([]conan.Revision{first}), "ann", index.Audit{}, time.Now(), false); err != nil {
@@ -141,7 +141,7 @@ func TestPinDownloadsLikeAReader(t *testing.T) {
 	if _, err := b.Pin(ctx, []conan.Revision{pkg}, PinOptions{Owner: "ann"}); !errors.Is(err, conan.ErrNotFound) {
 		t.Errorf("a file that upstream lacks: %v", err)
 	}
-	if refs, err := b.index.PinRefs(ctx, b.o.Member); err != nil || len(refs) != 0 {
+	if refs, err := b.index.PinRefs(ctx, b.o.Member, ""); err != nil || len(refs) != 0 {
 		t.Errorf("pins of %v, %v", refs, err)
 	}
 	up.set(func() { up.gone[archive] = false })

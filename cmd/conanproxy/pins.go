@@ -45,7 +45,7 @@ func (p pins) Pins(ctx context.Context, before int64, limit int) ([]index.Pin, e
 func (p pins) PinSource(owner string) conan.Source {
 	return selection.Inventory{
 		Member: p.name, Where: "the pins in " + p.name,
-		Refs: func(ctx context.Context) ([]conan.Ref, error) { return p.index.PinRefs(ctx, p.id) },
+		Refs: func(ctx context.Context) ([]conan.Ref, error) { return p.index.PinRefs(ctx, p.id, owner) },
 		Of: func(ctx context.Context, ref conan.Ref) ([]selection.Row, error) {
 			all, err := p.index.PinsOf(ctx, p.id, ref)
 			var rows []selection.Row

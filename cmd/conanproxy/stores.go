@@ -60,7 +60,7 @@ func (d *data) openStore(ctx context.Context, c config.Store, adoptFrom func() c
 	}
 	s, err := localstore.New(localstore.Options{
 		Name: c.Name, Member: id, Index: d.index, Blobs: d.blobs, Memory: d.memory, Upstream: adoptFrom,
-		CheckSpace: d.budget.Check, Lease: d.leaseUpload, Overwrite: c.Overwrite, TrashFor: c.TrashFor, Checks: d.checks,
+		CheckSpace: d.budget.Check, Lease: d.leaseUpload, DeleteUnused: d.budget.DeleteUnused, Overwrite: c.Overwrite, TrashFor: c.TrashFor, Checks: d.checks,
 		Log: d.log.Named("store"), Metrics: d.storeMetrics,
 	})
 	return s, id, err

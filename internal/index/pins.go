@@ -116,9 +116,10 @@ func (db *DB) PinsOf(ctx context.Context, member MemberID, ref conan.Ref) ([]Pin
 		WHERE p.member_id = $1 AND p.name = $2 AND p.version = $3 AND p.usr = $4 AND p.channel = $5 ORDER BY p.id`, refArgs(member, ref)...)
 }
 
-// PinRefs lists the references of which a revision in the member has a pin.
-func (db *DB) PinRefs(ctx context.Context, member MemberID) ([]conan.Ref, error) {
-	return db.refs(ctx, `SELECT DISTINCT name, version, usr, channel FROM pins WHERE member_id = $1`, member)
+// PinRefs lists the references of which a revision in the member has a pin of the owner; an empty
+// owner is all.
+func (db *DB) PinRefs(ctx context.Context, member MemberID, owner string) ([]conan.Ref, error) {
+	return db.refs(ctx, `SELECT DISTINCT name, version, usr, channel FROM pins WHERE member_id = $1 AND ($2 = '' OR owner = $2)`, member, owner)
 }
 
 // pinsOfRows joins the rows of revisions r and refs f with their pins p.

@@ -63,7 +63,7 @@ func TestAPinKeepsFromEviction(t *testing.T) {
 	same(t, "cold", coldRevisions(t, db), []string{b.String()})
 	unpin(t, db, "", a)
 	same(t, "cold", len(coldRevisions(t, db)), 2)
-	refs, err := db.PinRefs(ctx, center)
+	refs, err := db.PinRefs(ctx, center, "")
 	if err != nil || len(refs) > 0 {
 		t.Errorf("references with pins: %v, %v", refs, err)
 	}

@@ -53,7 +53,7 @@ func TestPlans(t *testing.T) {
 		"TrashBytes":       func() error { _, err := db.TrashBytes(ctx, center); return err },
 		"Pins":             func() error { _, err := db.Pins(ctx, center, 0, 10); return err },
 		"PinsOf":           func() error { _, err := db.PinsOf(ctx, center, pkg.Ref); return err },
-		"PinRefs":          func() error { _, err := db.PinRefs(ctx, center); return err },
+		"PinRefs":          func() error { _, err := db.PinRefs(ctx, center, "ann"); return err },
 		"PinnedBytes":      func() error { _, err := db.PinnedBytes(ctx); return err },
 		"RevisionsOf":      func() error { _, err := db.RevisionsOf(ctx, center, pkg.Ref); return err },
 		"AuditLines":       func() error { _, err := db.AuditLines(ctx, AuditFilter{Limit: 10}); return err },
