@@ -91,7 +91,7 @@ func (r retain) decide(found index.Uses) []retention.Decision {
 	}
 	revs := make([]retention.Revision, len(found.Revisions))
 	for i, row := range found.Revisions {
-		revs[i] = retention.Revision{Revision: row.Revision, Adopted: row.Adopted, LastUse: row.LastUse}
+		revs[i] = retention.Revision{Revision: row.Revision, Adopted: row.Adopted, LastUse: row.LastUse, PinnedBy: row.PinnedBy}
 		if at := r.uses.unwritten(row.Revision); at.After(row.LastUse) {
 			revs[i].LastUse = at
 		}

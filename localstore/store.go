@@ -41,6 +41,10 @@ type Options struct {
 	// the lease is released. Nil means that nothing bounds the space.
 	Lease func(ctx context.Context, bytes int64) (Lease, error)
 
+	// DeleteUnused deletes the bytes that nothing names any more, when they are to be gone at once.
+	// Nil: a sweep does it later.
+	DeleteUnused func(ctx context.Context)
+
 	// Overwrite lets other bytes under a known revision replace the stored ones. Without it such an
 	// upload is conan.ErrDenied.
 	Overwrite bool
@@ -67,6 +71,7 @@ type Store struct {
 	upstream     func(by conan.Actor) conan.Source // nil: none
 	checkSpace   func(context.Context, int64) error
 	lease        func(context.Context, int64) (Lease, error)
+	deleteUnused func(context.Context)
 	overwrite    atomic.Bool
 	trashFor     atomic.Int64 // a time.Duration
 	checks       *conan.Checks
@@ -111,7 +116,7 @@ func New(o Options) (*Store, error) {
 	o.setDefaults()
 	s := &Store{
 		name: o.Name, member: o.Member, index: o.Index, blobs: o.Blobs, memory: o.Memory, upstream: o.Upstream,
-		checkSpace: o.CheckSpace, lease: o.Lease, checks: o.Checks, names: names{index: o.Index, member: o.Member},
+		checkSpace: o.CheckSpace, lease: o.Lease, deleteUnused: o.DeleteUnused, checks: o.Checks, names: names{index: o.Index, member: o.Member},
 		log: o.Log.With(zap.String("member", o.Name)), metrics: o.Metrics, now: o.Now, checkTimeout: o.CheckTimeout,
 		verdicts: verdicts, works: make(map[string]*work), uses: uses{noted: make(map[conan.Revision]time.Time)},
 	}
@@ -131,6 +136,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Lease == nil {
 		o.Lease = func(context.Context, int64) (Lease, error) { return unbounded{}, nil }
+	}
+	if o.DeleteUnused == nil {
+		o.DeleteUnused = func(context.Context) {}
 	}
 	if o.Checks == nil {
 		o.Checks = conan.NewChecks()

@@ -15,10 +15,11 @@ import (
 	"conanproxy/proxy/auth"
 )
 
-// theStore is one that counts what is removed.
+// theStore is one that counts what is removed, and what for good. It has what a memStore has.
 type theStore struct {
 	api.Store
-	removed int
+	all             conan.Source
+	removed, erased int
 }
 
 // oneStore are the stores of the API: only "local".
@@ -53,6 +54,22 @@ func (s *theStore) RemoveRevisions(_ context.Context, revs []conan.Revision, by 
 	return nil
 }
 
+func (s *theStore) EverySource() conan.Source { return s.all }
+
+// Erase says that the bytes are in a member that all may read, and in one that only demo may.
+func (s *theStore) Erase(_ context.Context, revs []conan.Revision, by conan.Actor, dry bool) ([]index.Erased, error) {
+	if !dry {
+		s.erased += len(revs)
+	}
+	secret := conan.Ref{Name: "secret", Version: "1"}
+	return []index.Erased{{Revision: revs[0], Elsewhere: []index.Naming{
+		{Place: index.PlaceCached, Member: "center", Ref: revs[0].Ref, SHA256: "a"},
+		{Place: index.PlaceCached, Member: "center", Ref: revs[0].Ref, SHA256: "b"},
+		{Place: index.PlaceCached, Member: "center", Ref: secret, SHA256: "b"},
+		{Place: index.PlaceTrash, Member: "vault", Ref: secret, SHA256: "a"},
+	}}}, nil
+}
+
 func (o *oneStore) AuditLines(context.Context, index.AuditFilter) ([]index.AuditLine, error) {
 	return nil, nil
 }
@@ -60,8 +77,10 @@ func (o *oneStore) AuditLines(context.Context, index.AuditFilter) ([]index.Audit
 func TestOperatorsAPI(t *testing.T) {
 	stores := &oneStore{}
 	w := newWorld(t, func(o *worldOptions) { o.API = &api.API{Stores: stores, Audit: stores} })
+	stores.local.all = w.local
 	w.local.have(t, "hello/1.0@demo/testing#r1", recipeFiles)
 	const all = `{"in": "local", "selection": {"patterns": ["hello/*"]}}`
+	const now = `{"in": "local", "now": true, "selection": {"patterns": ["hello/*"]}}`
 	for name, tc := range map[string]struct {
 		method, path, user, body string
 		header                   map[string]string
@@ -79,13 +98,17 @@ func TestOperatorsAPI(t *testing.T) {
 		"no selection":        {"POST", "/api/v1/remove", "demo", `{"in": "local"}`, nil, 400, "the selection is empty", 0},
 		"nothing matches":     {"POST", "/api/v1/remove", "demo", strings.Replace(all, "hello", "none", 1), nil, 400, "the selection matches nothing", 0},
 		"one store twice":     {"POST", "/api/v1/promote", "demo", `{"from": "local", "to": "local", "selection": {"patterns": ["*"]}}`, nil, 400, "same store", 0},
-		"the audit":           {"GET", "/api/v1/audit", "demo", "", nil, 403, "administrators", 0},
-		"a bad page":          {"GET", "/api/v1/trash?in=local&limit=0", "demo", "", nil, 400, "limit", 0},
-		"no such call":        {"GET", "/api/v1/nothing", "demo", "", nil, 404, "nothing at this path", 0},
-		"another method":      {"GET", "/api/v1/remove", "demo", "", nil, 405, "method", 0},
+		"for good": {"POST", "/api/v1/remove", "demo", now, nil, 200,
+			`"elsewhere":[{"member":"center","place":"cached","files":2},{"member":"vault","place":"trash","files":1}]`, 1},
+		"for good, and secret elsewhere": {"POST", "/api/v1/remove", "other", now, nil, 200, `"elsewhere":[{"member":"center","place":"cached","files":2}]}]`, 1},
+		"for good, a dry run":            {"POST", "/api/v1/remove", "demo", strings.Replace(now, `"in"`, `"dry_run": true, "in"`, 1), nil, 200, `"dry_run":true`, 0},
+		"the audit":                      {"GET", "/api/v1/audit", "demo", "", nil, 403, "administrators", 0},
+		"a bad page":                     {"GET", "/api/v1/trash?in=local&limit=0", "demo", "", nil, 400, "limit", 0},
+		"no such call":                   {"GET", "/api/v1/nothing", "demo", "", nil, 404, "nothing at this path", 0},
+		"another method":                 {"GET", "/api/v1/remove", "demo", "", nil, 405, "method", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			stores.local.removed = 0
+			stores.local.removed, stores.local.erased = 0, 0
 			resp := w.do(call{method: tc.method, path: tc.path, user: tc.user, body: tc.body, header: tc.header})
 			body := bodyOf(t, resp)
 			if resp.StatusCode != tc.status || !strings.Contains(body, tc.says) {
@@ -94,8 +117,8 @@ func TestOperatorsAPI(t *testing.T) {
 			if isError := strings.HasPrefix(body, `{"error":`); isError != (tc.status != http.StatusOK) {
 				t.Errorf("body %s", body)
 			}
-			if stores.local.removed != tc.removed {
-				t.Errorf("%d revisions were removed, want %d", stores.local.removed, tc.removed)
+			if got := stores.local.removed + stores.local.erased; got != tc.removed {
+				t.Errorf("%d revisions were removed, want %d", got, tc.removed)
 			}
 		})
 	}

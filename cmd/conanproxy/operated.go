@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"conanproxy/cache"
 	"conanproxy/internal/conan"
 	"conanproxy/internal/retention"
 	"conanproxy/internal/transfer"
@@ -11,7 +12,7 @@ import (
 	"conanproxy/proxy/api"
 )
 
-// operated are the stores in force, for the operators' API and for what tells of uses.
+// operated are the stores and upstreams in force, for the operators' API and for what tells of uses.
 type operated struct{ server *server }
 
 // Store implements api.Stores.
@@ -48,4 +49,41 @@ func (o operated) Used(member string, rev conan.Revision) {
 	if st, ok := o.server.current.Load().stores.named(member); ok {
 		st.Used(rev)
 	}
+}
+
+// Member implements api.Members.
+func (o operated) Member(name string) (api.Member, bool) {
+	now := o.server.current.Load()
+	if s, ok := now.stores.named(name); ok {
+		return pins{index: o.server.index, name: name, id: s.id}, true
+	}
+	m, ok := now.upstreams.named(name)
+	return pins{index: o.server.index, name: name, id: m.id, cache: m.cache}, ok
+}
+
+// Upstream implements api.Members.
+func (o operated) Upstream(name string) (api.Upstream, bool) {
+	m, ok := o.server.current.Load().upstreams.named(name)
+	if !ok {
+		return nil, false
+	}
+	return operatedUpstream{m}, true
+}
+
+// operatedUpstream is an upstream, for the operators' API.
+type operatedUpstream struct{ member }
+
+// Purge implements api.Upstream: also what is remembered beside the cache is forgotten.
+func (u operatedUpstream) Purge(ctx context.Context, p api.Purge) (api.PurgeReport, error) {
+	if !p.Dry {
+		u.remote.Forget()
+	}
+	done, err := u.cache.Purge(ctx, cache.PurgeOptions{Matches: p.Matches, Pinned: p.Pinned, Dry: p.Dry, By: p.By, Target: p.Target})
+	if err != nil {
+		return api.PurgeReport{}, err
+	}
+	if !p.Dry {
+		u.ages.Forget(func(ref conan.Ref) bool { return p.Matches == nil || p.Matches(ref) })
+	}
+	return api.PurgeReport{DryRun: p.Dry, Revisions: done.Revisions, Bytes: done.Bytes, Answers: done.Answers, Kept: done.Kept}, nil
 }

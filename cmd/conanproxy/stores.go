@@ -25,6 +25,7 @@ type stores []store
 // and what is no longer needed.
 type store struct {
 	*localstore.Store
+	id     index.MemberID
 	config config.Store
 	owns   policy.Globs
 	rules  []retention.Rule
@@ -50,8 +51,8 @@ func (d *data) openStores(ctx context.Context, cfg *config.Config, old stores, a
 		}
 		s := store{config: c, owns: owns, rules: rules}
 		if before, ok := old.named(c.Name); ok {
-			s.Store = before.Store
-		} else if s.Store, err = d.openStore(ctx, c, adoptFrom); err != nil {
+			s.Store, s.id = before.Store, before.id
+		} else if s.Store, s.id, err = d.openStore(ctx, c, adoptFrom); err != nil {
 			return list, err
 		}
 		list = append(list, s)
@@ -59,16 +60,17 @@ func (d *data) openStores(ctx context.Context, cfg *config.Config, old stores, a
 	return list, nil
 }
 
-func (d *data) openStore(ctx context.Context, c config.Store, adoptFrom func(conan.Actor) conan.Source) (*localstore.Store, error) {
+func (d *data) openStore(ctx context.Context, c config.Store, adoptFrom func(conan.Actor) conan.Source) (*localstore.Store, index.MemberID, error) {
 	id, err := d.member(ctx, c.Name, index.KindStore)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return localstore.New(localstore.Options{
+	s, err := localstore.New(localstore.Options{
 		Name: c.Name, Member: id, Index: d.index, Blobs: d.blobs, Memory: d.memory, Upstream: adoptFrom,
-		CheckSpace: d.budget.Check, Lease: d.leaseUpload, Overwrite: c.Overwrite, TrashFor: c.TrashFor, Quota: int64(c.Quota), Checks: d.checks,
+		CheckSpace: d.budget.Check, Lease: d.leaseUpload, DeleteUnused: d.budget.DeleteUnused, Overwrite: c.Overwrite, TrashFor: c.TrashFor, Quota: int64(c.Quota), Checks: d.checks,
 		Log: d.log.Named("store"), Metrics: d.storeMetrics,
 	})
+	return s, id, err
 }
 
 // member finds or makes the row of a member. A name that the data knows with another kind is an error of the

@@ -18,19 +18,23 @@ const (
 	ActionOverwrite   Action = "overwrite"
 	ActionRemove      Action = "remove"
 	ActionRemoveFiles Action = "remove_files"
+	ActionRemoveNow   Action = "remove_now"
 	ActionRestore     Action = "restore"
 	ActionPromote     Action = "promote"
 	ActionHide        Action = "hide"
 	ActionUnhide      Action = "unhide"
 	ActionRetention   Action = "retention"
+	ActionPin         Action = "pin"
+	ActionUnpin       Action = "unpin"
+	ActionPurge       Action = "purge"
 	ActionTokenCreate Action = "token_create"
 	ActionTokenRevoke Action = "token_revoke"
 )
 
 // Actions are all of them.
 var Actions = []Action{
-	ActionPublish, ActionOverwrite, ActionRemove, ActionRemoveFiles, ActionRestore, ActionPromote,
-	ActionHide, ActionUnhide, ActionRetention, ActionTokenCreate, ActionTokenRevoke,
+	ActionPublish, ActionOverwrite, ActionRemove, ActionRemoveFiles, ActionRemoveNow, ActionRestore, ActionPromote,
+	ActionHide, ActionUnhide, ActionRetention, ActionPin, ActionUnpin, ActionPurge, ActionTokenCreate, ActionTokenRevoke,
 }
 
 // Audit is one line of the audit trail: who did what to what.

@@ -52,6 +52,11 @@ func TestPlans(t *testing.T) {
 		"TrashFrees":       func() error { _, err := db.TrashFrees(ctx); return err },
 		"StoreBytes":       func() error { _, err := db.StoreBytes(ctx, center); return err },
 		"TrashBytes":       func() error { _, err := db.TrashBytes(ctx, center); return err },
+		"Pins":             func() error { _, err := db.Pins(ctx, center, 0, 10); return err },
+		"PinsOf":           func() error { _, err := db.PinsOf(ctx, center, pkg.Ref); return err },
+		"PinRefs":          func() error { _, err := db.PinRefs(ctx, center, "ann"); return err },
+		"PinnedBytes":      func() error { _, err := db.PinnedBytes(ctx); return err },
+		"RevisionsOf":      func() error { _, err := db.RevisionsOf(ctx, center, pkg.Ref); return err },
 		"AuditLines":       func() error { _, err := db.AuditLines(ctx, AuditFilter{Limit: 10}); return err },
 		"UsesOf":           func() error { _, err := db.UsesOf(ctx, center, pkg.Ref); return err },
 		"TrashedFiles": func() error {
@@ -102,6 +107,8 @@ func TestWritePlans(t *testing.T) {
 	recipe, pkg, cached := recipeOf("aa/1", "r"), packageOf("aa/1", "r", "p", "v"), recipeOf("bb/1", "r")
 	publishAt(t, db, recipe, noon)
 	publishAt(t, db, pkg, noon)
+	bare := recipeOf("cc/1", "r")
+	publishAt(t, db, bare, noon)
 	put(t, db, center, cached, 1, testFile("conanfile.py", 1, 1))
 	held := find(t, db, center, cached)
 	adopted := Stage{Member: store, ID: "adopt", Revision: cached, Declared: map[string]int64{"conanmanifest.txt": 10}, Touched: noon}
@@ -125,6 +132,9 @@ func TestWritePlans(t *testing.T) {
 		{"Remove", db.Remove(ctx, store, conan.Removal{Revision: conan.Revision{Ref: recipe.Ref}}, RemoveOptions{Audit: audit, Now: noon, Trash: true})},
 		{"Restore", onlyError(db.Restore(ctx, store, []conan.Revision{recipe}, audit, noon, false))},
 		{"RemovePinned", db.RemovePinned(ctx, store, []conan.Revision{recipe}, RemoveOptions{Audit: audit, Now: noon, Trash: true})},
+		{"Pin", onlyError(db.Pin(ctx, store, []conan.Revision{bare}, "ann", audit, noon, false))},
+		{"Unpin", onlyError(db.Unpin(ctx, store, []conan.Revision{bare}, "ann", audit, noon, false))},
+		{"Erase", onlyError(db.Erase(ctx, store, []conan.Revision{bare}, audit, noon, false))},
 		{"EmptyTrash", onlyError(db.EmptyTrash(ctx, store, noon.Add(time.Hour), 10))},
 		{"EmptyOldest", onlyError(db.EmptyOldest(ctx))},
 		{"Hide", db.Hide(ctx, []Hide{{Revision: recipe}}, audit.By, noon)},
@@ -174,6 +184,7 @@ var mayScan = regexp.MustCompile(`^SCAN (` +
 	`json_each VIRTUAL TABLE INDEX 1:|` + // the argument
 	`stages|` + // uploads under way; not asked for by requests that read
 	`trash_files USING COVERING INDEX trash_files_sha256|in_trash|` + // all of the trash, when the disk is full
+	`pins|` + // all of them, when space is needed
 	`removals USING COVERING INDEX removals_time|` + // in order, up to a limit
 	`r USING INDEX revisions_used` + // in order, up to a limit
 	`)$`)

@@ -53,7 +53,8 @@ func use(ctx context.Context, tx *transaction, member MemberID, rev conan.Revisi
 // UsedRevision is a revision of a store with its last use.
 type UsedRevision struct {
 	Stored
-	LastUse time.Time
+	LastUse  time.Time
+	PinnedBy string // the first owner of a pin; empty: it has none
 }
 
 // Uses are all revisions of a reference in a store, the last published first.
@@ -73,10 +74,12 @@ func usesOf(ctx context.Context, q interface {
 }, member MemberID, ref conan.Ref) (u Uses, err error) {
 	u.Revisions, err = collect(ctx, q, "read the last uses of "+ref.String(), func(r scanner) (s UsedRevision, err error) {
 		var used int64
-		s.Stored, err = scanStored(r, &used)
+		s.Stored, err = scanStored(r, &used, &s.PinnedBy)
 		s.LastUse = time.UnixMicro(used).UTC()
 		return s, err
-	}, `SELECT `+storedColumns+`, r.last_use`+ofRef+` ORDER BY r.time DESC, r.id DESC`, refArgs(member, ref)...)
+	}, `SELECT `+storedColumns+`, r.last_use, COALESCE((SELECT p.owner FROM pins p WHERE p.member_id = f.member_id AND p.name = f.name
+		AND p.version = f.version AND p.usr = f.usr AND p.channel = f.channel AND p.rrev = r.rrev AND p.package_id = r.package_id
+		AND p.prev = r.prev ORDER BY p.id LIMIT 1), '')`+ofRef+` ORDER BY r.time DESC, r.id DESC`, refArgs(member, ref)...)
 	if err != nil {
 		return u, err
 	}

@@ -139,6 +139,8 @@ func (p *plan) decide(rev Revision, why, needed string) (goes bool) {
 	d := Decision{Revision: rev.Revision, Goes: true, Reason: why}
 	if reason, stays := p.kept(rev.Revision); stays {
 		d.Goes, d.Reason = false, reason
+	} else if rev.PinnedBy != "" {
+		d.Goes, d.Reason = false, "pinned by "+rev.PinnedBy
 	} else if rev.LastUse.After(p.began) {
 		d.Goes, d.Reason = false, "used since the run began"
 	} else if needed != "" {

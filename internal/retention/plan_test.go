@@ -25,6 +25,11 @@ func rev(text string, daysAgo int) Revision {
 	return Revision{Revision: r, LastUse: noon.Add(-time.Duration(daysAgo) * day)}
 }
 
+func pinned(r Revision) Revision {
+	r.PinnedBy = "ann"
+	return r
+}
+
 func adopted(r Revision) Revision {
 	r.Adopted = true
 	return r
@@ -134,6 +139,10 @@ func TestPlan(t *testing.T) {
 		},
 		"packages whose recipe is not there": {
 			rule: Rule{UnusedFor: day}, revs: []Revision{rev("r1:a#p1", 9)}, want: []string{},
+		},
+		"pinned": {
+			rule: Rule{UnusedFor: 30 * day}, revs: []Revision{pinned(rev("r1", 40)), rev("r1:a#p", 40), pinned(rev("r1:b#p", 40))},
+			want: []string{"r1:a#p goes: unused for 40d, rule 1", "r1:b#p stays: pinned by ann", "r1 stays: pinned by ann"},
 		},
 		"used since the run began": {
 			rule: Rule{KeepRecipes: 1}, revs: []Revision{rev("r3", 1), rev("r2:a#p", -1), rev("r2", 1), rev("r1", -1)},

@@ -32,6 +32,8 @@ type Revision struct {
 	conan.Revision
 	Adopted bool      // a copy of an upstream's recipe, which goes with its last package
 	LastUse time.Time // or publication, if that was later
+
+	PinnedBy string // who pinned it; empty: it has no pin and may go
 }
 
 // Decision is what a run says about a revision that a rule selects.

@@ -1,5 +1,5 @@
 // Package api answers the operators' API, /api/v1: promotion, removal, the trash, retention, hides,
-// usage, the audit and robot tokens. It knows no HTTP: the proxy finds the caller, decodes bodies and renders
+// purges, pins, usage, the audit and robot tokens. It knows no HTTP: the proxy finds the caller, decodes bodies and renders
 // what a call returns.
 package api
 
@@ -29,6 +29,11 @@ type Store interface {
 	Restore(ctx context.Context, revs []conan.Revision, by conan.Actor, dry bool) ([]conan.Revision, error)
 	// TrashSource is what Restore can bring back.
 	TrashSource() conan.Source
+	// Erase removes pinned revisions for good, published or in the trash, a recipe with its
+	// packages, all or nothing. It returns what went, or would in a dry run.
+	Erase(ctx context.Context, revs []conan.Revision, by conan.Actor, dry bool) ([]index.Erased, error)
+	// EverySource is what Erase can remove.
+	EverySource() conan.Source
 	// Trash lists removed revisions, the last removed first, with an ID below before unless it is
 	// 0.
 	Trash(ctx context.Context, before int64, limit int) ([]index.Trashed, error)
@@ -61,11 +66,12 @@ type Usage interface {
 
 // API answers calls.
 type API struct {
-	Stores Stores
-	Hides  Hides
-	Audit  Audit
-	Usage  Usage
-	Tokens Tokens
+	Stores  Stores
+	Members Members
+	Hides   Hides
+	Audit   Audit
+	Usage   Usage
+	Tokens  Tokens
 }
 
 // Call is one request by an identified caller.
@@ -116,6 +122,10 @@ func (a *API) Routes() []Route {
 		{http.MethodPost, "/api/v1/hide", a.hide, selectionBody},
 		{http.MethodPost, "/api/v1/unhide", a.unhide, smallBody},
 		{http.MethodGet, "/api/v1/hides", a.hides, 0},
+		{http.MethodPost, "/api/v1/purge", a.purge, selectionBody},
+		{http.MethodPost, "/api/v1/pin", a.pin, selectionBody},
+		{http.MethodPost, "/api/v1/unpin", a.unpin, selectionBody},
+		{http.MethodGet, "/api/v1/pins", a.pins, 0},
 		{http.MethodGet, "/api/v1/usage", a.usage, 0},
 		{http.MethodGet, "/api/v1/audit", a.audit, 0},
 		{http.MethodGet, "/api/v1/tokens", a.tokens, 0},

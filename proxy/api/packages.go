@@ -19,9 +19,11 @@ type Report struct {
 // RevisionDone is one revision of a Report, a recipe before its packages.
 type RevisionDone struct {
 	Revision string `json:"revision"`         // name/version[@user/channel]#RREV[:PACKAGE_ID#PREV]
-	Outcome  string `json:"outcome"`          // copied, skipped, removed, kept, restored, hidden or shown
+	Outcome  string `json:"outcome"`          // copied, skipped, removed, kept, restored, hidden, shown, pinned or unpinned
 	Newest   bool   `json:"newest"`           // it is the newest of its siblings where it came to
 	Reason   string `json:"reason,omitempty"` // why retention removed or kept it
+
+	Elsewhere []Elsewhere `json:"elsewhere,omitempty"` // of a revision that was removed for good
 }
 
 // dryRun tells whether a call changes nothing. A null is no answer to that.
@@ -101,9 +103,12 @@ type inStore struct {
 	Selection selection.Spec `json:"selection"`
 }
 
-// remove moves revisions of a store to its trash.
+// remove moves revisions of a store to its trash, or removes them for good.
 func (a *API) remove(c *Call) (any, error) {
-	var body inStore
+	var body struct {
+		inStore
+		Now bool `json:"now"`
+	}
 	if err := c.Decode(&body); err != nil {
 		return nil, err
 	}
@@ -111,11 +116,14 @@ func (a *API) remove(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if body.Now {
+		return a.erase(c, body.inStore, store)
+	}
 	source, err := of(c.Whole, body.In) // what is hidden can be removed
 	if err != nil {
 		return nil, err
 	}
-	revs, err := a.chosen(c, body, source)
+	revs, err := a.chosen(c, body.inStore, source)
 	if err != nil {
 		return nil, err
 	}
@@ -154,9 +162,5 @@ func (a *API) restore(c *Call) (any, error) {
 // chosen are the revisions that a change is about: all of them, as a removal means a selection. The
 // caller needs the right to write them.
 func (a *API) chosen(c *Call, body inStore, source conan.Source) ([]conan.Revision, error) {
-	sel, err := body.Selection.Parse()
-	if err != nil {
-		return nil, err
-	}
-	return transfer.Resolve(c.Context, source, sel, selection.AsRemove, c.mayWrite(body.In))
+	return resolve(c, body.Selection, source, selection.AsRemove, c.mayWrite(body.In))
 }
