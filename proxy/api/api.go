@@ -17,6 +17,7 @@ import (
 	"conanproxy/internal/index"
 	"conanproxy/internal/transfer"
 	"conanproxy/proxy/auth"
+	"conanproxy/proxy/resolver"
 )
 
 // Store is what the API changes.
@@ -80,6 +81,14 @@ type Call struct {
 	// Readable is what the caller may read of a Source that is a part of a member.
 	Readable func(member string, source conan.Source) (conan.Source, error)
 
+	// Trace is Source for an explanation of ref, for a client of one generation. Its errors are that
+	// there is no view of that name, and that the caller may read ref in no member of it.
+	Trace func(view string, ref conan.Ref, client conan.Generation) (*resolver.Trace, error)
+
+	// Refusal is the status and the text with which a client gets an error; without a text the error
+	// is an internal one.
+	Refusal func(error) (status int, text string)
+
 	// IsMember tells whether a store or upstream has that name.
 	IsMember func(name string) bool
 }
@@ -108,6 +117,7 @@ func (a *API) Routes() []Route {
 		{http.MethodPost, "/api/v1/hide", a.hide, selectionBody},
 		{http.MethodPost, "/api/v1/unhide", a.unhide, smallBody},
 		{http.MethodGet, "/api/v1/hides", a.hides, 0},
+		{http.MethodGet, "/api/v1/explain", a.explain, 0},
 		{http.MethodGet, "/api/v1/usage", a.usage, 0},
 		{http.MethodGet, "/api/v1/audit", a.audit, 0},
 		{http.MethodGet, "/api/v1/tokens", a.tokens, 0},

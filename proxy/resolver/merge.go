@@ -132,7 +132,9 @@ func mergeRevisions(lists [][]conan.RevisionTime) []conan.RevisionTime {
 				continue
 			}
 			merged[i].Time = conan.Earlier(merged[i].Time, r.Time)
-			merged[i].Hidden = merged[i].Hidden && r.Hidden
+			if !r.Hidden {
+				merged[i].Hidden, merged[i].Why = false, nil
+			}
 		}
 	}
 	slices.SortStableFunc(merged, func(a, b conan.RevisionTime) int {
