@@ -365,3 +365,116 @@ answer: 200, zlib/1.3#OLD from dev: something published in it is in no upstream,
 		})
 	}
 }
+
+// TestExplainMissingBinary compares what there is with what was wanted.
+func TestExplainMissingBinary(t *testing.T) {
+	old := conantest.Recipe("zlib", "1.3", conantest.Published(day))
+	newer := conantest.Recipe("zlib", "1.3", conantest.Published(day.Add(time.Hour)), conantest.Code("# newer"))
+	other := conantest.Recipe("zlib", "1.2", conantest.Published(day))
+	linux := func(recipe conantest.Set, hours int, more ...conantest.Option) conantest.Set {
+		return conantest.Package(recipe, append([]conantest.Option{
+			conantest.Setting("os", "Linux"), conantest.Setting("compiler", "gcc"), conantest.Published(day.Add(time.Duration(hours) * time.Hour)),
+		}, more...)...)
+	}
+	debug, release := conantest.Setting("build_type", "Debug"), conantest.Setting("build_type", "Release")
+	static, shared := conantest.Choice("shared", "False"), conantest.Choice("shared", "True")
+	has := linux(newer, 2, release, static)
+	hasShared := linux(newer, 3, release, shared)
+	again := linux(newer, 4, release, static, conantest.Requires("bzip2/1.0.Z"))
+	was := linux(old, 2, debug, static)
+	wasOther := linux(other, 2, debug, shared)
+	names := map[string]string{old.RRev: "OLD", newer.RRev: "NEWER", other.RRev: "OTHER", has.PackageID: "HAS", hasShared.PackageID: "SHARED",
+		again.PackageID: "AGAIN", was.PackageID: "WAS", wasOther.PackageID: "WASOTHER", has.PRev: "P1", hasShared.PRev: "P2", again.PRev: "P3"}
+	binaries := []conantest.Set{old, newer, other, has, hasShared, again, was, wasOther}
+	conan1 := linux(old, 2, release, conantest.Conan1())
+	names[conan1.PackageID], names[conan1.PRev] = "CONAN1", "P4"
+	const nothing = "0123456789012345678901234567890123456789"
+	for _, tt := range []struct {
+		name      string
+		sets      []conantest.Set
+		reference string
+		args      []string
+		want      string // from the line "nearest" on
+	}{
+		{
+			name: "a profile", sets: binaries, reference: "zlib/1.3", args: []string{"settings=os=Linux", "settings=build_type=Debug", "settings=arch=x86_64", "options=shared=False"},
+			want: `nearest: the nearest 3 of 3 binaries of zlib/1.3#NEWER
+  zlib/1.3#NEWER:AGAIN#P3, published 2026-03-01 14:00 UTC, a
+    setting build_type is Release, wanted Debug
+  zlib/1.3#NEWER:HAS#P1, published 2026-03-01 12:00 UTC, a
+    setting build_type is Release, wanted Debug
+  zlib/1.3#NEWER:SHARED#P2, published 2026-03-01 13:00 UTC, a
+    setting build_type is Release, wanted Debug
+    option shared is True, wanted False
+`,
+		},
+		{
+			name: "a graph", sets: binaries, reference: "zlib/1.3#" + newer.RRev + ":" + nothing,
+			args: []string{"exact=true", "settings=os=Linux", "settings=build_type=Release", "options=shared=True", "requires=bzip2/1.1.Z"},
+			want: `nearest: the nearest 3 of 3 binaries of zlib/1.3#NEWER
+  zlib/1.3#NEWER:SHARED#P2, published 2026-03-01 13:00 UTC, a
+    setting compiler is gcc, wanted not there
+    requirement bzip2 is not there, wanted 1.1.Z
+  zlib/1.3#NEWER:AGAIN#P3, published 2026-03-01 14:00 UTC, a
+    setting compiler is gcc, wanted not there
+    option shared is False, wanted True
+    requirement bzip2 is 1.0.Z, wanted 1.1.Z
+  zlib/1.3#NEWER:HAS#P1, published 2026-03-01 12:00 UTC, a
+    setting compiler is gcc, wanted not there
+    option shared is False, wanted True
+    requirement bzip2 is not there, wanted 1.1.Z
+`,
+		},
+		{
+			name: "a package id of the revision before", sets: []conantest.Set{old, newer, has, was}, reference: "zlib/1.3:" + was.PackageID,
+			want: `nearest: the nearest 1 of 1 binaries of zlib/1.3#NEWER, compared with zlib/1.3#OLD:WAS
+  zlib/1.3#NEWER:HAS#P1, published 2026-03-01 12:00 UTC, a
+    setting build_type is Release, wanted Debug
+`,
+		},
+		{
+			name: "a package id of another version", sets: []conantest.Set{newer, other, hasShared, wasOther}, reference: "zlib/1.3:" + wasOther.PackageID,
+			want: `nearest: the nearest 1 of 1 binaries of zlib/1.3#NEWER, compared with zlib/1.2#OTHER:WASOTHER
+  zlib/1.3#NEWER:SHARED#P2, published 2026-03-01 13:00 UTC, a
+    setting build_type is Release, wanted Debug
+`,
+		},
+		{
+			name: "an unknown package id", sets: binaries, reference: "zlib/1.3:" + nothing,
+			want: "nearest: there are 3 binaries of zlib/1.3#NEWER, and nothing here tells the settings and options of package id " + nothing +
+				": name them by a profile or a graph\n",
+		},
+		{
+			name: "no binary", sets: []conantest.Set{old}, reference: "zlib/1.3:" + nothing,
+			want: "nearest: there is no binary of zlib/1.3#OLD\n",
+		},
+		{
+			name: "of Conan 1", sets: []conantest.Set{old, conan1}, reference: "zlib/1.3", args: []string{"settings=build_type=Debug", "settings=os=Linux"},
+			want: `nearest: the nearest 1 of 1 binaries of zlib/1.3#OLD
+  zlib/1.3#OLD:CONAN1#P4, published 2026-03-01 12:00 UTC, a
+    setting build_type is Release, wanted Debug
+`,
+		},
+		{
+			name: "an equal one", sets: []conantest.Set{newer, has}, reference: "zlib/1.3", args: []string{"settings=os=Linux"},
+			want: `nearest: the nearest 1 of 1 binaries of zlib/1.3#NEWER
+  zlib/1.3#NEWER:HAS#P1, published 2026-03-01 12:00 UTC, a
+    equal in everything that was compared
+`,
+		},
+		{name: "no recipe", reference: "zlib/1.3:" + nothing, args: []string{"settings=os=Linux"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newExplainWorld(t, func(*config.Config) {}, tt.sets...)
+			_, got, found := strings.Cut(lines(w.explain(tt.reference, tt.args...), names), "\nnearest: ")
+			if found {
+				got = "nearest: " + got
+			} else {
+				got = ""
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
