@@ -85,19 +85,16 @@ func (r *request) wholeNamed(name string) (conan.Source, bool) {
 	return v.Whole.For(conan.AnyGeneration, r.rights()), true
 }
 
-// traceNamed is sourceNamed for an explanation of ref. Whether it is refused depends on rules only.
-func (r *request) traceNamed(name string, ref conan.Ref, client conan.Generation) (*resolver.Trace, error) {
+// traceNamed is sourceNamed that tells which member said what.
+func (r *request) traceNamed(name string, client conan.Generation) (*resolver.Trace, []string, error) {
 	v := r.viewNamed(name)
 	switch {
 	case v == nil && name == "":
-		return nil, fmt.Errorf("%w: there is no view at the root: name a view", conan.ErrInvalid)
+		return nil, nil, fmt.Errorf("%w: there is no view at the root: name a view", conan.ErrInvalid)
 	case v == nil:
-		return nil, fmt.Errorf("%w: there is no store, upstream or view %.64q", conan.ErrInvalid, name)
+		return nil, nil, fmt.Errorf("%w: there is no store, upstream or view %.64q", conan.ErrInvalid, name)
 	}
-	if _, err := r.settings.guard.ReadableIn(r.caller, v.Members, ref); err != nil {
-		return nil, err
-	}
-	return v.Resolver.Trace(client, r.rights()), nil
+	return v.Resolver.Trace(client, r.rights()), v.Members, nil
 }
 
 // refusal is how an error is answered.

@@ -56,7 +56,7 @@ func (w *explainWorld) publish(store string, sets ...conantest.Set) {
 				if (name == conan.ManifestFile) != manifest {
 					continue
 				}
-				up := conan.Upload{Revision: set.Revision, Name: name, Size: int64(len(set.Files[name])), Body: bytes.NewReader(set.Files[name])}
+				up := conan.Upload{Revision: set.Revision, Name: name, By: conan.Actor{Name: "ann"}, Size: int64(len(set.Files[name])), Body: bytes.NewReader(set.Files[name])}
 				if err := s.Put(w.t.Context(), up); err != nil {
 					w.t.Fatalf("%s of %s: %v", name, set.Revision, err)
 				}

@@ -43,8 +43,8 @@ func TestProfile(t *testing.T) {
 		"shown, another": {shown, "boost/1.80.0",
 			pairMap{"arch": "x86_64", "build_type": "Debug", "compiler.version": "12"}, pairMap{"shared": "True"}},
 		"without the titles, which go to stderr": {"[settings]\nos=Linux\n\n[settings]\nos=Macos\n", "zlib/1.3", pairMap{"os": "Linux"}, pairMap{}},
-		"of Conan 1": {"[settings]\nos=Linux\n[options]\nzlib:shared=True\n[build_requires]\n", "zlib/1.3", pairMap{"os": "Linux"}, pairMap{"shared": "True"}},
-		"no settings": {"# a comment\n[options]\n*:shared=True\n", "zlib/1.3", pairMap{}, pairMap{"shared": "True"}},
+		"of Conan 1":                             {"[settings]\nos=Linux\n[options]\nzlib:shared=True\n[build_requires]\n", "zlib/1.3", pairMap{"os": "Linux"}, pairMap{"shared": "True"}},
+		"no settings":                            {"# a comment\n[options]\n*:shared=True\n", "zlib/1.3", pairMap{}, pairMap{"shared": "True"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, err := ParseProfile(tt.text)

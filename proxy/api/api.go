@@ -60,6 +60,8 @@ type API struct {
 	Audit  Audit
 	Usage  Usage
 	Tokens Tokens
+
+	Details Details
 }
 
 // Call is one request by an identified caller.
@@ -81,9 +83,10 @@ type Call struct {
 	// Readable is what the caller may read of a Source that is a part of a member.
 	Readable func(member string, source conan.Source) (conan.Source, error)
 
-	// Trace is Source for an explanation of ref, for a client of one generation. Its errors are that
-	// there is no view of that name, and that the caller may read ref in no member of it.
-	Trace func(view string, ref conan.Ref, client conan.Generation) (*resolver.Trace, error)
+	// Trace is Source that tells which member said what, as a client of one generation gets it, and
+	// the names of the view's members, of which the caller may be allowed to read none. No view of
+	// that name is conan.ErrInvalid.
+	Trace func(view string, client conan.Generation) (trace *resolver.Trace, members []string, err error)
 
 	// Refusal is the status and the text with which a client gets an error; without a text the error
 	// is an internal one.
@@ -117,6 +120,10 @@ func (a *API) Routes() []Route {
 		{http.MethodPost, "/api/v1/hide", a.hide, selectionBody},
 		{http.MethodPost, "/api/v1/unhide", a.unhide, smallBody},
 		{http.MethodGet, "/api/v1/hides", a.hides, 0},
+		{http.MethodGet, "/api/v1/packages", a.references, 0},
+		{http.MethodGet, "/api/v1/packages/revisions", a.revisions, 0},
+		{http.MethodGet, "/api/v1/packages/binaries", a.binaries, 0},
+		{http.MethodGet, "/api/v1/packages/files", a.files, 0},
 		{http.MethodGet, "/api/v1/explain", a.explain, 0},
 		{http.MethodGet, "/api/v1/usage", a.usage, 0},
 		{http.MethodGet, "/api/v1/audit", a.audit, 0},

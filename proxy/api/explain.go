@@ -65,7 +65,7 @@ func (a *API) explain(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	trace, err := c.Trace(c.Query.Get("view"), rev.Ref, client)
+	trace, err := c.readable(rev.Ref, client)
 	if err != nil {
 		return nil, err
 	}

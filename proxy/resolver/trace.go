@@ -17,7 +17,8 @@ type Trace struct {
 	generation conan.Generation
 
 	mu       sync.Mutex
-	said     map[string][]Said // by member
+	said     map[string][]Said      // by member
+	found    map[string][]conan.Ref // by the last search, by member
 	verdicts []Verdict
 }
 
@@ -54,7 +55,7 @@ const (
 
 // Trace is For, for an explanation.
 func (r *Resolver) Trace(g conan.Generation, rights Rights) *Trace {
-	t := &Trace{generationReader: r.reader(g, rights), generation: g, said: make(map[string][]Said)}
+	t := &Trace{generationReader: r.reader(g, rights), generation: g, said: make(map[string][]Said), found: make(map[string][]conan.Ref)}
 	t.trace = t
 	for i, m := range t.serving {
 		heard := *m
@@ -146,6 +147,33 @@ func (l listener) Snapshot(ctx context.Context, rev conan.Revision) (conan.Answe
 	a, err := l.Source.Snapshot(ctx, rev)
 	l.trace.heard(l.member, Said{Of: rev, Files: a.Value, Origin: a.Origin, Err: err})
 	return a, err
+}
+
+// Search implements conan.Source.
+func (l listener) Search(ctx context.Context, p conan.Pattern) (conan.Answer[[]conan.Ref], error) {
+	a, err := l.Source.Search(ctx, p)
+	l.trace.mu.Lock()
+	defer l.trace.mu.Unlock()
+	l.trace.found[l.member] = a.Value
+	return a, err
+}
+
+// Finders tells which members found some references by the last search, in order, and of each only
+// what the caller may read there.
+func (t *Trace) Finders(refs []conan.Ref) map[conan.Ref][]string {
+	finders := make(map[conan.Ref][]string, len(refs))
+	for _, ref := range refs {
+		finders[ref] = []string{}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, m := range t.serving {
+		found := slices.DeleteFunc(slices.Clone(t.found[m.Name]), func(ref conan.Ref) bool { return finders[ref] == nil })
+		for _, ref := range t.shown(m, found) {
+			finders[ref] = append(finders[ref], m.Name)
+		}
+	}
+	return finders
 }
 
 // Standing is whether a member is asked about a reference.
