@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -143,26 +145,38 @@ func assignments(pairs map[string]string) []string {
 // showExplanation prints one line for each member, the answer, and the nearest binaries.
 func showExplanation(out io.Writer, e api.Explanation) {
 	for _, m := range e.Members {
-		fmt.Fprintf(out, "%s: %s\n", m.Member, m.Text)
+		showLine(out, "%s: %s", m.Member, m.Text)
 	}
-	fmt.Fprintf(out, "answer: %d, %s\n", e.Answer.Status, e.Answer.Text)
+	showLine(out, "answer: %d, %s", e.Answer.Status, e.Answer.Text)
 	if e.Nearest == nil {
 		return
 	}
-	fmt.Fprintf(out, "nearest: %s\n", e.Nearest.Text)
+	showLine(out, "nearest: %s", e.Nearest.Text)
 	for _, n := range e.Nearest.Binaries {
-		fmt.Fprintf(out, "  %s", n.Revision)
+		where := ""
 		if n.Time != nil {
-			fmt.Fprintf(out, ", published %s, %s", n.Time.Format("2006-01-02 15:04 MST"), n.Member)
+			where = fmt.Sprintf(", published %s, %s", n.Time.Format("2006-01-02 15:04 MST"), n.Member)
 		}
-		fmt.Fprintln(out)
+		showLine(out, "  %s%s", n.Revision, where)
 		if len(n.Differs) == 0 {
-			fmt.Fprintln(out, "    equal in everything that was compared")
+			showLine(out, "    equal in everything that was compared")
 		}
 		for _, d := range n.Differs {
-			fmt.Fprintf(out, "    %s %s is %s, wanted %s\n", d.Kind, d.Key, orNone(d.Has), orNone(d.Wanted))
+			showLine(out, "    %s %s is %s, wanted %s", d.Kind, d.Key, orNone(d.Has), orNone(d.Wanted))
 		}
 	}
+}
+
+// showLine prints a line. What a terminal would obey is replaced: settings, and texts of upstreams
+// and hides, are what others wrote.
+func showLine(out io.Writer, format string, args ...any) {
+	text := strings.Map(func(c rune) rune {
+		if unicode.IsPrint(c) {
+			return c
+		}
+		return unicode.ReplacementChar
+	}, fmt.Sprintf(format, args...))
+	fmt.Fprintln(out, text)
 }
 
 // orNone is a value as it is shown.

@@ -387,7 +387,8 @@ func TestExplainMissingBinary(t *testing.T) {
 		again.PackageID: "AGAIN", was.PackageID: "WAS", wasOther.PackageID: "WASOTHER", has.PRev: "P1", hasShared.PRev: "P2", again.PRev: "P3"}
 	binaries := []conantest.Set{old, newer, other, has, hasShared, again, was, wasOther}
 	conan1 := linux(old, 2, release, conantest.Conan1())
-	names[conan1.PackageID], names[conan1.PRev] = "CONAN1", "P4"
+	red := conantest.Package(newer, conantest.Setting("os", "\x1b[31mLinux"), conantest.Published(day))
+	names[conan1.PackageID], names[conan1.PRev], names[red.PackageID], names[red.PRev] = "CONAN1", "P4", "RED", "P5"
 	const nothing = "0123456789012345678901234567890123456789"
 	for _, tt := range []struct {
 		name      string
@@ -447,6 +448,13 @@ func TestExplainMissingBinary(t *testing.T) {
 		{
 			name: "no binary", sets: []conantest.Set{old}, reference: "zlib/1.3:" + nothing,
 			want: "nearest: there is no binary of zlib/1.3#OLD\n",
+		},
+		{
+			name: "with control characters", sets: []conantest.Set{newer, red}, reference: "zlib/1.3:" + nothing, args: []string{"settings=os=Linux"},
+			want: `nearest: the nearest 1 of 1 binaries of zlib/1.3#NEWER
+  zlib/1.3#NEWER:RED#P5, published 2026-03-01 10:00 UTC, a
+    setting os is `+"\ufffd"+`[31mLinux, wanted Linux
+`,
 		},
 		{
 			name: "of Conan 1", sets: []conantest.Set{old, conan1}, reference: "zlib/1.3", args: []string{"settings=build_type=Debug", "settings=os=Linux"},

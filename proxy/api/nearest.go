@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -61,7 +62,7 @@ const (
 
 // wanted reads the configuration from the query arguments; nil if there is none.
 func (c *Call) wanted() (*Wanted, error) {
-	w := &Wanted{Requires: c.Query["requires"]}
+	w := &Wanted{Requires: append([]string{}, c.Query["requires"]...)}
 	var err error
 	if w.Settings, err = pairs("settings", c.Query["settings"]); err != nil {
 		return nil, err
@@ -96,9 +97,10 @@ func pairs(argument string, values []string) (map[string]string, error) {
 }
 
 // asksForBinaries tells whether the nearest binaries are looked for: if a package id is missing, or
-// if the caller said what is wanted.
+// if the caller said what is wanted. A member that failed is not asked again.
 func (e *explanation) asksForBinaries(wanted *Wanted) bool {
-	return e.recipe.RRev != "" && (wanted != nil || e.asked.IsPackage() && conan.IsAbsent(e.failure))
+	isMissing := e.asked.IsPackage() && conan.IsAbsent(e.failure)
+	return e.recipe.RRev != "" && (isMissing || wanted != nil && !errors.Is(e.failure, conan.ErrUnavailable))
 }
 
 // nearest finds the binaries that differ least from what is wanted, or, if nothing is said of that,

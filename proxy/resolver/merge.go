@@ -175,6 +175,9 @@ func mergePackages(lists [][]conan.Package) []conan.Package {
 
 // mergeRefs unites lists of references, sorted by their text, each once.
 func mergeRefs(lists [][]conan.Ref) []conan.Ref {
+	if len(lists) == 1 {
+		return lists[0]
+	}
 	type entry struct {
 		text string
 		ref  conan.Ref

@@ -168,7 +168,12 @@ func (t *Trace) Finders(refs []conan.Ref) map[conan.Ref][]string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, m := range t.serving {
-		found := slices.DeleteFunc(slices.Clone(t.found[m.Name]), func(ref conan.Ref) bool { return finders[ref] == nil })
+		var found []conan.Ref
+		for _, ref := range t.found[m.Name] {
+			if finders[ref] != nil {
+				found = append(found, ref)
+			}
+		}
 		for _, ref := range t.shown(m, found) {
 			finders[ref] = append(finders[ref], m.Name)
 		}
@@ -222,7 +227,7 @@ func (t *Trace) ownedBy(ref conan.Ref) string {
 // the short time of one that is asked only for what it could add.
 func (t *Trace) Lists(ctx context.Context, node conan.Revision) error {
 	asked, err := t.respondents(ctx, node)
-	if err != nil && !conan.IsAbsent(err) {
+	if err != nil && !conan.IsAbsent(err) && !errors.Is(err, conan.ErrUnavailable) {
 		return err
 	}
 	gather(ctx, t.working(asked.members), adding(revisionsOf(node)))
@@ -242,12 +247,12 @@ func (t *Trace) Files(ctx context.Context, rev conan.Revision, names []string) e
 // not longer than that of the request that is explained.
 func (t *Trace) working(members []*member) []*member {
 	return slices.DeleteFunc(slices.Clone(members), func(m *member) bool {
-		return m == nil || slices.ContainsFunc(t.Said(m.Name), func(s Said) bool { return s.Err != nil && !conan.IsAbsent(s.Err) && !IsAnswer(s.Err) })
+		return m == nil || slices.ContainsFunc(t.Said(m.Name), func(s Said) bool { return s.Err != nil && !conan.IsAbsent(s.Err) && !isAnswer(s.Err) })
 	})
 }
 
-// IsAnswer tells the failures by which a member that lives refuses one thing.
-func IsAnswer(err error) bool {
+// isAnswer tells the failures by which a member that lives refuses one thing.
+func isAnswer(err error) bool {
 	var hidden *conan.HiddenError
 	var unavailable *conan.UnavailableError
 	return errors.As(err, &hidden) || errors.As(err, &unavailable) && unavailable.Refused
