@@ -453,7 +453,7 @@ func TestExplainMissingBinary(t *testing.T) {
 			name: "with control characters", sets: []conantest.Set{newer, red}, reference: "zlib/1.3:" + nothing, args: []string{"settings=os=Linux"},
 			want: `nearest: the nearest 1 of 1 binaries of zlib/1.3#NEWER
   zlib/1.3#NEWER:RED#P5, published 2026-03-01 10:00 UTC, a
-    setting os is `+"\ufffd"+`[31mLinux, wanted Linux
+    setting os is ` + "\ufffd" + `[31mLinux, wanted Linux
 `,
 		},
 		{
@@ -484,5 +484,31 @@ func TestExplainMissingBinary(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// An upstream that does not answer is waited for as often as by the request that is explained.
+func TestExplainAsksADeadUpstreamOnce(t *testing.T) {
+	dead := func() *explainWorld {
+		w := newExplainWorld(t, func(c *config.Config) { c.Upstreams[0].Timeout = 200 * time.Millisecond })
+		w.a.Fault(conantest.Fault{Route: "*/zlib/*", BlackHole: true})
+		return w
+	}
+	const nothing = "0123456789012345678901234567890123456789"
+	for reference, path := range map[string]string{
+		"zlib/1.3":               "/latest",
+		"zlib/1.3#r1":            "/revisions/r1/files",
+		"zlib/1.3#r1:" + nothing: "/revisions/r1/packages/" + nothing + "/latest",
+		"zlib/1.3:" + nothing:    "/latest",
+	} {
+		asks, explains := dead(), dead()
+		asks.get("/v2/conans/zlib/1.3/_/_"+path, http.StatusServiceUnavailable, nil)
+		e := explains.explain(reference, "settings=os=Linux")
+		if last := e.Members[2]; e.Answer.Status != http.StatusServiceUnavailable || last.State != api.StateUnreachable {
+			t.Errorf("%s: %+v, %+v", reference, e.Answer, last)
+		}
+		if want, got := asks.a.Count("*/zlib/*"), explains.a.Count("*/zlib/*"); got != want {
+			t.Errorf("%s: %d requests to the upstream, want %d as for %s", reference, got, want, path)
+		}
 	}
 }

@@ -24,7 +24,7 @@ type Explanation struct {
 type Answered struct {
 	Status   int      `json:"status"`             // of HTTP
 	Text     string   `json:"text"`               // one sentence
-	Revision string   `json:"revision,omitempty"` // that it gets, pinned; empty: none
+	Revision string   `json:"revision,omitempty"` // that it gets, pinned; with a failure the one whose files it does not get
 	Decided  *Decided `json:"decided,omitempty"`  // which member said that this is the revision; missing: the reference names it
 	Files    *Decided `json:"files,omitempty"`    // which member its files come from
 }
@@ -165,7 +165,7 @@ func (e *explanation) look() error {
 
 // conclude says what the client gets. An internal failure is returned.
 func (e *explanation) conclude(members []MemberSaid) error {
-	if e.pinned.Pinned() {
+	if e.Decided != nil || e.failure == nil {
 		e.Revision = e.pinned.String()
 	}
 	if e.failure == nil {
