@@ -29,6 +29,7 @@ func TestPackageListsAndRights(t *testing.T) {
 	w.local.have(t, "own/1.0#r1", recipeFiles)
 	w.setRules([]auth.Rule{
 		{Pattern: "*", Users: []string{"demo", "other"}, In: []string{"conancenter"}},
+		{Pattern: "free/*", Users: []string{"demo", "other"}},
 		{Pattern: "*", Users: []string{"demo"}},
 	}, nil)
 	for _, tt := range []struct {

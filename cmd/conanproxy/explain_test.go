@@ -246,6 +246,18 @@ answer: 424, zlib/1.3#OLD: upstream "a" is unavailable: forbids access (403): Ar
 `,
 		},
 		{
+			name: "refused before", upstream: []conantest.Set{old}, reference: "zlib/1.3#" + old.RRev,
+			prepare: func(w *explainWorld) {
+				w.a.Fault(conantest.Refused("*/files"))
+				w.get("/v2/conans/zlib/1.3/_/_/revisions/"+old.RRev+"/files", http.StatusFailedDependency, nil)
+			},
+			want: `release: does not have zlib/1.3#OLD
+dev: does not have zlib/1.3#OLD
+a: has zlib/1.3#OLD, published 2026-03-01 10:00 UTC; its files are refused: forbids access (403): Artifact download request rejected: blocked by policy 'no-gpl', since NOW (asked now)
+answer: 424, zlib/1.3#OLD: upstream "a" is unavailable: forbids access (403): Artifact download request rejected: blocked by policy 'no-gpl'; the upstream itself refuses this, so its administrator has to allow it
+`,
+		},
+		{
 			name: "unreachable", reference: "zlib/1.3",
 			prepare: func(w *explainWorld) { w.a.Stop() },
 			want: `release: does not have zlib/1.3

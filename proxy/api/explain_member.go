@@ -152,12 +152,12 @@ func (e *explanation) member(s resolver.Standing) MemberSaid {
 	}
 	m.Revisions, m.More = e.revisions(h.list)
 	m.State, m.Text = e.state(h)
-	m.Text += when(h.origin)
 	var u *conan.UnavailableError
 	if errors.As(h.failure, &u) && !u.Since.IsZero() {
 		m.Since = &u.Since
-		m.Text += " (since " + minute(u.Since) + ")"
+		m.Text += ", since " + minute(u.Since)
 	}
+	m.Text += when(h.origin)
 	return m
 }
 
