@@ -46,7 +46,7 @@ var rooms = map[string]room{
 	"cache":              {code: []string{"internal/conan", "internal/blob", "internal/index", "internal/memory", "internal/space"}, tests: []string{"internal/conantest"}},
 	"localstore":         {code: []string{"internal/conan", "internal/blob", "internal/index", "internal/memory", "internal/retention", "internal/selection"}, tests: []string{"internal/conantest"}},
 	"proxy/auth":         {code: []string{"internal/conan", "internal/identity"}},
-	"proxy/api":          {code: []string{"internal/conan", "internal/index", "internal/retention", "internal/selection", "internal/transfer", "proxy/auth"}},
+	"proxy/api":          {code: []string{"internal/conan", "internal/index", "internal/retention", "internal/selection", "internal/transfer", "proxy/auth", "proxy/resolver"}},
 	"proxy/resolver":     {code: []string{"internal/conan", "internal/memory", "internal/policy"}, tests: []string{"internal/conantest"}},
 	"proxy": {
 		code:  []string{"internal/conan", "internal/memory", "internal/identity", "proxy/api", "proxy/auth", "proxy/resolver"},

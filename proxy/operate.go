@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -44,6 +45,7 @@ func operate(route api.Route) func(*request) error {
 			Context: r.ctx(), Caller: r.caller, Actor: r.actor(), Guard: r.settings.guard, Query: r.req.URL.Query(),
 			Decode: func(v any) error { return r.decodeJSON(v, route.MaxBody, (*json.Decoder).DisallowUnknownFields) },
 			Source: r.sourceNamed, Whole: r.wholeNamed, Readable: r.readableOf, IsMember: r.isMember,
+			Trace: r.traceNamed, Refusal: r.refusal,
 		})
 		if err != nil {
 			return err
@@ -81,6 +83,24 @@ func (r *request) wholeNamed(name string) (conan.Source, bool) {
 		return nil, false
 	}
 	return v.Whole.For(conan.AnyGeneration, r.rights()), true
+}
+
+// traceNamed is sourceNamed that tells which member said what.
+func (r *request) traceNamed(name string, client conan.Generation) (*resolver.Trace, []string, error) {
+	v := r.viewNamed(name)
+	switch {
+	case v == nil && name == "":
+		return nil, nil, fmt.Errorf("%w: there is no view at the root: name a view", conan.ErrInvalid)
+	case v == nil:
+		return nil, nil, fmt.Errorf("%w: there is no store, upstream or view %.64q", conan.ErrInvalid, name)
+	}
+	return v.Resolver.Trace(client, r.rights()), v.Members, nil
+}
+
+// refusal is how an error is answered.
+func (r *request) refusal(err error) (status int, text string) {
+	refused := r.classify(err)
+	return refused.status, refused.text
 }
 
 // readableOf is what the caller may read of a Source that is a part of a member.

@@ -250,7 +250,7 @@ func (r *Remote) outcome(err error) error {
 	case errors.As(err, &f):
 		return &conan.UnavailableError{
 			Member: r.name, Reason: f.reason, RetryAfter: f.retryAfter,
-			Permanent: f.permanent, Refused: f.refused, Err: f.err,
+			Permanent: f.permanent, Refused: f.refused, Since: f.since, Err: f.err,
 		}
 	case errors.Is(err, context.DeadlineExceeded):
 		return &conan.UnavailableError{Member: r.name, Reason: "it did not answer in the time that was left", Err: err}

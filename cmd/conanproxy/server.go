@@ -66,7 +66,7 @@ func newServer(ctx context.Context, cfg *config.Config, logs *loggers) (_ *serve
 	s.current.Store(first)
 	s.metrics = newServerMetrics(registry, s)
 	s.http, err = proxy.New(proxy.Options{
-		Settings: first.http, API: &api.API{Stores: operated{s}, Members: operated{s}, Hides: s.hiding, Audit: s.index, Usage: s.index, Tokens: s.index},
+		Settings: first.http, API: &api.API{Stores: operated{s}, Members: operated{s}, Hides: s.hiding, Audit: s.index, Usage: s.index, Tokens: s.index, Details: s.index},
 		Memory: answersMemory(cfg), Changes: s.index.Changes(), Uses: operated{s},
 		Log: logs.app, AccessLog: logs.access, Registry: registry, Ready: s.ready, Version: versionText(),
 	})

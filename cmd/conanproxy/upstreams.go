@@ -168,7 +168,7 @@ func (us upstreams) resolverMembers(at time.Time) []resolver.Member {
 	list := make([]resolver.Member, len(us))
 	for i, m := range us {
 		list[i] = resolver.Member{
-			Name: m.config.Name, Source: m.source(at), Clients: conan.Generation(m.config.Clients), Admits: m.rules.Admits,
+			Name: m.config.Name, Source: m.source(at), Clients: conan.Generation(m.config.Clients), Rules: m.rules,
 		}
 	}
 	return list

@@ -35,6 +35,8 @@ type RevisionTime struct {
 	// Hidden means that a rule keeps the revision from answers about the newest. In a list it
 	// stands after all that are not, so that a client which pinned it finds it and is told why.
 	Hidden bool `json:",omitzero"`
+	// Why is the rule that hides the revision; nil if it is not hidden.
+	Why *HiddenError `json:"-"`
 }
 
 // Appeared is the earliest time at which the revision can have been published: a member's clock
@@ -70,6 +72,25 @@ func NewRevision(ref Ref, rrev, packageID, prev string) (Revision, error) {
 		return Revision{}, fmt.Errorf("%w: package revision without a package id in %s", ErrInvalid, ref)
 	}
 	return Revision{Ref: ref, RRev: rrev, PackageID: packageID, PRev: prev}, nil
+}
+
+// ParseRevision parses Conan's form, which String writes: ref[#rrev][:package_id[#prev]]. The times
+// that clients print behind revisions ("%1690000000.5") are left out.
+func ParseRevision(text string) (Revision, error) {
+	recipe, pkg, hasPackage := strings.Cut(text, ":")
+	refText, rrev, hasRRev := strings.Cut(recipe, "#")
+	id, prev, hasPRev := strings.Cut(pkg, "#")
+	if rrev, _, _ = strings.Cut(rrev, "%"); hasRRev && rrev == "" || hasPackage && id == "" {
+		return Revision{}, fmt.Errorf("%w: reference %q has an empty recipe revision or package id", ErrInvalid, clip(text))
+	}
+	if prev, _, _ = strings.Cut(prev, "%"); hasPRev && prev == "" {
+		return Revision{}, fmt.Errorf("%w: reference %q has an empty package revision", ErrInvalid, clip(text))
+	}
+	ref, err := ParseRef(refText)
+	if err != nil {
+		return Revision{}, err
+	}
+	return NewRevision(ref, rrev, id, prev)
 }
 
 // ValidRevisionID tells whether s can be an RREV, PREV or package id.

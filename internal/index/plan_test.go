@@ -24,6 +24,7 @@ func TestPlans(t *testing.T) {
 	for name, ask := range map[string]func() error{
 		"Revisions":        func() error { _, err := db.Revisions(ctx, center, recipe); return err },
 		"Revisions (pkg)":  func() error { _, err := db.Revisions(ctx, center, pkg); return err },
+		"Detail":           func() error { _, err := db.Detail(ctx, "conancenter", pkg); return err },
 		"Find":             func() error { _, err := db.Find(ctx, center, pkg); return err },
 		"Files":            func() error { _, err := db.Files(ctx, center, pkg); return err },
 		"Held":             func() error { _, err := db.Held(ctx, center, pkg); return err },

@@ -10,6 +10,7 @@ import (
 
 // Hide is a revision that is out of sight; a recipe revision hides its packages.
 type Hide struct {
+	ID     int64
 	Member string // of which it is hidden; empty: of all
 	View   string // in which it is hidden; empty: in all
 	conan.Revision
@@ -78,20 +79,20 @@ func NewHiding(source conan.Source, hides *Hides, member, view string) *Hiding {
 	return &Hiding{source, hides, member, view}
 }
 
-// reason tells why a pinned revision is hidden.
-func (h *Hiding) reason(rev conan.Revision) (reason string, hidden bool) {
+// why tells why a pinned revision is hidden; nil if it is not.
+func (h *Hiding) why(rev conan.Revision) *conan.HiddenError {
 	for _, hide := range h.hides.of(rev.Ref) {
 		if hide.covers(h.member, h.view, rev) {
-			return hide.Reason, true
+			return &conan.HiddenError{Member: h.member, Reason: hide.Reason, Hide: hide.ID}
 		}
 	}
-	return "", false
+	return nil
 }
 
-// refused is a conan.HiddenError for a hidden revision.
+// refused is why a revision is hidden, as an error.
 func (h *Hiding) refused(rev conan.Revision) error {
-	if reason, hidden := h.reason(rev); hidden {
-		return &conan.HiddenError{Member: h.member, Reason: reason}
+	if why := h.why(rev); why != nil {
+		return why
 	}
 	return nil
 }
@@ -102,7 +103,7 @@ func (h *Hiding) Latest(ctx context.Context, rev conan.Revision) (conan.Answer[c
 	if err != nil {
 		return newest, err
 	}
-	if _, hidden := h.reason(rev.With(newest.Value.ID)); !hidden {
+	if h.why(rev.With(newest.Value.ID)) == nil {
 		return newest, nil
 	}
 	list, err := h.Revisions(ctx, rev)
@@ -125,8 +126,10 @@ func (h *Hiding) Revisions(ctx context.Context, rev conan.Revision) (conan.Answe
 	}
 	var visible, hidden []conan.RevisionTime
 	for _, r := range list.Value {
-		if _, is := h.reason(rev.With(r.ID)); is || r.Hidden {
-			r.Hidden = true
+		if why := h.why(rev.With(r.ID)); why != nil {
+			r.Hidden, r.Why = true, why
+		}
+		if r.Hidden {
 			hidden = append(hidden, r)
 			continue
 		}

@@ -142,7 +142,7 @@ func TestPlan(t *testing.T) {
 		},
 		"pinned": {
 			rule: Rule{UnusedFor: 30 * day}, revs: []Revision{pinned(rev("r1", 40)), rev("r1:a#p", 40), pinned(rev("r1:b#p", 40))},
-			want: []string{"r1:a#p goes: unused for 40d, rule 1", "r1:b#p stays: pinned by ann", "r1 stays: pinned by ann"},
+			want: []string{"r1:a#p goes: unused for 40d, rule 2", "r1:b#p stays: pinned by ann", "r1 stays: pinned by ann"},
 		},
 		"used since the run began": {
 			rule: Rule{KeepRecipes: 1}, revs: []Revision{rev("r3", 1), rev("r2:a#p", -1), rev("r2", 1), rev("r1", -1)},

@@ -18,6 +18,7 @@ import (
 	"conanproxy/internal/retention"
 	"conanproxy/internal/transfer"
 	"conanproxy/proxy/auth"
+	"conanproxy/proxy/resolver"
 )
 
 // Store is what the API changes.
@@ -72,6 +73,7 @@ type API struct {
 	Audit   Audit
 	Usage   Usage
 	Tokens  Tokens
+	Details Details
 }
 
 // Call is one request by an identified caller.
@@ -92,6 +94,15 @@ type Call struct {
 
 	// Readable is what the caller may read of a Source that is a part of a member.
 	Readable func(member string, source conan.Source) (conan.Source, error)
+
+	// Trace is Source that tells which member said what, as a client of one generation gets it, and
+	// the names of the view's members, of which the caller may be allowed to read none. No view of
+	// that name is conan.ErrInvalid.
+	Trace func(view string, client conan.Generation) (trace *resolver.Trace, members []string, err error)
+
+	// Refusal is the status and the text with which a client gets an error; without a text the error
+	// is an internal one.
+	Refusal func(error) (status int, text string)
 
 	// IsMember tells whether a store or upstream has that name.
 	IsMember func(name string) bool
@@ -126,6 +137,11 @@ func (a *API) Routes() []Route {
 		{http.MethodPost, "/api/v1/pin", a.pin, selectionBody},
 		{http.MethodPost, "/api/v1/unpin", a.unpin, selectionBody},
 		{http.MethodGet, "/api/v1/pins", a.pins, 0},
+		{http.MethodGet, "/api/v1/packages", a.references, 0},
+		{http.MethodGet, "/api/v1/packages/revisions", a.revisions, 0},
+		{http.MethodGet, "/api/v1/packages/binaries", a.binaries, 0},
+		{http.MethodGet, "/api/v1/packages/files", a.files, 0},
+		{http.MethodGet, "/api/v1/explain", a.explain, 0},
 		{http.MethodGet, "/api/v1/usage", a.usage, 0},
 		{http.MethodGet, "/api/v1/audit", a.audit, 0},
 		{http.MethodGet, "/api/v1/tokens", a.tokens, 0},
