@@ -22,6 +22,8 @@ const (
 	ActionPromote     Action = "promote"
 	ActionHide        Action = "hide"
 	ActionUnhide      Action = "unhide"
+	ActionImport      Action = "import"
+	ActionBundle      Action = "bundle" // was created
 	ActionTokenCreate Action = "token_create"
 	ActionTokenRevoke Action = "token_revoke"
 )
@@ -29,7 +31,7 @@ const (
 // Actions are all of them.
 var Actions = []Action{
 	ActionPublish, ActionOverwrite, ActionRemove, ActionRemoveFiles, ActionRestore, ActionPromote,
-	ActionHide, ActionUnhide, ActionTokenCreate, ActionTokenRevoke,
+	ActionHide, ActionUnhide, ActionImport, ActionBundle, ActionTokenCreate, ActionTokenRevoke,
 }
 
 // Audit is one line of the audit trail: who did what to what.
@@ -52,6 +54,11 @@ func Targets(revs []conan.Revision) string {
 		texts = append(texts, fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(texts, ", ")
+}
+
+// WriteAudit writes a line about what changes no row.
+func (db *DB) WriteAudit(ctx context.Context, a Audit, now time.Time) error {
+	return db.update(ctx, func(ctx context.Context, tx *transaction) error { return writeAudit(ctx, tx, a, now) })
 }
 
 func writeAudit(ctx context.Context, tx *transaction, a Audit, now time.Time) error {
