@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"conanproxy/internal/conan"
 	"conanproxy/internal/index"
@@ -20,7 +21,11 @@ type theStore struct {
 }
 
 // oneStore are the stores of the API: only "local".
-type oneStore struct{ local theStore }
+type oneStore struct {
+	api.Stores
+	local theStore
+	audit []index.Audit
+}
 
 func (o *oneStore) Store(name string) (api.Store, bool) { return &o.local, name == "local" }
 
@@ -36,6 +41,11 @@ func (s *theStore) RemoveRevisions(_ context.Context, revs []conan.Revision, by 
 
 func (o *oneStore) AuditLines(context.Context, index.AuditFilter) ([]index.AuditLine, error) {
 	return nil, nil
+}
+
+func (o *oneStore) WriteAudit(_ context.Context, a index.Audit, _ time.Time) error {
+	o.audit = append(o.audit, a)
+	return nil
 }
 
 func TestOperatorsAPI(t *testing.T) {

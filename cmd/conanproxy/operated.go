@@ -1,6 +1,11 @@
 package main
 
 import (
+	"fmt"
+	"io"
+
+	"conanproxy/internal/bundle"
+	"conanproxy/internal/conan"
 	"conanproxy/internal/transfer"
 	"conanproxy/localstore"
 	"conanproxy/proxy/api"
@@ -27,4 +32,28 @@ func (o operated) Promotion(from, to string) (transfer.Sink, bool) {
 		return nil, false
 	}
 	return localstore.Promotion{From: source.Store, To: target.Store}, true
+}
+
+// Import implements api.Stores.
+func (o operated) Import(in transfer.Incoming, to string) (transfer.Sink, bool) {
+	target, ok := o.server.current.Load().stores.named(to)
+	if !ok {
+		return nil, false
+	}
+	return localstore.Import{Incoming: in, To: target.Store}, true
+}
+
+// MayCome implements api.Stores.
+func (o operated) MayCome(to string, ref conan.Ref) error {
+	stores := o.server.current.Load().stores
+	if target, _ := stores.named(to); target.owns.Match(ref) || !stores.owned().Match(ref) {
+		return nil
+	}
+	return fmt.Errorf("%w: the name of %s is owned by another store than %q, and what comes from outside goes only into a store that owns it",
+		conan.ErrConflict, ref, to)
+}
+
+// OpenBundle implements api.Stores.
+func (o operated) OpenBundle(r io.Reader) (*bundle.Reader, error) {
+	return bundle.NewReader(r, o.server.current.Load().verifyKeys)
 }

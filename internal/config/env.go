@@ -62,8 +62,11 @@ const (
 	ClientToken  = "CONANPROXY_TOKEN"
 )
 
+// SignPassword is the variable of the password of the secret key that signs bundles.
+const SignPassword = "CONANPROXY_SIGN_PASSWORD"
+
 // clientVariables are those of commands that speak to a server.
-var clientVariables = []string{ClientServer, ClientToken}
+var clientVariables = []string{ClientServer, ClientToken, SignPassword}
 
 // envTarget is a setting that a variable overrides.
 type envTarget struct {

@@ -1,5 +1,5 @@
-// Package api answers the operators' API, /api/v1: promotion, removal, the trash, hides, usage, the
-// audit and robot tokens. It knows no HTTP: the proxy finds the caller, decodes bodies and renders
+// Package api answers the operators' API, /api/v1: promotion, removal, the trash, hides, bundles,
+// usage, the audit and robot tokens. It knows no HTTP: the proxy finds the caller, decodes bodies and renders
 // what a call returns.
 package api
 
@@ -8,11 +8,13 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
 	"time"
 
+	"conanproxy/internal/bundle"
 	"conanproxy/internal/conan"
 	"conanproxy/internal/index"
 	"conanproxy/internal/transfer"
@@ -28,6 +30,8 @@ type Store interface {
 	Restore(ctx context.Context, revs []conan.Revision, by conan.Actor, dry bool) ([]conan.Revision, error)
 	// TrashSource is what Restore can bring back.
 	TrashSource() conan.Source
+	// CheckSpace tells whether so many bytes more can be stored: nil or conan.ErrNoSpace.
+	CheckSpace(ctx context.Context, bytes int64) error
 	// Trash lists removed revisions, the last removed first, with an ID below before unless it is
 	// 0.
 	Trash(ctx context.Context, before int64, limit int) ([]index.Trashed, error)
@@ -39,11 +43,20 @@ type Stores interface {
 	Store(name string) (Store, bool)
 	// Promotion is the sink that takes revisions of one store into another.
 	Promotion(from, to string) (transfer.Sink, bool)
+	// Import is the sink that takes what comes from outside into a store.
+	Import(in transfer.Incoming, to string) (transfer.Sink, bool)
+	// MayCome refuses a reference that comes from outside into a store if only other stores own its
+	// name.
+	MayCome(to string, ref conan.Ref) error
+	// OpenBundle begins to read a bundle and checks its signature by the keys in force.
+	OpenBundle(r io.Reader) (*bundle.Reader, error)
 }
 
 // Audit is the trail of all changes.
 type Audit interface {
 	AuditLines(ctx context.Context, f index.AuditFilter) ([]index.AuditLine, error)
+	// WriteAudit writes a line about what changes no row.
+	WriteAudit(ctx context.Context, a index.Audit, now time.Time) error
 }
 
 // Usage counts what each member has.
@@ -69,6 +82,7 @@ type Call struct {
 	Guard   *auth.Guard
 	Query   url.Values
 	Decode  func(v any) error // reads the JSON body; unknown fields are conan.ErrInvalid
+	Body    io.Reader         // the body of a call that takes a stream
 
 	// Source is what the caller may read of a store, upstream or view, or with an empty name of the
 	// view at the root; false: there is none of that name.
@@ -87,9 +101,19 @@ type Call struct {
 // Route is one call.
 type Route struct {
 	Method, Path string
-	Handle       func(c *Call) (any, error) // what is returned is answered as JSON
-	MaxBody      int64                      // bytes; 0: there is no body
+	Handle       func(c *Call) (any, error) // what is returned is answered as JSON, but for a Stream
+	MaxBody      int64                      // bytes; 0: there is no body; StreamBody: any number
 }
+
+// Stream is an answer that is made while it is sent.
+type Stream struct {
+	ContentType string
+	Write       func(w io.Writer) error // an error ends the answer short
+}
+
+// StreamBody is the MaxBody of a call that reads Call.Body itself, once it knows that the caller may
+// send it.
+const StreamBody = -1
 
 // Bounds of bodies, in bytes.
 const (
@@ -108,6 +132,8 @@ func (a *API) Routes() []Route {
 		{http.MethodPost, "/api/v1/hide", a.hide, selectionBody},
 		{http.MethodPost, "/api/v1/unhide", a.unhide, smallBody},
 		{http.MethodGet, "/api/v1/hides", a.hides, 0},
+		{http.MethodPost, "/api/v1/bundle/create", a.createBundle, selectionBody},
+		{http.MethodPost, "/api/v1/bundle/apply", a.applyBundle, StreamBody},
 		{http.MethodGet, "/api/v1/usage", a.usage, 0},
 		{http.MethodGet, "/api/v1/audit", a.audit, 0},
 		{http.MethodGet, "/api/v1/tokens", a.tokens, 0},
