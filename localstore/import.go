@@ -27,8 +27,9 @@ var _ transfer.Sink = Import{}
 
 // Take copies pinned revisions; recipes of packages come along. Files are checked as on publication.
 // A revision that the store has with the same contents is skipped, but one that was published again
-// since gets its new time; other bytes are conan.ErrConflict with both digests. A dry run only
-// tells what would be done.
+// since gets its new time; other bytes are conan.ErrConflict with both digests. Where each revision
+// is made by itself, one that is wrong or gone is a Problem, and the others are copied. A dry run
+// only tells what would be done.
 func (i Import) Take(ctx context.Context, revs []conan.Revision, by conan.Actor, dry bool) ([]conan.Moved, error) {
 	items, err := transfer.InOrder(ctx, i.From, revs)
 	if err != nil {
@@ -38,15 +39,16 @@ func (i Import) Take(ctx context.Context, revs []conan.Revision, by conan.Actor,
 	var ready []index.ImportItem
 	newest := newestOf{store: i.To, newest: make(map[conan.Revision]transfer.Item)}
 	for _, item := range items {
-		row, err := i.prepare(ctx, item, by, dry)
-		if err == nil && row != nil && i.Complete == nil && !dry {
-			err = i.commit(ctx, []index.ImportItem{*row}, by)
+		row, err := i.one(ctx, item, by, dry)
+		if i.Complete == nil && ofOneRevision(err) {
+			moved = append(moved, conan.Moved{Revision: item.Revision, Problem: err.Error()})
+			continue
 		}
 		if err == nil {
 			err = newest.note(ctx, item, row != nil)
 		}
 		if err != nil {
-			return nil, i.failed(err, len(moved))
+			return nil, err
 		}
 		if row != nil && i.Complete != nil {
 			ready = append(ready, *row)
@@ -70,12 +72,25 @@ func (i Import) Take(ctx context.Context, revs []conan.Revision, by conan.Actor,
 	return moved, nil
 }
 
-// failed tells in an error how far an import came, one revision after the other.
-func (i Import) failed(err error, done int) error {
-	if i.Complete != nil || done == 0 {
-		return err
+// one prepares one revision, and makes it if it is made by itself. It is nil if there is nothing to
+// do.
+func (i Import) one(ctx context.Context, item transfer.Item, by conan.Actor, dry bool) (*index.ImportItem, error) {
+	row, err := i.prepare(ctx, item, by, dry)
+	if err != nil || row == nil || i.Complete != nil || dry {
+		return row, err
 	}
-	return fmt.Errorf("after %d revisions, which are there now: %w", done, err)
+	return row, i.commit(ctx, []index.ImportItem{*row}, by)
+}
+
+// ofOneRevision tells an error that says nothing about other revisions.
+func ofOneRevision(err error) bool {
+	var refused *conan.UnavailableError
+	for _, kind := range []error{conan.ErrInvalid, conan.ErrIncomplete, conan.ErrConflict, conan.ErrNotFound} {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	return errors.As(err, &refused) && refused.Refused
 }
 
 // prepare stages and checks one revision. It is nil if there is nothing to do.
@@ -175,7 +190,7 @@ func (i Import) commit(ctx context.Context, items []index.ImportItem, by conan.A
 		Member: i.To.member, Items: items, Now: i.To.now(),
 		Audit: index.Audit{By: by, Action: index.ActionImport, Member: i.To.name, Target: "from " + i.Name + ": " + index.Targets(revs)},
 	})
-	if errors.Is(err, index.ErrStageChanged) || errors.Is(err, conan.ErrNotFound) {
+	if errors.Is(err, index.ErrStageChanged) {
 		return fmt.Errorf("%w: the store %q was changed meanwhile; try again (%v)", conan.ErrConflict, i.To.name, err)
 	}
 	if err != nil {

@@ -3,6 +3,7 @@ package localstore
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +16,12 @@ import (
 // importing is an import from a source into the store under test.
 func importing(e *env, from transfer.From) Import {
 	return Import{Incoming: transfer.Incoming{From: from, Name: "old"}, To: e.Store}
+}
+
+// atOnce makes all revisions of an import in one transaction.
+func (i Import) atOnce() Import {
+	i.Complete = func() error { return nil }
+	return i
 }
 
 func revisionsOf(sets ...conantest.Set) []conan.Revision {
@@ -98,8 +105,10 @@ func TestImportRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := newEnv(t)
-			i := importing(e, conantest.NewSource("old", conan.StateLocal, tc.sets...))
-			i.Complete = tc.complete
+			i := importing(e, conantest.NewSource("old", conan.StateLocal, tc.sets...)).atOnce()
+			if tc.complete != nil {
+				i.Complete = tc.complete
+			}
 			_, err := i.Take(t.Context(), []conan.Revision{tc.rev}, conan.Actor{}, false)
 			wantError(t, err, tc.err, tc.says)
 			if _, err := e.db.Find(t.Context(), e.member, tc.rev); !errors.Is(err, conan.ErrNotFound) {
@@ -123,14 +132,14 @@ func TestImportNamesOtherBytes(t *testing.T) {
 
 	from.publishPackage(recipe, pid2, packedAs(contents, regular("bin/a", 0o644)))
 	now := sha256Of(content(t, from, pkg)["conan_package.tgz"])
-	_, err = importing(e, source{from}).Take(t.Context(), []conan.Revision{pkg}, conan.Actor{}, false)
+	_, err = importing(e, source{from}).atOnce().Take(t.Context(), []conan.Revision{pkg}, conan.Actor{}, false)
 	wantError(t, err, conan.ErrConflict, "other bytes", "sha256:"+now+` in "old"`, "sha256:"+before+` in "local"`)
 	wantEqual(t, "the stored bytes", sha256Of(content(t, e, pkg)["conan_package.tgz"]), before)
 
 	again := newEnv(t)
 	again.publishRecipe(hi, plainRecipe("class A"))
 	again.publishPackage(recipe, pid2, packedAs(contents, regular("bin/a", 0o755)).with(files{"conan_package.tgz": tgz(contents, 1)}))
-	_, err = importing(again, source{from}).Take(t.Context(), []conan.Revision{pkg}, conan.Actor{}, false)
+	_, err = importing(again, source{from}).atOnce().Take(t.Context(), []conan.Revision{pkg}, conan.Actor{}, false)
 	wantError(t, err, nil)
 }
 
@@ -165,7 +174,23 @@ func TestImportOpensBytesOnce(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	i.Complete = func() error { return nil }
-	_, err = i.Take(t.Context(), []conan.Revision{pkg.Revision}, conan.Actor{}, false)
+	_, err = i.atOnce().Take(t.Context(), []conan.Revision{pkg.Revision}, conan.Actor{}, false)
 	wantError(t, err, nil) // what was staged is taken from there
+}
+
+// TestImportGoesOn: where each revision is made by itself, a wrong one is told and the others are
+// copied.
+func TestImportGoesOn(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	broken, whole := conantest.Recipe("alib", "1.3"), conantest.Recipe("zlib", "1.3")
+	pkg := conantest.Package(broken, conantest.File("lib/a", "a"))
+	broken = broken.Without(conan.RecipeFile)
+	i := importing(e, conantest.NewSource("old", conan.StateLocal, broken, pkg, whole))
+	moved, err := i.Take(t.Context(), revisionsOf(broken, pkg, whole), conan.Actor{}, false)
+	wantError(t, err, nil)
+	if len(moved) != 3 || !strings.Contains(moved[0].Problem, conan.RecipeFile) || !strings.Contains(moved[1].Problem, "its recipe") {
+		t.Errorf("got %v, want the problems of two revisions", moved)
+	}
+	wantEqual(t, "the whole one", moved[2], conan.Moved{Revision: whole.Revision, Newest: true})
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 
 	"conanproxy/internal/bundle"
 	"conanproxy/internal/conan"
+	"conanproxy/internal/conantest"
 	"conanproxy/internal/transfer"
 	"conanproxy/proxy/api"
 	"conanproxy/proxy/auth"
@@ -18,8 +20,9 @@ import (
 // bundleStores are oneStore with a sink that notes what comes.
 type bundleStores struct {
 	*oneStore
-	full bool
-	came []string
+	full  bool
+	came  []string
+	ended int // sources of Remote
 }
 
 func (s *bundleStores) Store(name string) (api.Store, bool) {
@@ -54,6 +57,15 @@ func (s *bundleStores) Import(in transfer.Incoming, to string) (transfer.Sink, b
 	return noting{s, in}, to == "local"
 }
 
+func (s *bundleStores) Remote(url, username, password string) (conan.Source, func(), error) {
+	if !strings.HasPrefix(url, "http") || username != "ann" || password != "secret" {
+		return nil, nil, errors.New("its URL is not http")
+	}
+	set := conantest.Recipe("zlib", "1.3")
+	set.Revision.RRev = "r1"
+	return conantest.NewSource("old", conan.StateMiss, set, conantest.Recipe("owned", "1.3")), func() { s.ended++ }, nil
+}
+
 type noting struct {
 	*bundleStores
 	in transfer.Incoming
@@ -64,7 +76,10 @@ func (n noting) Take(_ context.Context, revs []conan.Revision, by conan.Actor, d
 		n.bundleStores.came = append(n.bundleStores.came, fmt.Sprint(rev, " by ", by.Name, " dry ", dry))
 		moved = append(moved, conan.Moved{Revision: rev})
 	}
-	return moved, n.in.Complete()
+	if n.in.Complete != nil {
+		err = n.in.Complete()
+	}
+	return moved, err
 }
 
 func bundleWorld(t *testing.T) (*world, *bundleStores) {
@@ -146,5 +161,38 @@ func TestApplyBundle(t *testing.T) {
 				t.Errorf("came %q, want %q", got, tc.came)
 			}
 		})
+	}
+}
+
+func TestImportFromServer(t *testing.T) {
+	w, stores := bundleWorld(t)
+	const body = `{"from": "http://old", "to": "local", "username": "ann", "password": "secret", "selection": {"patterns": ["zlib/*"]}}`
+	for name, tc := range map[string]struct {
+		user, body string
+		status     int
+		says, came string
+	}{
+		"not an admin":     {"demo", body, 403, "administrators", ""},
+		"an admin":         {"other", body, 200, `"outcome":"copied"`, "zlib/1.3#r1 by other dry false"},
+		"a dry run":        {"other", strings.Replace(body, `"to"`, `"dry_run": true, "to"`, 1), 200, `"dry_run":true`, "zlib/1.3#r1 by other dry true"},
+		"an owned name":    {"other", strings.Replace(body, "zlib/*", "*", 1), 409, "owned", ""},
+		"an unknown store": {"other", strings.Replace(body, "local", "moon", 1), 400, "moon", ""},
+		"another URL":      {"other", strings.Replace(body, "http://old", "file:///etc", 1), 400, "its URL", ""},
+		"nothing there":    {"other", strings.Replace(body, "zlib/*", "none/*", 1), 400, "matches nothing", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			stores.came = nil
+			resp := w.do(call{method: "POST", path: "/api/v1/import", user: tc.user, body: tc.body})
+			answer := bodyOf(t, resp)
+			if resp.StatusCode != tc.status || !strings.Contains(answer, tc.says) {
+				t.Errorf("status %d, want %d and %q: %s", resp.StatusCode, tc.status, tc.says, answer)
+			}
+			if got := strings.Join(stores.came, "; "); got != tc.came {
+				t.Errorf("came %q, want %q", got, tc.came)
+			}
+		})
+	}
+	if stores.ended != 4 {
+		t.Errorf("%d sources were closed, want 4", stores.ended)
 	}
 }

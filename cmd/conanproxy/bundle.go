@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"conanproxy/internal/bundle"
 	"conanproxy/internal/conan"
@@ -69,7 +68,7 @@ func (b *bundleCreate) run(c *cobra.Command, args []string) error {
 	}
 	seal := func(dst io.Writer, src io.Reader) error { _, err := io.Copy(dst, src); return err }
 	if b.sign != "" {
-		key, err := bundle.ReadSecretKey(b.sign, keyPassword)
+		key, err := bundle.ReadSecretKey(b.sign, func() (string, error) { return askSecret(config.SignPassword, "Password of the secret key") })
 		if err != nil {
 			return usageError{err}
 		}
@@ -92,20 +91,6 @@ func (b *bundleCreate) run(c *cobra.Command, args []string) error {
 		return err
 	}
 	return showBundle(c, b.output, nil, false, b.asJSON)
-}
-
-// keyPassword is the password of a secret key.
-func keyPassword() (string, error) {
-	if secret, ok := os.LookupEnv(config.SignPassword); ok {
-		return secret, nil
-	}
-	if !term.IsTerminal(int(os.Stdin.Fd())) {
-		return "", fmt.Errorf("the secret key has a password: set %s", config.SignPassword)
-	}
-	fmt.Fprint(os.Stderr, "Password of the secret key: ")
-	secret, err := term.ReadPassword(int(os.Stdin.Fd()))
-	fmt.Fprintln(os.Stderr)
-	return string(secret), err
 }
 
 // writeWhole writes a file that appears under its name when it is whole and on the disk.

@@ -156,3 +156,17 @@ func confirm(in *os.File, out io.Writer, question string) error {
 	}
 	return nil
 }
+
+// askSecret reads a secret from a variable of the environment, or else from the terminal.
+func askSecret(variable, prompt string) (string, error) {
+	if secret, ok := os.LookupEnv(variable); ok {
+		return secret, nil
+	}
+	if !term.IsTerminal(int(os.Stdin.Fd())) {
+		return "", usageError{fmt.Errorf("%s is not set, and there is no terminal to ask on", variable)}
+	}
+	fmt.Fprint(os.Stderr, prompt+": ")
+	secret, err := term.ReadPassword(int(os.Stdin.Fd()))
+	fmt.Fprintln(os.Stderr)
+	return string(secret), err
+}

@@ -125,21 +125,37 @@ func changes(r api.Report) (n int) {
 	return n
 }
 
+// failures counts the revisions of a report that failed.
+func failures(r api.Report) (n int) {
+	for _, rev := range r.Revisions {
+		if rev.Outcome == "failed" {
+			n++
+		}
+	}
+	return n
+}
+
 // showReport prints what was done with each revision.
 func showReport(out io.Writer, r api.Report) {
 	for _, rev := range r.Revisions {
 		note := ""
-		if rev.Newest {
+		switch {
+		case rev.Problem != "":
+			note = ": " + rev.Problem
+		case rev.Newest:
 			note = " (the newest)"
 		}
 		fmt.Fprintf(out, "%-8s %s%s\n", rev.Outcome, rev.Revision, note)
 	}
-	n := changes(r)
+	n, failed := changes(r), failures(r)
 	end := "done"
+	if failed > 0 {
+		end = fmt.Sprintf("%d failed", failed)
+	}
 	if r.DryRun {
 		end = "dry run, nothing was changed"
 	}
-	fmt.Fprintf(out, "%d revisions, %d skipped: %s\n", n, len(r.Revisions)-n, end)
+	fmt.Fprintf(out, "%d revisions, %d skipped: %s\n", n-failed, len(r.Revisions)-n, end)
 }
 
 func promoteCommand() *cobra.Command {

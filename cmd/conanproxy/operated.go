@@ -3,12 +3,14 @@ package main
 import (
 	"fmt"
 	"io"
+	"net/url"
 
 	"conanproxy/internal/bundle"
 	"conanproxy/internal/conan"
 	"conanproxy/internal/transfer"
 	"conanproxy/localstore"
 	"conanproxy/proxy/api"
+	"conanproxy/upstream"
 )
 
 // operated are the stores in force, for the operators' API.
@@ -51,6 +53,22 @@ func (o operated) MayCome(to string, ref conan.Ref) error {
 	}
 	return fmt.Errorf("%w: the name of %s is owned by another store than %q, and what comes from outside goes only into a store that owns it",
 		conan.ErrConflict, ref, to)
+}
+
+// Remote implements api.Stores.
+func (o operated) Remote(at, username, password string) (conan.Source, func(), error) {
+	name := "the old server"
+	if u, err := url.Parse(at); err == nil && u.Host != "" {
+		name = u.Host
+	}
+	server, err := upstream.New(upstream.Options{
+		Name: name, URL: at, Username: username, Password: password, OnlyAllowed: true,
+		AllowNetworks: o.server.current.Load().config.AllowNetworks, Log: o.server.log.Named("import"),
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return transfer.Computed(transfer.NewRemote(server, name)), server.Close, nil
 }
 
 // OpenBundle implements api.Stores.

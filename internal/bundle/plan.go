@@ -80,6 +80,9 @@ type builder struct {
 
 // add puts a revision into the manifest, or into another one if it has no room for it.
 func (b *builder) add(ctx context.Context, item transfer.Item) error {
+	if item.Mutable() {
+		return fmt.Errorf("%w: it has no revision, so it cannot be in a bundle", conan.ErrInvalid)
+	}
 	answer, err := b.from.Snapshot(ctx, item.Revision)
 	if err != nil {
 		return err

@@ -26,6 +26,7 @@ type Config struct {
 	Local          Local          `yaml:"local"`                        // instead of stores: the one store "local"
 	Stores         []Store        `yaml:"stores"`                       // none: the one that Local describes
 	Views          []View         `yaml:"views"`                        // none: only the built-in ones
+	AllowNetworks  []netip.Prefix `yaml:"allow_networks"`               // private networks that an import may read from
 	VerifyKeys     []string       `yaml:"verify_keys"`                  // public keys of minisign that sign bundles; none: unsigned ones are taken
 	Cache          Cache          `yaml:"cache"`                        //
 	Audit          Audit          `yaml:"audit"`                        //
@@ -135,11 +136,12 @@ func Default() *Config {
 		Stores:    []Store{},
 		Views:     []View{},
 
-		VerifyKeys: []string{},
-		Local:      Local{Owns: []string{}, Overwrite: true, TrashFor: defaultTrashFor},
-		Cache:      Cache{MaxSize: 50 << 30, MinFree: 2 << 30, Memory: 64 << 20},
-		Audit:      Audit{Keep: 400 * 24 * time.Hour},
-		Log:        Log{Level: "info", Format: "json", Access: true},
+		AllowNetworks: []netip.Prefix{},
+		VerifyKeys:    []string{},
+		Local:         Local{Owns: []string{}, Overwrite: true, TrashFor: defaultTrashFor},
+		Cache:         Cache{MaxSize: 50 << 30, MinFree: 2 << 30, Memory: 64 << 20},
+		Audit:         Audit{Keep: 400 * 24 * time.Hour},
+		Log:           Log{Level: "info", Format: "json", Access: true},
 	}
 }
 

@@ -1,5 +1,5 @@
-// Package api answers the operators' API, /api/v1: promotion, removal, the trash, hides, bundles,
-// usage, the audit and robot tokens. It knows no HTTP: the proxy finds the caller, decodes bodies and renders
+// Package api answers the operators' API, /api/v1: promotion, removal, the trash, hides, imports,
+// bundles, usage, the audit and robot tokens. It knows no HTTP: the proxy finds the caller, decodes bodies and renders
 // what a call returns.
 package api
 
@@ -48,6 +48,8 @@ type Stores interface {
 	// MayCome refuses a reference that comes from outside into a store if only other stores own its
 	// name.
 	MayCome(to string, ref conan.Ref) error
+	// Remote is another server, at a URL that a caller names. The caller calls end.
+	Remote(url, username, password string) (source conan.Source, end func(), err error)
 	// OpenBundle begins to read a bundle and checks its signature by the keys in force.
 	OpenBundle(r io.Reader) (*bundle.Reader, error)
 }
@@ -132,6 +134,7 @@ func (a *API) Routes() []Route {
 		{http.MethodPost, "/api/v1/hide", a.hide, selectionBody},
 		{http.MethodPost, "/api/v1/unhide", a.unhide, smallBody},
 		{http.MethodGet, "/api/v1/hides", a.hides, 0},
+		{http.MethodPost, "/api/v1/import", a.importFrom, selectionBody},
 		{http.MethodPost, "/api/v1/bundle/create", a.createBundle, selectionBody},
 		{http.MethodPost, "/api/v1/bundle/apply", a.applyBundle, StreamBody},
 		{http.MethodGet, "/api/v1/usage", a.usage, 0},

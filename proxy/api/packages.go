@@ -16,16 +16,20 @@ type Report struct {
 
 // RevisionDone is one revision of a Report, a recipe before its packages.
 type RevisionDone struct {
-	Revision string `json:"revision"` // name/version[@user/channel]#RREV[:PACKAGE_ID#PREV]
-	Outcome  string `json:"outcome"`  // copied, skipped, removed, restored, hidden or shown
-	Newest   bool   `json:"newest"`   // it is the newest of its siblings where it came to
+	Revision string `json:"revision"`          // name/version[@user/channel]#RREV[:PACKAGE_ID#PREV]
+	Outcome  string `json:"outcome"`           // copied, skipped, failed, removed, restored, hidden or shown
+	Newest   bool   `json:"newest"`            // it is the newest of its siblings where it came to
+	Problem  string `json:"problem,omitempty"` // why it failed
 }
 
 func report(dry bool, moved []conan.Moved, outcome string) Report {
 	r := Report{DryRun: dry, Revisions: []RevisionDone{}}
 	for _, m := range moved {
-		done := RevisionDone{Revision: m.Revision.String(), Outcome: outcome, Newest: m.Newest}
-		if m.Skipped {
+		done := RevisionDone{Revision: m.Revision.String(), Outcome: outcome, Newest: m.Newest, Problem: m.Problem}
+		switch {
+		case m.Problem != "":
+			done.Outcome = "failed"
+		case m.Skipped:
 			done.Outcome = "skipped"
 		}
 		r.Revisions = append(r.Revisions, done)
