@@ -66,13 +66,9 @@ func (b *bundleCreate) run(c *cobra.Command, args []string) error {
 		defer earlier.file.Close()
 		since = earlier.Blobs()
 	}
-	seal := func(dst io.Writer, src io.Reader) error { _, err := io.Copy(dst, src); return err }
-	if b.sign != "" {
-		key, err := bundle.ReadSecretKey(b.sign, func() (string, error) { return askSecret(config.SignPassword, "Password of the secret key") })
-		if err != nil {
-			return usageError{err}
-		}
-		seal = func(dst io.Writer, src io.Reader) error { return bundle.Sign(dst, src, key) }
+	seal, err := sealer(b.sign)
+	if err != nil {
+		return err
 	}
 	body, err := jsonBody(map[string]any{"from": b.from, "since": since, "selection": spec})
 	if err != nil {
@@ -91,6 +87,21 @@ func (b *bundleCreate) run(c *cobra.Command, args []string) error {
 		return err
 	}
 	return showBundle(c, b.output, nil, false, b.asJSON)
+}
+
+// seal copies a bundle and signs it on the way, if it is to be signed.
+type seal func(dst io.Writer, src io.Reader) error
+
+// sealer signs with the secret key in a file; without a file bundles stay as they are.
+func sealer(file string) (seal, error) {
+	if file == "" {
+		return func(dst io.Writer, src io.Reader) error { _, err := io.Copy(dst, src); return err }, nil
+	}
+	key, err := bundle.ReadSecretKey(file, func() (string, error) { return askSecret(config.SignPassword, "Password of the secret key") })
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return func(dst io.Writer, src io.Reader) error { return bundle.Sign(dst, src, key) }, nil
 }
 
 // writeWhole writes a file that appears under its name when it is whole and on the disk.

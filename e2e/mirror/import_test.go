@@ -2,6 +2,8 @@ package mirror
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -70,6 +72,15 @@ func TestImportFromServer(t *testing.T) {
 			same(t, old.URL(), proxy.URL("r", "local"))
 			e2etest.NewConan2(t, proxy.URL("r", "local")).Install("lib/1.0@acme/stable")
 			e2etest.SilentAbout(t, proxy.Log(), "a-wrong-one")
+
+			copied := e2etest.StartConanproxy(t, closed())
+			operator, folder := e2etest.NewOperator(t, copied, "demo"), filepath.Join(old.Dir, "data")
+			e2etest.NewOperator(t, copied, "ann").Fails(1, "administrators", "import", "--from", folder, "--into", "local", everything)
+			e2etest.Says(t, operator.Must("import", "--from", folder, "--into", "local", "--dry-run", everything), "7 revisions, 0 skipped", "nothing was changed")
+			e2etest.Says(t, operator.Must("import", "--from", folder, "--into", "local", everything), "7 revisions, 0 skipped")
+			e2etest.Says(t, operator.Must("import", "--from", folder, "--into", "local", everything), "0 revisions, 7 skipped")
+			same(t, old.URL(), copied.URL("r", "local"))
+			e2etest.NewConan2(t, copied.URL("r", "local")).Install("lib/1.0@acme/stable")
 		})
 	}
 }
@@ -101,7 +112,35 @@ func TestImportGenerations(t *testing.T) {
 	proxy := e2etest.StartConanproxy(t, local())
 	demo := e2etest.NewOperator(t, proxy, "demo")
 	demo.Must("import", "--from", old.URL(), "--into", "local", everything)
-	installer := e2etest.NewConan1(t, proxy.URL("r", "local"))
-	installer.Install("lib/1.0@acme/stable")
-	e2etest.SameTree(t, "lib", publisher, installer)
+	folder := e2etest.StartConanproxy(t, closed())
+	e2etest.NewOperator(t, folder, "demo").Must("import", "--from", filepath.Join(old.Dir, "data"), "--into", "local", everything)
+	for _, server := range []*e2etest.Conanproxy{proxy, folder} {
+		installer := e2etest.NewConan1(t, server.URL("r", "local"))
+		installer.Install("lib/1.0@acme/stable")
+		e2etest.SameTree(t, "lib", publisher, installer)
+	}
+	same(t, proxy.URL("r", "local"), folder.URL("r", "local"))
+}
+
+// TestImportDamagedFolder: what is damaged is told, and all else is copied.
+func TestImportDamagedFolder(t *testing.T) {
+	t.Parallel()
+	old := e2etest.StartConanServer(t, harness.ConanServerOptions{Environment: harness.Server2})
+	fill(t, e2etest.NewConan2(t, old.URL()).As("ann", "ann"))
+	folder := filepath.Join(old.Dir, "data")
+	archives, err := filepath.Glob(filepath.Join(folder, "lib/1.0/acme/stable/*/package/*/*/conan_package.tgz"))
+	if err != nil || len(archives) != 2 {
+		t.Fatal(archives, err)
+	}
+	if err := os.WriteFile(archives[0], []byte("damaged"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	proxy := e2etest.StartConanproxy(t, closed())
+	demo := e2etest.NewOperator(t, proxy, "demo")
+	demo.Fails(1, "4 revisions, 0 skipped: 1 failed", "import", "--from", folder, "--into", "local", everything)
+	demo.Fails(1, "0 revisions, 4 skipped: 1 failed", "import", "--from", folder, "--into", "local", everything)
+
+	rules := demo.Must("config", "translate", filepath.Join(old.Dir, ".conan_server", "server.conf"))
+	e2etest.Says(t, rules, `# user "bob"`, "- {pattern: \"*/*\", users: [\"demo\",\"ann\",\"bob\"]}")
+	e2etest.SilentAbout(t, rules, "NOT TRANSLATED", "{user}")
 }

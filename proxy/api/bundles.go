@@ -47,7 +47,8 @@ func (a *API) createBundle(c *Call) (any, error) {
 	return Stream{"application/x-tar", func(w io.Writer) error { return plan.Write(c.Context, w) }}, nil
 }
 
-// applyBundle takes the revisions of a bundle into a store, all or nothing.
+// applyBundle takes the revisions of a bundle into a store: all or nothing, or each by itself, as an
+// import does.
 func (a *API) applyBundle(c *Call) (any, error) {
 	if err := c.requireAdmin(); err != nil {
 		return nil, err
@@ -58,6 +59,10 @@ func (a *API) applyBundle(c *Call) (any, error) {
 		return nil, err
 	}
 	dry, err := c.flag("dry_run")
+	if err != nil {
+		return nil, err
+	}
+	each, err := c.flag("each")
 	if err != nil {
 		return nil, err
 	}
@@ -75,12 +80,18 @@ func (a *API) applyBundle(c *Call) (any, error) {
 			return nil, err
 		}
 	}
-	in := transfer.Incoming{From: b, Name: "bundle " + b.Index, Verified: b.Verified, Complete: b.Complete}
+	in := transfer.Incoming{From: b, Name: "bundle " + b.Index, Verified: b.Verified}
+	if !each {
+		in.Complete = b.Complete
+	}
 	sink, ok := a.Stores.Import(in, to)
 	if !ok {
 		return nil, noStore(to)
 	}
 	moved, err := sink.Take(c.Context, revs, c.Actor, dry)
+	if err == nil && each {
+		err = b.Complete()
+	}
 	if err != nil {
 		return nil, err
 	}
