@@ -117,7 +117,7 @@ func (s *Store) fetch(ctx context.Context, st index.Stage, name string) (conan.F
 			return info, err
 		}
 	}
-	return s.receive(ctx, st, name, "upstream", f)
+	return s.receive(ctx, st, name, "upstream", f, nil)
 }
 
 func (s *Store) openVerified(ctx context.Context, rev conan.Revision, name string) (*conan.File, error) {

@@ -176,7 +176,12 @@ func (i Import) fetch(ctx context.Context, st index.Stage, f conan.FileInfo) err
 		return fmt.Errorf("open %s of %s: %w", f.Name, st.Revision, err)
 	}
 	defer answer.Value.Close()
-	_, err = i.To.receive(ctx, st, f.Name, i.Name, answer.Value)
+	var lister *conan.ArchiveLister
+	if !i.Verified && conan.IsArchive(f.Name) {
+		lister = i.To.checks.NewLister(f.Name)
+		defer lister.End()
+	}
+	_, err = i.To.receive(ctx, st, f.Name, i.Name, answer.Value, lister)
 	return err
 }
 
