@@ -68,3 +68,6 @@ func (o Operator) Fails(code int, says string, args ...string) {
 		o.t.Errorf("conanproxy %s: exit code %d, want %d and %q\n%s", strings.Join(args, " "), got, code, says, out)
 	}
 }
+
+// Token is what authorizes the commands.
+func (o Operator) Token() string { return o.token }
