@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
+	"sync"
 
 	"go.uber.org/zap"
 
@@ -38,8 +40,8 @@ func (i Import) Take(ctx context.Context, revs []conan.Revision, by conan.Actor,
 	moved := make([]conan.Moved, 0, len(items))
 	var ready []index.ImportItem
 	newest := newestOf{store: i.To, newest: make(map[conan.Revision]transfer.Item)}
-	for _, item := range items {
-		row, err := i.one(ctx, item, by, dry)
+	for item, done := range i.prepared(ctx, items, by, dry) {
+		row, err := i.made(ctx, done, by, dry)
 		if i.Complete == nil && ofOneRevision(err) {
 			moved = append(moved, conan.Moved{Revision: item.Revision, Problem: err.Error()})
 			continue
@@ -72,14 +74,48 @@ func (i Import) Take(ctx context.Context, revs []conan.Revision, by conan.Actor,
 	return moved, nil
 }
 
-// one prepares one revision, and makes it if it is made by itself. It is nil if there is nothing to
-// do.
-func (i Import) one(ctx context.Context, item transfer.Item, by conan.Actor, dry bool) (*index.ImportItem, error) {
-	row, err := i.prepare(ctx, item, by, dry)
-	if err != nil || row == nil || i.Complete != nil || dry {
-		return row, err
+// prepared is what became of preparing a revision; row is nil if there is nothing to do.
+type prepared struct {
+	row *index.ImportItem
+	err error
+}
+
+// prepared prepares revisions and yields them in their order. Up to Ahead of them are prepared
+// before they are asked for.
+func (i Import) prepared(ctx context.Context, items []transfer.Item, by conan.Actor, dry bool) iter.Seq2[transfer.Item, prepared] {
+	return func(yield func(transfer.Item, prepared) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		var running sync.WaitGroup
+		defer running.Wait()
+		defer cancel()
+		begin := func(item transfer.Item) <-chan prepared {
+			done := make(chan prepared, 1)
+			running.Go(func() {
+				row, err := i.prepare(ctx, item, by, dry)
+				done <- prepared{row, err}
+			})
+			return done
+		}
+		var begun []<-chan prepared // the next ones
+		rest := items
+		for _, item := range items {
+			for len(rest) > 0 && (len(begun) == 0 || len(begun) < i.Ahead) {
+				begun, rest = append(begun, begin(rest[0])), rest[1:]
+			}
+			if !yield(item, <-begun[0]) {
+				return
+			}
+			begun = begun[1:]
+		}
 	}
-	return row, i.commit(ctx, []index.ImportItem{*row}, by)
+}
+
+// made makes a prepared revision, if it is made by itself.
+func (i Import) made(ctx context.Context, p prepared, by conan.Actor, dry bool) (*index.ImportItem, error) {
+	if p.err != nil || p.row == nil || i.Complete != nil || dry {
+		return p.row, p.err
+	}
+	return p.row, i.commit(ctx, []index.ImportItem{*p.row}, by)
 }
 
 // ofOneRevision tells an error that says nothing about other revisions.

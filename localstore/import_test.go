@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -193,4 +194,45 @@ func TestImportGoesOn(t *testing.T) {
 		t.Errorf("got %v, want the problems of two revisions", moved)
 	}
 	wantEqual(t, "the whole one", moved[2], conan.Moved{Revision: whole.Revision, Newest: true})
+}
+
+// slowSource opens a file only when so many are asked for at the same time.
+type slowSource struct {
+	transfer.From
+	want int
+	mu   sync.Mutex
+	open int
+	met  chan struct{}
+}
+
+func (s *slowSource) Open(ctx context.Context, rev conan.Revision, name string) (conan.Answer[*conan.File], error) {
+	s.mu.Lock()
+	if s.open++; s.open == s.want {
+		close(s.met)
+	}
+	s.mu.Unlock()
+	select {
+	case <-s.met:
+		return s.From.Open(ctx, rev, name)
+	case <-ctx.Done():
+		return conan.Answer[*conan.File]{}, ctx.Err()
+	}
+}
+
+// TestImportReadsAhead: several revisions are read at the same time, and made in their order.
+func TestImportReadsAhead(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	sets := []conantest.Set{}
+	for _, version := range []string{"1.0", "1.1", "1.2", "1.3", "1.4", "1.5"} {
+		sets = append(sets, conantest.Recipe("zlib", version))
+	}
+	i := importing(e, &slowSource{From: conantest.NewSource("old", conan.StateLocal, sets...), want: 3, met: make(chan struct{})})
+	i.Ahead = 3
+	moved, err := i.Take(t.Context(), revisionsOf(sets...), conan.Actor{}, false)
+	wantError(t, err, nil)
+	for n, m := range moved {
+		wantEqual(t, "moved", m, conan.Moved{Revision: sets[n].Revision, Newest: true})
+	}
+	wantEqual(t, "all", len(moved), len(sets))
 }

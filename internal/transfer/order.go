@@ -20,8 +20,11 @@ type From interface {
 
 // Incoming is what comes from outside into a store.
 type Incoming struct {
-	From From   // may be read in the order of InOrder only, each file once
+	From From   // may be read in the order of InOrder only, each file once, unless Ahead says more
 	Name string // of it, in errors and the audit
+
+	// Ahead is how many revisions may be read at a time; 0 and 1: one after the other.
+	Ahead int
 
 	// Verified means that who vouches for the digests of From is trusted: archives are not compared
 	// with their manifests.

@@ -37,7 +37,8 @@ func (a *API) importFrom(c *Call) (any, error) {
 		return nil, fmt.Errorf("%w: from: %w", conan.ErrInvalid, err)
 	}
 	defer end()
-	sink, ok := a.Stores.Import(transfer.Incoming{From: source, Name: body.From}, body.To)
+	const ahead = 4 // hides the time of the way there; the connections of the source have a bound of their own
+	sink, ok := a.Stores.Import(transfer.Incoming{From: source, Name: body.From, Ahead: ahead}, body.To)
 	if !ok {
 		return nil, noStore(body.To)
 	}
