@@ -18,9 +18,10 @@ type comparison struct {
 	open            func(conan.FileInfo) (io.ReadCloser, error)
 }
 
-// compare is conan.ErrConflict with both digests if the offered revision has other bytes: an archive
-// that differs in more than order, times, owners or compression, a manifest that means other files,
-// or another file that differs at all. Where no digest is known, the revision's id is believed.
+// compare is conan.ErrConflict with both digests if the offered revision has other bytes: an
+// archive that differs in more than order, times, owners or compression, a manifest that means
+// other files, or another file that differs at all. Where no digest is known, the revision's id is
+// believed.
 func (s *Store) compare(ctx context.Context, c comparison) error {
 	k := s.checks.Begin(ctx)
 	defer k.End()

@@ -27,11 +27,11 @@ type Import struct {
 
 var _ transfer.Sink = Import{}
 
-// Take copies pinned revisions; recipes of packages come along. Files are checked as on publication.
-// A revision that the store has with the same contents is skipped, but one that was published again
-// since gets its new time; other bytes are conan.ErrConflict with both digests. Where each revision
-// is made by itself, one that is wrong or gone is a Problem, and the others are copied. A dry run
-// only tells what would be done.
+// Take copies pinned revisions; recipes of packages come along. Files are checked as on
+// publication. A revision that the store has with the same contents is skipped, but one that was
+// published again since gets its new time; other bytes are conan.ErrConflict with both digests.
+// Where each revision is made by itself, one that is wrong or gone is a Problem, and the others are
+// copied. A dry run only tells what would be done.
 func (i Import) Take(ctx context.Context, revs []conan.Revision, by conan.Actor, dry bool) ([]conan.Moved, error) {
 	items, err := transfer.InOrder(ctx, i.From, revs)
 	if err != nil {
@@ -67,10 +67,7 @@ func (i Import) Take(ctx context.Context, revs []conan.Revision, by conan.Actor,
 			return nil, err
 		}
 	}
-	for n := range moved {
-		rev := moved[n].Revision
-		moved[n].Newest = newest.newest[rev.With("")].Revision == rev
-	}
+	newest.mark(moved)
 	return moved, nil
 }
 
@@ -263,4 +260,11 @@ func (n newestOf) note(ctx context.Context, item transfer.Item, added bool) erro
 		n.newest[node] = item
 	}
 	return nil
+}
+
+// mark tells of each revision whether it is the newest now.
+func (n newestOf) mark(moved []conan.Moved) {
+	for i, m := range moved {
+		moved[i].Newest = n.newest[m.With("")].Revision == m.Revision
+	}
 }

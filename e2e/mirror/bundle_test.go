@@ -63,7 +63,7 @@ func TestAirGap(t *testing.T) {
 	damage(t, demo, file)
 }
 
-// sameBodies compares every answer about references, revisions, packages and files, and counts them.
+// sameBodies compares every answer about references, revisions, packages and files.
 func sameBodies(t *testing.T, from, to *e2etest.Conanproxy) {
 	t.Helper()
 	count := 0

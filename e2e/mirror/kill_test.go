@@ -87,8 +87,8 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// TestKilledImport: a server is killed while it imports, at every fifth file. The next import goes on, and
-// in the end both servers list the same.
+// TestKilledImport: a server is killed while it imports, at every fifth file. The next import goes
+// on, and in the end both servers list the same.
 func TestKilledImport(t *testing.T) {
 	t.Parallel()
 	old := e2etest.StartConanServer(t, harness.ConanServerOptions{Environment: harness.Server2})

@@ -144,8 +144,8 @@ func TestEveryTruncationIsRefused(t *testing.T) {
 	}
 }
 
-// TestEveryFlippedBitIsRefused, or changes nothing that is read: padding, and fields of tar headers
-// without a meaning.
+// TestEveryFlippedBitIsRefused, or changes nothing that is read: padding, and the ends of fields of
+// tar headers. Of a zero byte one bit is flipped.
 func TestEveryFlippedBitIsRefused(t *testing.T) {
 	sets := zlib()
 	text := write(t, Since{}, sets[0], sets[2])
@@ -154,8 +154,11 @@ func TestEveryFlippedBitIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	meaningless := 0
-	for n := range text {
+	for n, b := range bytes.Clone(text) {
 		for bit := range 8 {
+			if b == 0 && bit != n%8 {
+				continue
+			}
 			text[n] ^= 1 << bit
 			all, err := read(text)
 			switch {
@@ -169,14 +172,14 @@ func TestEveryFlippedBitIsRefused(t *testing.T) {
 			text[n] ^= 1 << bit
 		}
 	}
-	if padding := paddingOf(t, text); meaningless > 8*padding {
-		t.Errorf("%d flipped bits were not noticed, and only %d bytes are padding", meaningless, padding)
+	if without := withoutMeaning(t, text); meaningless > without {
+		t.Errorf("%d flipped bits were not noticed, and only %d mean nothing", meaningless, without)
 	}
 }
 
-// paddingOf counts the bytes behind the files of a tar, and two in each header: those that end the
-// field of its sum.
-func paddingOf(t *testing.T, text []byte) (n int) {
+// withoutMeaning counts bits that were flipped and mean nothing: one of each byte behind the files
+// of a tar, and nine of each header, in the two bytes that end the field of its sum.
+func withoutMeaning(t *testing.T, text []byte) (n int) {
 	in := tar.NewReader(bytes.NewReader(text))
 	for {
 		head, err := in.Next()
@@ -186,7 +189,7 @@ func paddingOf(t *testing.T, text []byte) (n int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		n += int((512-head.Size%512)%512) + 2
+		n += int((512-head.Size%512)%512) + 9
 	}
 }
 

@@ -43,8 +43,9 @@ type file struct {
 	info conan.FileInfo // size and sha256 are known
 }
 
-// NewPlan looks at pinned revisions and the recipes of their packages. Files whose digest the source
-// does not know are read. The same revisions of a source give the same bundle, byte for byte.
+// NewPlan looks at pinned revisions and the recipes of their packages. Files whose digest the
+// source does not know are read. The same revisions of a source give the same bundle, byte for
+// byte.
 func NewPlan(ctx context.Context, from transfer.From, revs []conan.Revision, since Since) (*Plan, error) {
 	if _, err := hexOf(digestPrefix + since.Index); since.Index != "" && err != nil {
 		return nil, fmt.Errorf("%w: the name of the earlier bundle is not a sha256", conan.ErrInvalid)

@@ -46,7 +46,7 @@ type blob struct {
 // NewReader reads the beginning of a bundle up to its first file and checks it. With keys a bundle
 // that none of them signed is refused. What is wrong with a bundle is conan.ErrInvalid.
 func NewReader(r io.Reader, keys []Key) (*Reader, error) {
-	const buffer = 256 << 10
+	const buffer = 16 << 10
 	in := &counter{r: bufio.NewReaderSize(r, buffer)}
 	b := &Reader{
 		in: in, tar: tar.NewReader(in), lists: make(map[conan.Revision][]conan.RevisionTime),

@@ -119,6 +119,8 @@ func TestWritePlans(t *testing.T) {
 		err  error
 	}{
 		{"Adopt", db.Adopt(ctx, store, adopted.ID, cached, noon, staged)},
+		{"Import", db.Import(ctx, importOf(staging(t, db, recipeOf("aa/1", "new"), noon), staging(t, db, packageOf("aa/1", "new", "p", "v"), noon)))},
+		{"WriteAudit", db.WriteAudit(ctx, audit, noon)},
 		{"Touch", db.Touch(ctx, map[int64]time.Time{held.RowID: noon})},
 		{"RemoveRevisions", db.RemoveRevisions(ctx, []int64{held.RowID})},
 		{"DropCachedFiles", db.DropCachedFiles(ctx, sumOf(1))},

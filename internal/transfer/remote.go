@@ -18,7 +18,7 @@ type remote struct {
 }
 
 // NewRemote makes a conan.Source of a remote server, for one copy: lists of revisions are asked for
-// once, all else each time, and files are not verified. So it is for sinks that check what they get.
+// once, all else each time, and files are not verified. So it is for sinks that check them.
 func NewRemote(r conan.Remote, name string) conan.Source {
 	origin := conan.Origin{Member: name, State: conan.StateMiss}
 	return &remote{Remote: r, origin: origin, lists: make(map[conan.Revision][]conan.RevisionTime)}

@@ -1,6 +1,6 @@
 // Package api answers the operators' API, /api/v1: promotion, removal, the trash, hides, imports,
-// bundles, usage, the audit and robot tokens. It knows no HTTP: the proxy finds the caller, decodes bodies and renders
-// what a call returns.
+// bundles, usage, the audit and robot tokens. It knows no HTTP: the proxy finds the caller, decodes
+// bodies and renders what a call returns.
 package api
 
 import (
@@ -113,8 +113,8 @@ type Stream struct {
 	Write       func(w io.Writer) error // an error ends the answer short
 }
 
-// StreamBody is the MaxBody of a call that reads Call.Body itself, once it knows that the caller may
-// send it.
+// StreamBody is the MaxBody of a call that reads Call.Body itself, once it knows that the caller
+// may send it.
 const StreamBody = -1
 
 // Bounds of bodies, in bytes.

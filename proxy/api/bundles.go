@@ -47,8 +47,8 @@ func (a *API) createBundle(c *Call) (any, error) {
 	return Stream{"application/x-tar", func(w io.Writer) error { return plan.Write(c.Context, w) }}, nil
 }
 
-// applyBundle takes the revisions of a bundle into a store: all or nothing, or each by itself, as an
-// import does.
+// applyBundle takes the revisions of a bundle into a store: all or nothing, or each by itself, as
+// an import does.
 func (a *API) applyBundle(c *Call) (any, error) {
 	if err := c.requireAdmin(); err != nil {
 		return nil, err
@@ -73,6 +73,15 @@ func (a *API) applyBundle(c *Call) (any, error) {
 	if err := store.CheckSpace(c.Context, b.Bytes); err != nil {
 		return nil, err
 	}
+	moved, err := a.takeBundle(c, b, to, each, dry)
+	if err != nil {
+		return nil, err
+	}
+	return report(dry, moved, "copied"), nil
+}
+
+// takeBundle takes what a bundle has into a store, and reads the bundle to its end.
+func (a *API) takeBundle(c *Call, b *bundle.Reader, to string, each, dry bool) ([]conan.Moved, error) {
 	revs := make([]conan.Revision, len(b.Items()))
 	for i, item := range b.Items() {
 		revs[i] = item.Revision
@@ -92,10 +101,7 @@ func (a *API) applyBundle(c *Call) (any, error) {
 	if err == nil && each {
 		err = b.Complete()
 	}
-	if err != nil {
-		return nil, err
-	}
-	return report(dry, moved, "copied"), nil
+	return moved, err
 }
 
 // flag reads a query argument that is true or false; false if it is not given.
