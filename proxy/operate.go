@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"encoding/json"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -40,6 +41,11 @@ func operate(route api.Route) func(*request) error {
 			if err := r.settings.guard.AnyWriter(r.caller); err != nil {
 				return err
 			}
+		}
+		if route.MaxBody == api.StreamBody {
+			r.streamed = true
+			// An answer may come before the end of the body.
+			_ = http.NewResponseController(r.ResponseWriter).EnableFullDuplex()
 		}
 		result, err := route.Handle(&api.Call{
 			Context: r.ctx(), Caller: r.caller, Actor: r.actor(), Guard: r.settings.guard, Query: r.req.URL.Query(),

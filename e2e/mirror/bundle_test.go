@@ -137,3 +137,36 @@ func damage(t *testing.T, demo e2etest.Operator, file string) {
 		demo.Fails(1, fmt.Sprintf("%s: ", bad), "bundle", "verify", bad)
 	}
 }
+
+// TestBundleOfUpstream: a view over an upstream, of which nothing is stored yet, goes into a bundle;
+// both have what the upstream's own client lists.
+func TestBundleOfUpstream(t *testing.T) {
+	t.Parallel()
+	server := e2etest.StartConanServer(t, harness.ConanServerOptions{Environment: harness.Server2})
+	fill(t, e2etest.NewConan2(t, server.URL()).As("ann", "ann"))
+	from := e2etest.StartConanproxy(t, harness.Settings{"upstreams": []harness.Settings{harness.Upstream("far", server.URL())}})
+	to := e2etest.StartConanproxy(t, closed())
+	file := filepath.Join(t.TempDir(), "bundle")
+	e2etest.Says(t, e2etest.NewOperator(t, from, "ann").Must("bundle", "create", "--output", file, everything), "5 revisions")
+	e2etest.NewOperator(t, to, "demo").Must("bundle", "apply", file, "--to", "local")
+	same(t, server.URL(), to.URL("r", "local"))
+	e2etest.NewConan2(t, to.URL("r", "local")).Install("lib/1.0@acme/stable")
+}
+
+// TestEarlyRefusal: whoever sends a large file that is no bundle is told so, and not cut off.
+func TestEarlyRefusal(t *testing.T) {
+	t.Parallel()
+	to := e2etest.StartConanproxy(t, closed())
+	file := filepath.Join(t.TempDir(), "large")
+	if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(file, 2<<30); err != nil {
+		t.Fatal(err)
+	}
+	demo, ann := e2etest.NewOperator(t, to, "demo"), e2etest.NewOperator(t, to, "ann")
+	for range 20 {
+		demo.Fails(2, "damaged", "bundle", "apply", file, "--to", "local")
+		ann.Fails(1, "administrators", "bundle", "apply", file, "--to", "local")
+	}
+}
