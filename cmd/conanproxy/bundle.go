@@ -148,7 +148,7 @@ func bundleApplyCommand() *cobra.Command {
 				return err
 			}
 			req.ContentLength = info.Size()
-			req.Header.Set("Content-Type", "application/x-tar")
+			req.Header.Set("Content-Type", "application/octet-stream")
 			req.Header.Set("Expect", "100-continue") // a refusal comes before the bytes
 			var report api.Report
 			if err := cl.answer(req, &report); err != nil {
