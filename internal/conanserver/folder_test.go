@@ -1,6 +1,7 @@
 package conanserver
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -130,5 +131,24 @@ func TestFolderIsNotLeft(t *testing.T) {
 	bad := conan.Revision{Ref: conan.Ref{Name: "bad", Version: "1.0"}}
 	if _, err := f.Revisions(t.Context(), bad); err == nil || !strings.Contains(err.Error(), "strange") {
 		t.Errorf("a strange list: %v", err)
+	}
+}
+
+// TestParseTime: fractions are rounded as Python does, whose double is a little less than the half.
+func TestParseTime(t *testing.T) {
+	for text, want := range map[string]int64{
+		"1795778279.8801385":                 1795778279_880138,
+		"1577934246":                         1577934246_000000,
+		`"2020-01-02T03:04:06Z"`:             1577934246_000000,
+		`"2020-01-02T03:04:06.5"`:            1577934246_500000,
+		`"2020-01-02T04:04:06.000001+01:00"`: 1577934246_000001,
+	} {
+		got, err := parseTime(json.RawMessage(text))
+		if err != nil || got.UnixMicro() != want {
+			t.Errorf("%s: %d, %v, want %d", text, got.UnixMicro(), err, want)
+		}
+	}
+	if _, err := parseTime(json.RawMessage(`"yesterday"`)); err == nil {
+		t.Error("no error for a text that is no time")
 	}
 }

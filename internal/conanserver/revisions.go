@@ -58,7 +58,9 @@ func (f *Folder) readList(folder string) ([]conan.RevisionTime, error) {
 func parseTime(raw json.RawMessage) (time.Time, error) {
 	var seconds float64
 	if json.Unmarshal(raw, &seconds) == nil {
-		return time.UnixMicro(int64(math.Round(seconds * 1e6))).UTC(), nil
+		whole, fraction := math.Modf(seconds)
+		micros := int64(math.RoundToEven(fraction * 1e6)) // as the server does when it answers
+		return time.UnixMicro(int64(whole)*1e6 + micros).UTC(), nil
 	}
 	var text string
 	if err := json.Unmarshal(raw, &text); err != nil {
