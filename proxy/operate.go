@@ -1,8 +1,10 @@
 package proxy
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -41,14 +43,23 @@ func operate(route api.Route) func(*request) error {
 				return err
 			}
 		}
+		if route.MaxBody == api.StreamBody {
+			r.streamed = true
+			// An answer may come before the end of the body.
+			_ = http.NewResponseController(r.ResponseWriter).EnableFullDuplex()
+		}
 		result, err := route.Handle(&api.Call{
 			Context: r.ctx(), Caller: r.caller, Actor: r.actor(), Guard: r.settings.guard, Query: r.req.URL.Query(),
 			Decode: func(v any) error { return r.decodeJSON(v, route.MaxBody, (*json.Decoder).DisallowUnknownFields) },
+			Body:   r.body(),
 			Source: r.sourceNamed, Whole: r.wholeNamed, Readable: r.readableOf, IsMember: r.isMember,
 			Trace: r.traceNamed, Refusal: r.refusal,
 		})
 		if err != nil {
 			return err
+		}
+		if stream, ok := result.(api.Stream); ok {
+			return r.stream(stream)
 		}
 		d, err := jsonDocument(result)
 		if err != nil {
@@ -57,6 +68,19 @@ func operate(route api.Route) func(*request) error {
 		d.header = append(d.header, field("Cache-Control", "no-store"))
 		return r.write(d)
 	}
+}
+
+// stream answers with what is made while it is sent. After an error the body has no end, so that no
+// client takes it for whole.
+func (r *request) stream(s api.Stream) error {
+	r.Header().Set("Content-Type", s.ContentType)
+	r.Header().Set("Cache-Control", "no-store")
+	const buffer = 256 << 10
+	out := bufio.NewWriterSize(r, buffer)
+	if err := s.Write(out); err != nil {
+		return err
+	}
+	return out.Flush()
 }
 
 // viewNamed finds a view by its name; an empty one is the view at the root.

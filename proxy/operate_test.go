@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"conanproxy/internal/conan"
 	"conanproxy/internal/index"
@@ -24,6 +25,8 @@ type theStore struct {
 
 // oneStore are the stores of the API: only "local".
 type oneStore struct {
+	api.Stores
+	audit   []index.Audit
 	local   theStore
 	running bool // a retention run is under way
 }
@@ -72,6 +75,11 @@ func (s *theStore) Erase(_ context.Context, revs []conan.Revision, by conan.Acto
 
 func (o *oneStore) AuditLines(context.Context, index.AuditFilter) ([]index.AuditLine, error) {
 	return nil, nil
+}
+
+func (o *oneStore) WriteAudit(_ context.Context, a index.Audit, _ time.Time) error {
+	o.audit = append(o.audit, a)
+	return nil
 }
 
 func TestOperatorsAPI(t *testing.T) {

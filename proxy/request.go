@@ -49,6 +49,9 @@ type request struct {
 	failure string       // what was wrong, for the access log
 	aborted bool         // the body was ended short on purpose
 	stalled bool         // the client sent nothing of its body for too long
+
+	streamed bool // the body may be as long as it likes, and is not read any more after a refusal
+	begun    bool // some of the body was read
 }
 
 // nosniff keeps browsers from guessing what the bytes of a package are.

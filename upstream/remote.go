@@ -36,6 +36,7 @@ type Options struct {
 	Timeout        time.Duration    // of silence, not of length; 0 = 30 s. From 30 s on, the first byte of an answer has at least 55 s
 	MaxConnections int              // questions at a time; 0 = 8, less than 2 counts as 2
 	AllowNetworks  []netip.Prefix   // that redirects and file URLs may point to, beside what package netguard allows
+	OnlyAllowed    bool             // AllowNetworks and public addresses are all that URL itself may point to: a caller chose it
 	Log            *zap.Logger      // nil: none
 	Metrics        *Metrics         // nil: none
 	Now            func() time.Time // nil: time.Now

@@ -125,5 +125,6 @@ func configCommand() *cobra.Command {
 		flags.add(sub)
 		c.AddCommand(sub)
 	}
+	c.AddCommand(translateCommand())
 	return c
 }

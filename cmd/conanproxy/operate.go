@@ -130,16 +130,26 @@ func changes(r api.Report) (n int) {
 	return n
 }
 
+// failures counts the revisions of a report that failed.
+func failures(r api.Report) (n int) {
+	for _, rev := range r.Revisions {
+		if rev.Outcome == "failed" {
+			n++
+		}
+	}
+	return n
+}
+
 // showReport prints what was done with each revision.
 func showReport(out io.Writer, r api.Report) {
 	left := "skipped"
 	for _, rev := range r.Revisions {
 		note := ""
-		if rev.Newest {
-			note = " (the newest)"
-		}
-		if rev.Reason != "" {
+		switch {
+		case rev.Reason != "":
 			note = ": " + rev.Reason
+		case rev.Newest:
+			note = " (the newest)"
 		}
 		if rev.Outcome == "kept" {
 			left = "kept"
@@ -149,12 +159,15 @@ func showReport(out io.Writer, r api.Report) {
 			fmt.Fprintf(out, "         %d of its files are also in %s (%s)\n", e.Files, e.Member, e.Place)
 		}
 	}
-	n := changes(r)
+	n, failed := changes(r), failures(r)
 	end := "done"
+	if failed > 0 {
+		end = fmt.Sprintf("%d failed", failed)
+	}
 	if r.DryRun {
 		end = "dry run, nothing was changed"
 	}
-	fmt.Fprintf(out, "%d revisions, %d %s: %s\n", n, len(r.Revisions)-n, left, end)
+	fmt.Fprintf(out, "%d revisions, %d %s: %s\n", n-failed, len(r.Revisions)-n, left, end)
 }
 
 func promoteCommand() *cobra.Command {

@@ -26,6 +26,8 @@ type Config struct {
 	Local          Local          `yaml:"local"`                        // instead of stores: the one store "local"
 	Stores         []Store        `yaml:"stores"`                       // none: the one that Local describes
 	Views          []View         `yaml:"views"`                        // none: only the built-in ones
+	AllowNetworks  []netip.Prefix `yaml:"allow_networks"`               // private networks that an import may read from
+	VerifyKeys     []string       `yaml:"verify_keys"`                  // public keys of minisign that sign bundles; none: unsigned ones are taken
 	Cache          Cache          `yaml:"cache"`                        //
 	Audit          Audit          `yaml:"audit"`                        //
 	Log            Log            `yaml:"log"`                          //
@@ -134,10 +136,13 @@ func Default() *Config {
 		Upstreams: []Upstream{center2, center},
 		Stores:    []Store{},
 		Views:     []View{},
-		Local:     Local{Owns: []string{}, Overwrite: true, TrashFor: defaultTrashFor, Retention: noRetention()},
-		Cache:     Cache{MaxSize: 50 << 30, MinFree: 2 << 30, Memory: 64 << 20},
-		Audit:     Audit{Keep: 400 * 24 * time.Hour},
-		Log:       Log{Level: "info", Format: "json", Access: true},
+
+		AllowNetworks: []netip.Prefix{},
+		VerifyKeys:    []string{},
+		Local:         Local{Owns: []string{}, Overwrite: true, TrashFor: defaultTrashFor, Retention: noRetention()},
+		Cache:         Cache{MaxSize: 50 << 30, MinFree: 2 << 30, Memory: 64 << 20},
+		Audit:         Audit{Keep: 400 * 24 * time.Hour},
+		Log:           Log{Level: "info", Format: "json", Access: true},
 	}
 }
 

@@ -27,6 +27,8 @@ const (
 	ActionPin         Action = "pin"
 	ActionUnpin       Action = "unpin"
 	ActionPurge       Action = "purge"
+	ActionImport      Action = "import"
+	ActionBundle      Action = "bundle" // was created
 	ActionTokenCreate Action = "token_create"
 	ActionTokenRevoke Action = "token_revoke"
 )
@@ -34,7 +36,8 @@ const (
 // Actions are all of them.
 var Actions = []Action{
 	ActionPublish, ActionOverwrite, ActionRemove, ActionRemoveFiles, ActionRemoveNow, ActionRestore, ActionPromote,
-	ActionHide, ActionUnhide, ActionRetention, ActionPin, ActionUnpin, ActionPurge, ActionTokenCreate, ActionTokenRevoke,
+	ActionHide, ActionUnhide, ActionRetention, ActionPin, ActionUnpin, ActionPurge, ActionImport, ActionBundle,
+	ActionTokenCreate, ActionTokenRevoke,
 }
 
 // Audit is one line of the audit trail: who did what to what.
@@ -57,6 +60,11 @@ func Targets(revs []conan.Revision) string {
 		texts = append(texts, fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(texts, ", ")
+}
+
+// WriteAudit writes a line about what changes no row.
+func (db *DB) WriteAudit(ctx context.Context, a Audit, now time.Time) error {
+	return db.update(ctx, func(ctx context.Context, tx *transaction) error { return writeAudit(ctx, tx, a, now) })
 }
 
 func writeAudit(ctx context.Context, tx *transaction, a Audit, now time.Time) error {

@@ -22,21 +22,27 @@ func TestPlans(t *testing.T) {
 	recipe, pkg := recipeOf("aa/1", "r"), packageOf("aa/1", "r", "p", "v")
 	put(t, db, center, pkg, 1, testFile("conaninfo.txt", 1, 1))
 	for name, ask := range map[string]func() error{
-		"Revisions":        func() error { _, err := db.Revisions(ctx, center, recipe); return err },
-		"Revisions (pkg)":  func() error { _, err := db.Revisions(ctx, center, pkg); return err },
-		"Detail":           func() error { _, err := db.Detail(ctx, "conancenter", pkg); return err },
-		"Find":             func() error { _, err := db.Find(ctx, center, pkg); return err },
-		"Files":            func() error { _, err := db.Files(ctx, center, pkg); return err },
-		"Held":             func() error { _, err := db.Held(ctx, center, pkg); return err },
-		"Packages":         func() error { _, err := db.Packages(ctx, center, recipe, false); return err },
-		"Packages (ids)":   func() error { _, err := db.Packages(ctx, center, recipe, true); return err },
-		"RevisionsAt":      func() error { _, err := db.RevisionsAt(ctx, center, recipe, time.Now()); return err },
-		"PackagesAt":       func() error { _, err := db.PackagesAt(ctx, center, recipe, time.Now(), false); return err },
-		"RefsAt":           func() error { _, err := db.RefsAt(ctx, center, "a", time.Now()); return err },
-		"Refs":             func() error { _, err := db.Refs(ctx, center); return err },
-		"RecipeRefs":       func() error { _, err := db.RecipeRefs(ctx, center); return err },
-		"BlobNamed":        func() error { _, err := db.BlobNamed(ctx, sumOf(1)); return err },
-		"HasBlob":          func() error { _, err := db.HasBlob(ctx, sumOf(1)); return err },
+		"Revisions":       func() error { _, err := db.Revisions(ctx, center, recipe); return err },
+		"Revisions (pkg)": func() error { _, err := db.Revisions(ctx, center, pkg); return err },
+		"Detail":          func() error { _, err := db.Detail(ctx, "conancenter", pkg); return err },
+		"Find":            func() error { _, err := db.Find(ctx, center, pkg); return err },
+		"Files":           func() error { _, err := db.Files(ctx, center, pkg); return err },
+		"Held":            func() error { _, err := db.Held(ctx, center, pkg); return err },
+		"Packages":        func() error { _, err := db.Packages(ctx, center, recipe, false); return err },
+		"Packages (ids)":  func() error { _, err := db.Packages(ctx, center, recipe, true); return err },
+		"RevisionsAt":     func() error { _, err := db.RevisionsAt(ctx, center, recipe, time.Now()); return err },
+		"PackagesAt":      func() error { _, err := db.PackagesAt(ctx, center, recipe, time.Now(), false); return err },
+		"RefsAt":          func() error { _, err := db.RefsAt(ctx, center, "a", time.Now()); return err },
+		"Refs":            func() error { _, err := db.Refs(ctx, center); return err },
+		"RecipeRefs":      func() error { _, err := db.RecipeRefs(ctx, center); return err },
+		"BlobNamed":       func() error { _, err := db.BlobNamed(ctx, sumOf(1)); return err },
+		"HasBlob":         func() error { _, err := db.HasBlob(ctx, sumOf(1)); return err },
+		"BlobSums": func() error {
+			if _, err := db.BlobSums(ctx, sumOf(2)); !errors.Is(err, conan.ErrNotFound) {
+				return err
+			}
+			return nil
+		},
 		"FilesOf":          func() error { _, err := db.FilesOf(ctx, sumOf(1)); return err },
 		"HoldersBySHA1":    func() error { _, err := db.HoldersBySHA1(ctx, "x"); return err },
 		"Garbage":          func() error { _, err := db.Garbage(ctx, 10); return err },
@@ -123,6 +129,8 @@ func TestWritePlans(t *testing.T) {
 		err  error
 	}{
 		{"Adopt", db.Adopt(ctx, store, adopted.ID, cached, noon, staged)},
+		{"Import", db.Import(ctx, importOf(staging(t, db, recipeOf("aa/1", "new"), noon), staging(t, db, packageOf("aa/1", "new", "p", "v"), noon)))},
+		{"WriteAudit", db.WriteAudit(ctx, audit, noon)},
 		{"Touch", db.Touch(ctx, map[int64]time.Time{held.RowID: noon})},
 		{"Used", db.Used(ctx, store, map[conan.Revision]time.Time{pkg: noon})},
 		{"RemoveUnneeded", db.RemoveUnneeded(ctx, store, pkg.Ref, func(Uses) []conan.Revision { return []conan.Revision{pkg} }, RemoveOptions{Audit: audit, Now: noon, Trash: true})},

@@ -1,6 +1,6 @@
 // Package api answers the operators' API, /api/v1: promotion, removal, the trash, retention, hides,
-// purges, pins, usage, the audit and robot tokens. It knows no HTTP: the proxy finds the caller, decodes bodies and renders
-// what a call returns.
+// purges, pins, imports, bundles, usage, the audit and robot tokens. It knows no HTTP: the proxy
+// finds the caller, decodes bodies and renders what a call returns.
 package api
 
 import (
@@ -8,11 +8,13 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
 	"time"
 
+	"conanproxy/internal/bundle"
 	"conanproxy/internal/conan"
 	"conanproxy/internal/index"
 	"conanproxy/internal/retention"
@@ -35,6 +37,8 @@ type Store interface {
 	Erase(ctx context.Context, revs []conan.Revision, by conan.Actor, dry bool) ([]index.Erased, error)
 	// EverySource is what Erase can remove.
 	EverySource() conan.Source
+	// CheckSpace tells whether so many bytes more can be stored: nil or conan.ErrNoSpace.
+	CheckSpace(ctx context.Context, bytes int64) error
 	// Trash lists removed revisions, the last removed first, with an ID below before unless it is
 	// 0.
 	Trash(ctx context.Context, before int64, limit int) ([]index.Trashed, error)
@@ -49,11 +53,22 @@ type Stores interface {
 	// Retain removes what a store no longer needs by its rules, or in a dry run only decides. A
 	// store without rules is conan.ErrInvalid, a second run at once conan.ErrConflict.
 	Retain(ctx context.Context, store string, by conan.Actor, dry bool) ([]retention.Decision, error)
+	// Import is the sink that takes what comes from outside into a store.
+	Import(in transfer.Incoming, to string) (transfer.Sink, bool)
+	// MayCome refuses a reference that comes from outside into a store if only other stores own its
+	// name.
+	MayCome(to string, ref conan.Ref) error
+	// Remote is another server, at a URL that a caller names. The caller calls end.
+	Remote(url, username, password string) (source conan.Source, end func(), err error)
+	// OpenBundle begins to read a bundle and checks its signature by the keys in force.
+	OpenBundle(r io.Reader) (*bundle.Reader, error)
 }
 
 // Audit is the trail of all changes.
 type Audit interface {
 	AuditLines(ctx context.Context, f index.AuditFilter) ([]index.AuditLine, error)
+	// WriteAudit writes a line about what changes no row.
+	WriteAudit(ctx context.Context, a index.Audit, now time.Time) error
 }
 
 // Usage counts what each member has.
@@ -84,6 +99,7 @@ type Call struct {
 	Guard   *auth.Guard
 	Query   url.Values
 	Decode  func(v any) error // reads the JSON body; unknown fields are conan.ErrInvalid
+	Body    io.Reader         // the body of a call that takes a stream
 
 	// Source is what the caller may read of a store, upstream or view, or with an empty name of the
 	// view at the root; false: there is none of that name.
@@ -111,9 +127,19 @@ type Call struct {
 // Route is one call.
 type Route struct {
 	Method, Path string
-	Handle       func(c *Call) (any, error) // what is returned is answered as JSON
-	MaxBody      int64                      // bytes; 0: there is no body
+	Handle       func(c *Call) (any, error) // what is returned is answered as JSON, but for a Stream
+	MaxBody      int64                      // bytes; 0: there is no body; StreamBody: any number
 }
+
+// Stream is an answer that is made while it is sent.
+type Stream struct {
+	ContentType string
+	Write       func(w io.Writer) error // an error ends the answer short
+}
+
+// StreamBody is the MaxBody of a call that reads Call.Body itself, once it knows that the caller
+// may send it.
+const StreamBody = -1
 
 // Bounds of bodies, in bytes.
 const (
@@ -142,6 +168,9 @@ func (a *API) Routes() []Route {
 		{http.MethodGet, "/api/v1/packages/binaries", a.binaries, 0},
 		{http.MethodGet, "/api/v1/packages/files", a.files, 0},
 		{http.MethodGet, "/api/v1/explain", a.explain, 0},
+		{http.MethodPost, "/api/v1/import", a.importFrom, selectionBody},
+		{http.MethodPost, "/api/v1/bundle/create", a.createBundle, selectionBody},
+		{http.MethodPost, "/api/v1/bundle/apply", a.applyBundle, StreamBody},
 		{http.MethodGet, "/api/v1/usage", a.usage, 0},
 		{http.MethodGet, "/api/v1/audit", a.audit, 0},
 		{http.MethodGet, "/api/v1/tokens", a.tokens, 0},

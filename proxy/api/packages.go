@@ -19,9 +19,9 @@ type Report struct {
 // RevisionDone is one revision of a Report, a recipe before its packages.
 type RevisionDone struct {
 	Revision string `json:"revision"`         // name/version[@user/channel]#RREV[:PACKAGE_ID#PREV]
-	Outcome  string `json:"outcome"`          // copied, skipped, removed, kept, restored, hidden, shown, pinned or unpinned
+	Outcome  string `json:"outcome"`          // copied, skipped, failed, removed, kept, restored, hidden, shown, pinned or unpinned
 	Newest   bool   `json:"newest"`           // it is the newest of its siblings where it came to
-	Reason   string `json:"reason,omitempty"` // why retention removed or kept it
+	Reason   string `json:"reason,omitempty"` // why it failed, or why retention removed or kept it
 
 	Elsewhere []Elsewhere `json:"elsewhere,omitempty"` // of a revision that was removed for good
 }
@@ -40,8 +40,11 @@ func (d *dryRun) UnmarshalJSON(text []byte) error {
 func report(dry dryRun, moved []conan.Moved, outcome string) Report {
 	r := Report{DryRun: bool(dry), Revisions: []RevisionDone{}}
 	for _, m := range moved {
-		done := RevisionDone{Revision: m.Revision.String(), Outcome: outcome, Newest: m.Newest}
-		if m.Skipped {
+		done := RevisionDone{Revision: m.Revision.String(), Outcome: outcome, Newest: m.Newest, Reason: m.Problem}
+		switch {
+		case m.Problem != "":
+			done.Outcome = "failed"
+		case m.Skipped:
 			done.Outcome = "skipped"
 		}
 		r.Revisions = append(r.Revisions, done)

@@ -52,7 +52,7 @@ func (a *API) purge(c *Call) (any, error) {
 		Selection  *selection.Spec `json:"selection"`
 		Everything bool            `json:"everything"`
 		Pinned     bool            `json:"pinned"`
-		DryRun     bool            `json:"dry_run"`
+		DryRun     dryRun          `json:"dry_run"`
 	}
 	if err := c.Decode(&body); err != nil {
 		return nil, err
@@ -64,7 +64,7 @@ func (a *API) purge(c *Call) (any, error) {
 	if body.Everything == (body.Selection != nil) {
 		return nil, fmt.Errorf("%w: give either a selection or \"everything\": true", conan.ErrInvalid)
 	}
-	p := Purge{Pinned: body.Pinned, Dry: body.DryRun, By: c.Actor, Target: "everything"}
+	p := Purge{Pinned: body.Pinned, Dry: bool(body.DryRun), By: c.Actor, Target: "everything"}
 	if body.Selection != nil {
 		sel, err := body.Selection.Parse()
 		if err != nil {
