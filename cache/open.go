@@ -155,7 +155,11 @@ func (c *Cache) storeFile(ctx context.Context, rev conan.Revision, name string) 
 	f := c.fills[fillKey{rev, name}]
 	c.mu.Unlock()
 	if f != nil {
-		if err := f.done(ctx); err != nil && !errors.Is(err, errNoSpace) {
+		err := f.done(ctx)
+		switch {
+		case errors.Is(err, errEvicted):
+			return false, c.unavailable("what it sent was purged meanwhile")
+		case err != nil && !errors.Is(err, errNoSpace):
 			return false, err
 		}
 	}

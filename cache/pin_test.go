@@ -126,6 +126,17 @@ func TestPinsTakeAShareOfTheSpace(t *testing.T) {
 	}
 }
 
+func TestPinWithoutSpace(t *testing.T) {
+	up := newFake()
+	pkg := up.addPackage(t, up.addRecipe(t, "zlib/1.3", "one", 100), "[settings]\n", noise(70_000), 200)
+	b := newBench(t, up, func(_ *Options, q *space.Options) { q.MaxSize = 60_000 })
+	defer b.end(t)
+	_, err := b.Pin(context.Background(), []conan.Revision{pkg}, PinOptions{Owner: "ann"})
+	if !errors.Is(err, conan.ErrConflict) || !strings.Contains(err.Error(), "no space for "+archive) {
+		t.Errorf("error %v", err)
+	}
+}
+
 // A dry run asks for lists only; readers and the run share one download; what fails pins nothing and
 // keeps what came.
 func TestPinDownloadsLikeAReader(t *testing.T) {

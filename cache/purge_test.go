@@ -206,6 +206,17 @@ func TestPurgeWhileAFileArrives(t *testing.T) {
 				t.Errorf("a client that came later: %v", err)
 			}
 		})
+		again.Go(func() {
+			whole, err := f.Wait(context.Background())
+			if err != nil {
+				t.Errorf("a client that waits for the whole file: %v", err)
+				return
+			}
+			defer whole.Close()
+			if got, err := io.ReadAll(whole); err != nil || !bytes.Equal(got, content) {
+				t.Errorf("a client that waited for the whole file: %d bytes, %v", len(got), err)
+			}
+		})
 		synctest.Wait()
 		close(open)
 		if got, err := io.ReadAll(f); err != nil || !bytes.Equal(got, content) {

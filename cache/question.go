@@ -166,16 +166,22 @@ func refresh[T any](c *Cache, q question[T], purges uint64, answered chan<- docu
 		c.refusals.Remove(contradictedID(q.id()))
 		store(context.WithoutCancel(ctx), c, q, got, func() { answered <- got })
 	case lasting:
-		r := c.refused(err)
-		if c.o.Mode == Frozen && errors.Is(err, conan.ErrNotFound) {
-			r.until = conan.Forever
-		}
-		c.refusals.Add(q.id(), r)
-		if doc != nil && errors.Is(err, conan.ErrNotFound) {
-			c.dropOne(context.WithoutCancel(ctx), q.kind, q.key)
-		}
+		q.refuse(context.WithoutCancel(ctx), c, err, doc != nil)
 	}
 	return got, err
+}
+
+// refuse remembers that upstream refused the answer. "Not found" takes an earlier one back.
+func (q question[T]) refuse(ctx context.Context, c *Cache, err error, hasEarlier bool) {
+	r := c.refused(err)
+	isAbsent := errors.Is(err, conan.ErrNotFound)
+	if c.o.Mode == Frozen && isAbsent {
+		r.until = conan.Forever
+	}
+	c.refusals.Add(q.id(), r)
+	if hasEarlier && isAbsent {
+		c.dropOne(ctx, q.kind, q.key)
+	}
 }
 
 // failure is the error of a fetch as a reader may see it.

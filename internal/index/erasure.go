@@ -85,37 +85,56 @@ func (e *erasure) find(ctx context.Context, tx *transaction, rev conan.Revision)
 	if err != nil {
 		return err
 	}
-	there := false
-	found := make(map[conan.Revision][]string)
-	note := func(r conan.Revision, rows *[]int64, id int64, files string) error {
-		if r != rev && (rev.IsPackage() || r.Recipe() != rev) {
-			return nil
+	ids, trashed := make(map[conan.Revision][]int64), make(map[conan.Revision][]int64)
+	covered := make(map[conan.Revision]bool)
+	note := func(rows map[conan.Revision][]int64, r conan.Revision, id int64) {
+		if r == rev || !rev.IsPackage() && r.Recipe() == rev {
+			covered[r] = true
+			rows[r] = append(rows[r], id)
 		}
-		there = true
-		if _, known := e.digests[r]; known {
-			return nil
-		}
-		*rows = append(*rows, id)
-		sums, err := column[string](ctx, tx, "read files of "+r.String(), files, id)
-		found[r] = append(found[r], sums...)
-		return err
 	}
 	for _, n := range live {
-		r := conan.Revision{Ref: rev.Ref, RRev: n.rrev, PackageID: n.packageID, PRev: n.prev}
-		if err := note(r, &e.ids, n.id, `SELECT sha256 FROM files WHERE revision_id = $1`); err != nil {
-			return err
-		}
+		note(ids, conan.Revision{Ref: rev.Ref, RRev: n.rrev, PackageID: n.packageID, PRev: n.prev}, n.id)
 	}
 	for _, t := range removed {
-		if err := note(t.Revision, &e.trashed, t.ID, `SELECT sha256 FROM trash_files WHERE trash_id = $1`); err != nil {
+		note(trashed, t.Revision, t.ID)
+	}
+	if len(covered) == 0 {
+		return fmt.Errorf("%s, published or in the trash: %w", rev, conan.ErrNotFound)
+	}
+	for _, r := range slices.SortedFunc(maps.Keys(covered), conan.Revision.Compare) {
+		if err := e.add(ctx, tx, r, ids[r], trashed[r]); err != nil {
 			return err
 		}
 	}
-	if !there {
-		return fmt.Errorf("%s, published or in the trash: %w", rev, conan.ErrNotFound)
+	return nil
+}
+
+// add notes the rows of one revision and the digests of their files, once.
+func (e *erasure) add(ctx context.Context, tx *transaction, rev conan.Revision, ids, trashed []int64) error {
+	if _, known := e.digests[rev]; known {
+		return nil
 	}
-	maps.Copy(e.digests, found)
-	e.order = append(e.order, slices.SortedFunc(maps.Keys(found), conan.Revision.Compare)...)
+	e.order = append(e.order, rev)
+	e.digests[rev] = nil
+	e.ids, e.trashed = append(e.ids, ids...), append(e.trashed, trashed...)
+	for _, of := range []struct {
+		rows  []int64
+		query string
+	}{
+		{ids, `SELECT sha256 FROM files WHERE revision_id IN ` + listed},
+		{trashed, `SELECT sha256 FROM trash_files WHERE trash_id IN ` + listed},
+	} {
+		list, err := json.Marshal(of.rows)
+		if err != nil {
+			return fmt.Errorf("read files of %s: %w", rev, err)
+		}
+		sums, err := column[string](ctx, tx, "read files of "+rev.String(), of.query, string(list))
+		if err != nil {
+			return err
+		}
+		e.digests[rev] = append(e.digests[rev], sums...)
+	}
 	return nil
 }
 
