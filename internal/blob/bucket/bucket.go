@@ -152,15 +152,25 @@ func (b *Bucket) List(ctx context.Context, fn func(key string, size int64, uploa
 	return ctx.Err()
 }
 
-// markerKey is the object that says whose bucket it is.
-func (b *Bucket) markerKey() string { return b.prefix + "conanproxy" }
+// Empty tells whether there is no object of a blob.
+func (b *Bucket) Empty(ctx context.Context) (bool, error) {
+	found := errors.New("found")
+	err := b.List(ctx, func(string, int64, time.Time) error { return found })
+	if errors.Is(err, found) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// MarkerKey is the object that says whose bucket it is.
+func (b *Bucket) MarkerKey() string { return b.prefix + "conanproxy" }
 
 // Marker returns the id of the installation whose bucket it is, empty if it is nobody's yet.
 func (b *Bucket) Marker(ctx context.Context) (string, error) {
 	const longest = 1 << 10
-	body, _, _, err := b.core.GetObject(ctx, b.name, b.markerKey(), minio.GetObjectOptions{})
+	body, _, _, err := b.core.GetObject(ctx, b.name, b.MarkerKey(), minio.GetObjectOptions{})
 	if err != nil {
-		if err = b.failure(ctx, "read", b.markerKey(), err); errors.Is(err, blob.ErrNotFound) {
+		if err = b.failure(ctx, "read", b.MarkerKey(), err); errors.Is(err, blob.ErrNotFound) {
 			err = nil
 		}
 		return "", err
@@ -168,7 +178,7 @@ func (b *Bucket) Marker(ctx context.Context) (string, error) {
 	defer body.Close()
 	id, err := io.ReadAll(io.LimitReader(body, longest))
 	if err != nil {
-		return "", b.failure(ctx, "read", b.markerKey(), err)
+		return "", b.failure(ctx, "read", b.MarkerKey(), err)
 	}
 	return strings.TrimSpace(string(id)), nil
 }
@@ -178,5 +188,5 @@ func (b *Bucket) Mark(ctx context.Context, id string) error {
 	text := []byte(id + "\n")
 	h := blob.NewHasher()
 	h.Write(text)
-	return b.putWhole(ctx, b.markerKey(), bytes.NewReader(text), h.Sums())
+	return b.putWhole(ctx, b.MarkerKey(), bytes.NewReader(text), h.Sums())
 }
