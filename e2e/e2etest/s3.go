@@ -1,8 +1,6 @@
 package e2etest
 
 import (
-	"os"
-	"path/filepath"
 	"testing"
 
 	"conanproxy/internal/harness"
@@ -13,14 +11,12 @@ type S3 struct {
 	*process
 	Server *harness.S3Server
 	Relay  *harness.S3Relay
-	secret string // file of the secret key
 }
 
 // StartS3 starts both.
 func StartS3(t testing.TB) *S3 {
 	t.Helper()
-	dir := t.TempDir()
-	server, err := harness.StartS3(t.Context(), Root(t), dir)
+	server, err := harness.StartS3(t.Context(), Root(t), t.TempDir())
 	if err != nil {
 		Missing(t, "the S3 server is not available: %v", err)
 	}
@@ -29,16 +25,10 @@ func StartS3(t testing.TB) *S3 {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { relay.Close() })
-	s := &S3{process: watch(t, server.Process), Server: server, Relay: relay, secret: filepath.Join(dir, "secret")}
-	if err := os.WriteFile(s.secret, []byte(harness.S3Secret+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return &S3{process: watch(t, server.Process), Server: server, Relay: relay}
 }
 
 // Settings keep the files of a program in the bucket.
 func (s *S3) Settings() harness.Settings {
-	return harness.Settings{"blobs": harness.Settings{"s3": harness.Settings{
-		"endpoint": s.Relay.URL(), "bucket": harness.S3Bucket, "access_key": harness.S3AccessKey, "secret_key_file": s.secret,
-	}}}
+	return harness.Settings{"blobs": s.Server.Settings(s.Relay.URL(), "")}
 }

@@ -50,8 +50,23 @@ func StartS3(ctx context.Context, root, dir string) (*S3Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &S3Server{Process: p, Dir: dir}, nil
+	s := &S3Server{Process: p, Dir: dir}
+	if err := os.WriteFile(s.secretFile(), []byte(S3Secret+"\n"), 0o600); err != nil {
+		p.Stop()
+		return nil, err
+	}
+	return s, nil
 }
+
+// Settings is the section "blobs" of a program whose files are in the bucket, below a prefix. The server is reached
+// through url, its own or that of a relay.
+func (s *S3Server) Settings(url, prefix string) Settings {
+	return Settings{"s3": Settings{
+		"endpoint": url, "bucket": S3Bucket, "prefix": prefix, "access_key": S3AccessKey, "secret_key_file": s.secretFile(),
+	}}
+}
+
+func (s *S3Server) secretFile() string { return filepath.Join(s.Dir, "secret") }
 
 // ObjectFile is the file of an object of the bucket.
 func (s *S3Server) ObjectFile(key string) string {
