@@ -3,8 +3,8 @@ package blob
 import (
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"time"
@@ -23,12 +23,13 @@ type Object struct {
 }
 
 // newObject makes a key that no other upload has. It begins with the digest, so that lost rows can
-// be made again from a listing.
+// be made again from a listing, and goes on with the time, since a later upload of the same blob
+// replaces a damaged one.
 func newObject(sums Sums) Object {
-	var unique [10]byte
+	var unique [8]byte
 	rand.Read(unique[:]) // never fails
-	digest := string(sums.SHA256)
-	return Object{Key: digest[:2] + "/" + digest + "-" + hex.EncodeToString(unique[:]), Digest: sums.SHA256, Size: sums.Size}
+	key := fmt.Sprintf("%s/%s-%012x%x", sums.SHA256[:2], sums.SHA256, time.Now().UnixMilli(), unique)
+	return Object{Key: key, Digest: sums.SHA256, Size: sums.Size}
 }
 
 // digestOf is the digest in a key of newObject, or is not valid.
@@ -80,7 +81,8 @@ type Keys interface {
 	ForgetObjects(ctx context.Context, keys []string) error
 	// UnknownObjects returns those of the keys that have no row.
 	UnknownObjects(ctx context.Context, keys []string) ([]string, error)
-	// AdoptObjects makes rows of objects that have none, for blobs that have no stored object.
+	// AdoptObjects makes rows of objects that have none. Of several for a blob the one with the last
+	// key is stored.
 	AdoptObjects(ctx context.Context, objects []Object) error
 	// GiveUpUnnamedObjects notes for deletion the blobs with a stored object from before a time that
 	// the index does not know: a process ended between the upload and the row of its revision.

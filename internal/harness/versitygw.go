@@ -42,7 +42,7 @@ func StartS3(ctx context.Context, root, dir string) (*S3Server, error) {
 	}
 	p, err := Start(ctx, Launch{
 		Name:  "versitygw",
-		Argv:  []string{program, "--port", HostPort(port), "--quiet", "--keep-alive", "posix", "--sidecar", meta, data},
+		Argv:  []string{program, "--port", HostPort(port), "--quiet", "posix", "--sidecar", meta, data},
 		Env:   CleanEnv(dir, "ROOT_ACCESS_KEY="+S3AccessKey, "ROOT_SECRET_KEY="+S3Secret),
 		Dir:   dir,
 		Ready: "http://" + HostPort(port) + "/",

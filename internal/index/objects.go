@@ -146,8 +146,11 @@ func (db *DB) UnknownObjects(ctx context.Context, keys []string) ([]string, erro
 func (db *DB) AdoptObjects(ctx context.Context, objects []blob.Object) error {
 	return db.update(ctx, func(ctx context.Context, tx *transaction) error {
 		for _, o := range objects {
-			_, err := tx.ExecContext(ctx, `INSERT INTO objects (`+objectColumns+`, state, since) VALUES ($1, $2, $3, 'stored', $4) ON CONFLICT DO NOTHING`,
-				o.Key, o.Digest, o.Size, time.Now().UnixMicro())
+			_, err := tx.ExecContext(ctx, `DELETE FROM objects WHERE sha256 = $1 AND state = 'stored' AND key < $2`, o.Digest, o.Key)
+			if err == nil {
+				_, err = tx.ExecContext(ctx, `INSERT INTO objects (`+objectColumns+`, state, since) VALUES ($1, $2, $3, 'stored', $4)
+					ON CONFLICT DO NOTHING`, o.Key, o.Digest, o.Size, time.Now().UnixMicro())
+			}
 			if err != nil {
 				return fmt.Errorf("adopt object %s: %w", o.Key, err)
 			}
