@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"conanproxy/internal/blob"
 	"conanproxy/internal/conan"
 )
 
@@ -22,24 +23,33 @@ func TestPlans(t *testing.T) {
 	recipe, pkg := recipeOf("aa/1", "r"), packageOf("aa/1", "r", "p", "v")
 	put(t, db, center, pkg, 1, testFile("conaninfo.txt", 1, 1))
 	for name, ask := range map[string]func() error{
-		"Revisions":        func() error { _, err := db.Revisions(ctx, center, recipe); return err },
-		"Revisions (pkg)":  func() error { _, err := db.Revisions(ctx, center, pkg); return err },
-		"Find":             func() error { _, err := db.Find(ctx, center, pkg); return err },
-		"Files":            func() error { _, err := db.Files(ctx, center, pkg); return err },
-		"Held":             func() error { _, err := db.Held(ctx, center, pkg); return err },
-		"Packages":         func() error { _, err := db.Packages(ctx, center, recipe, false); return err },
-		"Packages (ids)":   func() error { _, err := db.Packages(ctx, center, recipe, true); return err },
-		"RevisionsAt":      func() error { _, err := db.RevisionsAt(ctx, center, recipe, time.Now()); return err },
-		"PackagesAt":       func() error { _, err := db.PackagesAt(ctx, center, recipe, time.Now(), false); return err },
-		"RefsAt":           func() error { _, err := db.RefsAt(ctx, center, "a", time.Now()); return err },
-		"Refs":             func() error { _, err := db.Refs(ctx, center); return err },
-		"RecipeRefs":       func() error { _, err := db.RecipeRefs(ctx, center); return err },
-		"BlobNamed":        func() error { _, err := db.BlobNamed(ctx, sumOf(1)); return err },
-		"HasBlob":          func() error { _, err := db.HasBlob(ctx, sumOf(1)); return err },
-		"FilesOf":          func() error { _, err := db.FilesOf(ctx, sumOf(1)); return err },
-		"HoldersBySHA1":    func() error { _, err := db.HoldersBySHA1(ctx, "x"); return err },
-		"Garbage":          func() error { _, err := db.Garbage(ctx, 10); return err },
-		"Blobs":            func() error { _, err := db.Blobs(ctx, "", 10); return err },
+		"Revisions":       func() error { _, err := db.Revisions(ctx, center, recipe); return err },
+		"Revisions (pkg)": func() error { _, err := db.Revisions(ctx, center, pkg); return err },
+		"Find":            func() error { _, err := db.Find(ctx, center, pkg); return err },
+		"Files":           func() error { _, err := db.Files(ctx, center, pkg); return err },
+		"Held":            func() error { _, err := db.Held(ctx, center, pkg); return err },
+		"Packages":        func() error { _, err := db.Packages(ctx, center, recipe, false); return err },
+		"Packages (ids)":  func() error { _, err := db.Packages(ctx, center, recipe, true); return err },
+		"RevisionsAt":     func() error { _, err := db.RevisionsAt(ctx, center, recipe, time.Now()); return err },
+		"PackagesAt":      func() error { _, err := db.PackagesAt(ctx, center, recipe, time.Now(), false); return err },
+		"RefsAt":          func() error { _, err := db.RefsAt(ctx, center, "a", time.Now()); return err },
+		"Refs":            func() error { _, err := db.Refs(ctx, center); return err },
+		"RecipeRefs":      func() error { _, err := db.RecipeRefs(ctx, center); return err },
+		"BlobNamed":       func() error { _, err := db.BlobNamed(ctx, sumOf(1)); return err },
+		"HasBlob":         func() error { _, err := db.HasBlob(ctx, sumOf(1)); return err },
+		"FilesOf":         func() error { _, err := db.FilesOf(ctx, sumOf(1)); return err },
+		"HoldersBySHA1":   func() error { _, err := db.HoldersBySHA1(ctx, "x"); return err },
+		"Garbage":         func() error { _, err := db.Garbage(ctx, 10); return err },
+		"Blobs":           func() error { _, err := db.Blobs(ctx, "", 10); return err },
+		"FindObject": func() error {
+			_, err := db.FindObject(ctx, blob.Digest(sumOf(1)))
+			if errors.Is(err, blob.ErrNotFound) {
+				err = nil
+			}
+			return err
+		},
+		"DeadObjects":      func() error { _, err := db.DeadObjects(ctx, 10); return err },
+		"UnknownObjects":   func() error { _, err := db.UnknownObjects(ctx, []string{"k"}); return err },
 		"Coldest":          func() error { _, err := db.Coldest(ctx, 10); return err },
 		"Frees":            func() error { _, err := db.Frees(ctx, []int64{1}); return err },
 		"StageExists":      func() error { _, err := db.StageExists(ctx, "s"); return err },

@@ -29,8 +29,11 @@ type Options struct {
 	// while the server runs. It is never logged.
 	Secret func() (string, error)
 
-	PartSize int64       // bytes from which an upload is sent in parts of that size; 0: 64 MiB
-	Log      *zap.Logger // nil: none
+	PartSize int64 // bytes from which an upload is sent in parts of that size; 0: 64 MiB
+	// Silence is how long a connection may pass no byte in either direction while it is used; 0: 15
+	// seconds. There is no limit for a whole transfer.
+	Silence time.Duration
+	Log     *zap.Logger // nil: none
 }
 
 // Bucket is one bucket, or what is below a prefix of it.
@@ -63,12 +66,15 @@ func Open(o Options) (*Bucket, error) {
 	if o.PartSize == 0 {
 		o.PartSize = 64 << 20
 	}
+	if o.Silence == 0 {
+		o.Silence = 15 * time.Second
+	}
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
 	core, err := minio.NewCore(u.Host, &minio.Options{
 		Creds: credentials.New(&provider{accessKey: o.AccessKey, secret: o.Secret}), Secure: u.Scheme == "https",
-		Region: o.Region, MaxRetries: tries, Transport: newTransport(),
+		Region: o.Region, MaxRetries: tries, Transport: newTransport(o.Silence),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("the bucket %s: %w", o.Bucket, err)

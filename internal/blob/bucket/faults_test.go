@@ -10,9 +10,11 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"conanproxy/internal/blob"
 	"conanproxy/internal/blob/blobtest"
+	"conanproxy/internal/blob/bucket"
 	"conanproxy/internal/harness"
 )
 
@@ -200,6 +202,39 @@ func TestReset(t *testing.T) {
 	s.relay.Change(func(_ *http.Request, body io.Reader) io.Reader { return &cut{body, 0} })
 	if _, err := readAll(t, s, d); !errors.Is(err, blob.ErrUnavailable) {
 		t.Errorf("Open = %v, want ErrUnavailable", err)
+	}
+}
+
+// A server that stops in the middle is left after a time without a byte, and the rest is asked for.
+func TestSilence(t *testing.T) {
+	s := newStand(t, func(b *bucket.Options, _ *blob.TieredOptions) { b.Silence = 300 * time.Millisecond })
+	b := blobtest.Content(1, 3<<20)
+	blobtest.Put(t, s, b)
+	s.loseTier(t)
+	never := make(chan struct{})
+	defer close(never)
+	var sent atomic.Int64
+	s.relay.Change(func(_ *http.Request, body io.Reader) io.Reader {
+		if sent.Add(1) == 1 {
+			return &gate{Reader: body, left: 1 << 20, open: never}
+		}
+		return body
+	})
+	wantBytes(t, s, b)
+	if n := sent.Load(); n != 2 {
+		t.Errorf("%d requests, want 2", n)
+	}
+}
+
+// A server that takes nothing is left too.
+func TestSilentUpload(t *testing.T) {
+	s := newStand(t, func(b *bucket.Options, _ *blob.TieredOptions) { b.Silence = 50 * time.Millisecond })
+	s.relay.Fault(func(_ http.ResponseWriter, r *http.Request) bool {
+		<-r.Context().Done() // until the client goes
+		return true
+	})
+	if err := commit(t, s, blobtest.Content(1, 1000)); !errors.Is(err, blob.ErrUnavailable) || !strings.Contains(err.Error(), "in time") {
+		t.Errorf("Commit = %v, want ErrUnavailable: it did not answer in time", err)
 	}
 }
 

@@ -9,14 +9,10 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 )
 
-const (
-	// silence is how long a connection may pass no byte in either direction while it is used. There
-	// is no limit for a whole transfer.
-	silence = 15 * time.Second
-	dialing = 5 * time.Second
-)
+// dialing is how long a connection, and its TLS handshake, may take.
+const dialing = 5 * time.Second
 
-func newTransport() *http.Transport {
+func newTransport(silence time.Duration) *http.Transport {
 	dialer := &net.Dialer{Timeout: dialing, KeepAlive: 30 * time.Second}
 	return &http.Transport{
 		Proxy: http.ProxyFromEnvironment,
@@ -25,7 +21,7 @@ func newTransport() *http.Transport {
 			if err != nil {
 				return nil, err
 			}
-			return &conn{c}, nil
+			return &conn{c, silence}, nil
 		},
 		MaxIdleConnsPerHost: 32,
 		IdleConnTimeout:     silence,
@@ -36,11 +32,14 @@ func newTransport() *http.Transport {
 
 // conn breaks off after a time without any byte. What is written also moves the deadline of the
 // reader, which waits for the answer to a long upload.
-type conn struct{ net.Conn }
+type conn struct {
+	net.Conn
+	silence time.Duration
+}
 
 // Read implements net.Conn.
 func (c *conn) Read(p []byte) (int, error) {
-	if err := c.SetDeadline(time.Now().Add(silence)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(c.silence)); err != nil {
 		return 0, err
 	}
 	return c.Conn.Read(p)
@@ -48,7 +47,7 @@ func (c *conn) Read(p []byte) (int, error) {
 
 // Write implements net.Conn.
 func (c *conn) Write(p []byte) (int, error) {
-	if err := c.SetDeadline(time.Now().Add(silence)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(c.silence)); err != nil {
 		return 0, err
 	}
 	return c.Conn.Write(p)

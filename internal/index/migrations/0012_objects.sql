@@ -8,7 +8,7 @@ CREATE TABLE objects (
     since  INTEGER NOT NULL           -- when that state began
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX objects_sha256 ON objects (sha256) WHERE state = 'stored';
-CREATE INDEX objects_state ON objects (state, since) WHERE state <> 'stored';
+CREATE INDEX objects_dead ON objects (since) WHERE state = 'dead';
 
 -- The bucket of this index. No row: the blobs are on the disk.
 CREATE TABLE bucket (
