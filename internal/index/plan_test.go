@@ -136,6 +136,10 @@ func TestWritePlans(t *testing.T) {
 		{"Hide", db.Hide(ctx, []Hide{{Revision: recipe}}, audit.By, noon)},
 		{"Unhide", db.Unhide(ctx, []Hide{{ID: 1}}, audit.By, noon)},
 		{"PutDocument", db.PutDocument(ctx, center, "list", "k", Document{Body: []byte("{}")})},
+		{"BeginObject", db.BeginObject(ctx, blob.Object{Key: "k", Digest: blob.Digest(sumOf(9))})},
+		{"CompleteObject", db.CompleteObject(ctx, "k")},
+		{"DropObject", onlyError(db.DropObject(ctx, blob.Digest(sumOf(9))))},
+		{"ForgetObjects", db.ForgetObjects(ctx, []string{"k"})},
 		{"DeleteDocuments", db.DeleteDocuments(ctx, center, "list", "k")},
 	} {
 		if write.err != nil {
@@ -177,6 +181,7 @@ var mayScan = regexp.MustCompile(`^SCAN (` +
 	`cached_bytes|` + // one row
 	`\(subquery-\d+\)|` + // what another step found
 	`garbage|` + // in order, up to a limit
+	`objects USING COVERING INDEX objects_dead|` + // in order, up to a limit
 	`json_each VIRTUAL TABLE INDEX 1:|` + // the argument
 	`stages|` + // uploads under way; not asked for by requests that read
 	`trash_files USING COVERING INDEX trash_files_sha256|in_trash|` + // all of the trash, when the disk is full
