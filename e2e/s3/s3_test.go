@@ -89,10 +89,67 @@ func TestStart(t *testing.T) {
 		}
 	}
 	fails("another data_dir", "another installation", "--data-dir", t.TempDir())
+	onDisk := e2etest.StartConanproxy(t, nil)
+	publisher.Remotes(harness.Remote{Name: "r", URL: onDisk.URL()})
+	publisher.Upload("header/1.0")
+	onDisk.Stop()
+	withDir := func(p, dirOf *e2etest.Conanproxy) []string {
+		return []string{"--config", filepath.Join(p.Dir, "config.yaml"), "--data-dir", filepath.Join(dirOf.Dir, "data")}
+	}
+	fails("a data_dir whose files are in the bucket, without it", "in a bucket", withDir(onDisk, owner)...)
+	marker := s3.Server.ObjectFile("conanproxy")
+	hide(t, marker, func() {
+		fails("a data_dir whose files are on the disk, with a bucket", "on its disk", withDir(owner, onDisk)...)
+		fails("a bucket with objects of nobody", "not of this data_dir", "--data-dir", t.TempDir())
+		fails("a bucket without the mark", "the object conanproxy is missing")
+	})
 	s3.Relay.Refuse("", http.StatusForbidden, "RequestTimeTooSkewed")
 	fails("a wrong clock", "clock")
 	s3.Relay.Refuse("", http.StatusNotFound, "NoSuchBucket")
 	fails("no bucket", "does not exist")
 	s3.Relay.Fault(nil)
 	owner.Start()
+}
+
+// hide moves a file away for the time of what.
+func hide(t *testing.T, path string, what func()) {
+	t.Helper()
+	away := filepath.Join(t.TempDir(), "away")
+	if err := os.Rename(path, away); err != nil {
+		t.Fatal(err)
+	}
+	what()
+	if err := os.Rename(away, path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestUpstreamWithoutBucket downloads from an upstream while the bucket takes nothing: clients get their packages, which
+// are not stored.
+func TestUpstreamWithoutBucket(t *testing.T) {
+	t.Parallel()
+	upstream := e2etest.StartConanproxy(t, nil)
+	publisher := e2etest.NewConan2(t, upstream.URL()).As("demo", "demo")
+	publisher.Create(e2etest.Recipe(t, "lib"), "demo/testing")
+	publisher.Upload(ref)
+	s3 := e2etest.StartS3(t)
+	settings := s3.Settings()
+	settings["upstreams"] = []harness.Settings{harness.Upstream("up", upstream.URL(), harness.Settings{"allow_networks": []string{"127.0.0.0/8"}})}
+	proxy := e2etest.StartConanproxy(t, settings)
+	s3.Relay.Refuse(http.MethodPut, http.StatusServiceUnavailable, "SlowDown")
+	for range 2 {
+		reader := e2etest.NewConan2(t, proxy.URL())
+		reader.Install(ref)
+		e2etest.SameTree(t, "lib", publisher, reader)
+	}
+	s3.Relay.Fault(nil)
+	reader := e2etest.NewConan2(t, proxy.URL())
+	reader.Install(ref)
+	proxy.Stop()
+	loseTier(t, proxy)
+	upstream.Stop()
+	proxy.Start()
+	stored := e2etest.NewConan2(t, proxy.URL())
+	stored.Install(ref)
+	e2etest.SameTree(t, "lib", publisher, stored)
 }

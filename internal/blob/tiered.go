@@ -28,6 +28,9 @@ type Tiered struct {
 	filling atomic.Int64  // bytes that fills have written and not stored yet
 	kick    chan struct{} // has Run look at once
 
+	measuring sync.Mutex
+	measured  bool // used counts what an earlier process left too; guarded by measuring
+
 	ctx     context.Context // of the fills
 	cancel  context.CancelFunc
 	mu      sync.Mutex // guards fills and running.Add
@@ -247,8 +250,9 @@ func (t *Tiered) Free(ctx context.Context) (int64, error) {
 	}
 	if free < t.minFree.Load() {
 		t.kickRun()
+		err = t.measure(ctx)
 	}
-	return free + t.used.Load(), nil
+	return free + t.used.Load(), err
 }
 
 // BlockSize is that of the disk.

@@ -62,13 +62,20 @@ func (t *Tiered) grew(w *diskWriter) {
 	}
 }
 
-// measure counts the bytes in the tier.
+// measure counts the bytes that an earlier process left in the tier, once.
 func (t *Tiered) measure(ctx context.Context) error {
+	t.measuring.Lock()
+	defer t.measuring.Unlock()
+	if t.measured {
+		return nil
+	}
 	var sum int64
-	err := t.disk.Walk(ctx, func(_ Digest, size int64) error { sum += size; return nil })
-	t.used.Add(sum)
-	t.metrics.stored.Set(float64(t.used.Load()))
-	return err
+	if err := t.disk.Walk(ctx, func(_ Digest, size int64) error { sum += size; return nil }); err != nil {
+		return err
+	}
+	t.measured = true
+	t.metrics.stored.Set(float64(t.used.Add(sum)))
+	return nil
 }
 
 // trimIfFull removes the copies that were unused longest, until the tier keeps its bounds with a
@@ -208,7 +215,7 @@ func (t *Tiered) removeUnknown(ctx context.Context, before time.Time) error {
 	return t.eachBatch(ctx, func(listed []listedObject) error {
 		var old []string
 		for _, o := range listed {
-			if o.uploaded.Before(before) {
+			if o.uploaded.Before(before) && o.Digest.Valid() { // another prefix may begin with ours
 				old = append(old, o.Key)
 			}
 		}

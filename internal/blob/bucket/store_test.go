@@ -249,16 +249,49 @@ func TestTierIsBounded(t *testing.T) {
 	}
 }
 
+// Copies that an earlier process left make way for what the disk has to keep free.
+func TestTierKeepsDiskFree(t *testing.T) {
+	first := newStand(t, nil)
+	b := blobtest.Content(1, 8<<20)
+	d := string(blobtest.Put(t, first, b).SHA256)
+	disk, err := blob.NewDisk(first.dir, blob.DiskOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := blob.NewTiered(blob.TieredOptions{Disk: disk, Objects: first.bucket, Keys: first.index, Max: 1 << 40, MinFree: 1 << 60})
+	defer s.Close()
+	free, err := disk.Free(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const noise = 4 << 20 // that others write meanwhile
+	if n, err := s.Free(t.Context()); err != nil || n < free+int64(len(b))-noise {
+		t.Errorf("Free = %d, %v; the disk has %d, and the copies can go", n, err, free)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { s.Run(ctx); close(ended) }()
+	for _, err = os.Stat(filepath.Join(first.dir, "sha256", d[:2], d[2:])); err == nil; {
+		time.Sleep(time.Millisecond)
+		_, err = os.Stat(filepath.Join(first.dir, "sha256", d[:2], d[2:]))
+	}
+	stop()
+	<-ended
+	wantBytes(t, s, b)
+}
+
 // Clean removes what no row wants, and only when it is old enough.
 func TestClean(t *testing.T) {
 	s := newStand(t, nil)
 	named := blobtest.Put(t, s, []byte("an object that a blob of the index has"))
-	pending := blob.Object{Key: "aa/pending", Digest: "x", Size: 1}
+	key := func(b byte) string { return "aa/" + strings.Repeat(string(b), 64) + "-1" }
+	pending := blob.Object{Key: key('a'), Digest: "x", Size: 1}
 	if err := s.index.BeginObject(t.Context(), pending); err != nil {
 		t.Fatal(err)
 	}
 	one := []byte("x")
-	for _, key := range []string{pending.Key, "aa/unknown"} {
+	const foreign = "conanproxy" // of another installation, whose prefix is the folder of our objects
+	for _, key := range []string{pending.Key, key('b'), foreign} {
 		if err := s.bucket.Put(t.Context(), key, bytes.NewReader(one), blobtest.SumsOf(one)); err != nil {
 			t.Fatal(err)
 		}
@@ -277,13 +310,13 @@ func TestClean(t *testing.T) {
 	if err := s.Clean(t.Context(), time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	if keys := list(); len(keys) != 3 {
+	if keys := list(); len(keys) != 4 {
 		t.Errorf("a day was not over, but there are only %q", keys)
 	}
 	if err := s.Clean(t.Context(), time.Now().Add(25*time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	if keys := list(); len(keys) != 1 || !strings.Contains(keys[0], string(named.SHA256)) {
+	if keys := list(); len(keys) != 2 || !strings.Contains(keys[0], string(named.SHA256)) || keys[1] != foreign {
 		t.Errorf("after a day: %q", keys)
 	}
 	if garbage, err := s.index.Garbage(t.Context(), 10); err != nil || len(garbage) != 1 || garbage[0] != string(named.SHA256) {
