@@ -57,6 +57,21 @@ func (b *bucketLab) start(ctx context.Context, inBucket bool, s harness.Settings
 	return b.ours(ctx, dir, all)
 }
 
+// startWarm starts a server over an upstream and has it store the file at a path.
+func (b *bucketLab) startWarm(ctx context.Context, inBucket bool, upstream, path string) (*harness.Process, error) {
+	p, err := b.start(ctx, inBucket, over(upstream))
+	if err != nil {
+		return nil, err
+	}
+	for range 2 {
+		if _, err := download(ctx, p.URL()+path); err != nil {
+			p.Stop()
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
 // warmFiles measures files of 1 MB that the disk tier has.
 func (b *bucketLab) warmFiles(ctx context.Context, o options, rep *report) error {
 	rounds, duration := o.times(5), 5*time.Second
@@ -76,15 +91,10 @@ func (b *bucketLab) warmFiles(ctx context.Context, o options, rep *report) error
 	path := s.packageURL("") + "/files/" + archiveName
 	var servers [2]*harness.Process
 	for i := range servers {
-		if servers[i], err = b.start(ctx, i == 1, over(from.URL)); err != nil {
+		if servers[i], err = b.startWarm(ctx, i == 1, from.URL, path); err != nil {
 			return err
 		}
 		defer servers[i].Stop()
-		for range 2 {
-			if _, err := download(ctx, servers[i].URL()+path); err != nil {
-				return err
-			}
-		}
 	}
 	before := b.relay.Requests(http.MethodGet)
 	var rates [2]series

@@ -29,6 +29,16 @@ func gcCommand() *cobra.Command {
 	return c
 }
 
+// countOrphans moves orphaned files away, or only counts them.
+func countOrphans(ctx context.Context, o *offline, dry bool) (orphans int, err error) {
+	err = scrub.Orphans(ctx, scrub.Options{Index: o.index, Blobs: o.blobs, Repair: !dry, Found: func(f scrub.Finding) {
+		if dry || f.Healed {
+			orphans++
+		}
+	}})
+	return orphans, err
+}
+
 // gc writes a line about what was removed, or would be.
 func gc(ctx context.Context, o *offline, dry bool, out io.Writer) error {
 	uploads, packages, err := o.stores.abandoned(ctx)
@@ -40,12 +50,7 @@ func gc(ctx context.Context, o *offline, dry bool, out io.Writer) error {
 			return err
 		}
 	}
-	orphans := 0
-	err = scrub.Orphans(ctx, scrub.Options{Index: o.index, Blobs: o.blobs, Repair: !dry, Found: func(f scrub.Finding) {
-		if dry || f.Healed {
-			orphans++
-		}
-	}})
+	orphans, err := countOrphans(ctx, o, dry)
 	if err != nil {
 		return err
 	}
@@ -58,12 +63,13 @@ func gc(ctx context.Context, o *offline, dry bool, out io.Writer) error {
 			return err
 		}
 	}
-	removed, moved := "removed", "moved to blobs/orphaned"
-	if dry {
-		removed, moved = "would remove", "would be moved to blobs/orphaned"
-	}
+	moved := "moved to blobs/orphaned"
 	if o.tiered != nil {
 		moved = "set aside in the bucket for 30 days"
+	}
+	removed := "removed"
+	if dry {
+		removed, moved = "would remove", "would be "+moved
 	}
 	fmt.Fprintf(out, "%s: %d cached revisions, %d abandoned uploads, %d packages without a recipe, %d files of %d bytes; %d orphaned files %s\n",
 		removed, sum.Revisions, uploads, packages, sum.Blobs, sum.Bytes, orphans, moved)

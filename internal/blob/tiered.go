@@ -13,8 +13,8 @@ import (
 )
 
 // Tiered is the Store whose blobs are objects of a bucket. Its disk, the tier, has copies of those
-// that were used lately; losing it loses nothing. A blob is stored once it has a stored object, which
-// its row says. No lock is held during a request to the bucket.
+// that were used lately; losing it loses nothing. A blob is stored once it has a stored object,
+// which its row says. No lock is held during a request to the bucket.
 type Tiered struct {
 	disk    *Disk
 	objects Objects
@@ -92,8 +92,8 @@ func (t *Tiered) Close() error {
 // fill of the tier.
 func (t *Tiered) Open(ctx context.Context, d Digest) (Reader, error) { return t.openSized(ctx, d, -1) }
 
-// openSized opens a blob of a known size in bytes, or of any size if that is negative. A copy in the
-// tier that does not fit is removed, and got again.
+// openSized opens a blob of a known size in bytes, or of any size if that is negative. A copy in
+// the tier that does not fit is removed, and got again.
 func (t *Tiered) openSized(ctx context.Context, d Digest, size int64) (Reader, error) {
 	f, err := t.openTier(ctx, d, size)
 	if err == nil {
@@ -241,8 +241,8 @@ func (t *Tiered) Walk(ctx context.Context, fn func(d Digest, size int64) error) 
 // Empty tells whether no blob is stored.
 func (t *Tiered) Empty(ctx context.Context) (bool, error) { return empty(ctx, t) }
 
-// Free implements Store: what may still be written to the disk, on which an upload lies before it is
-// sent. Copies in the tier make way for it.
+// Free implements Store: what may still be written to the disk, on which an upload lies before it
+// is sent. Copies in the tier make way for it.
 func (t *Tiered) Free(ctx context.Context) (int64, error) {
 	free, err := t.disk.Free(ctx)
 	if err != nil {

@@ -259,8 +259,8 @@ func (t *Tiered) setAside(ctx context.Context, o Object) error {
 	return fmt.Errorf("object of blob %s: %w", o.Digest, ErrNotFound)
 }
 
-// intactObject reads an object and tells whether its bytes have its digest. wait may be nil, else it
-// is called with the number of bytes before they are read.
+// intactObject reads an object and tells whether its bytes have its digest. wait may be nil, else
+// it is called with the number of bytes before they are read.
 func (t *Tiered) intactObject(ctx context.Context, o Object, wait func(context.Context, int) error) (bool, error) {
 	body, err := t.objects.Get(ctx, o.Key, 0)
 	if err != nil {

@@ -106,8 +106,8 @@ func (f *fill) readable(off int64) (int64, error) {
 // bytes come only after all were verified.
 type Arriving interface {
 	Reader
-	// Wait blocks until the blob is verified and returns another Reader of it. The first one stays to
-	// be closed.
+	// Wait blocks until the blob is verified and returns another Reader of it. The first one stays
+	// to be closed.
 	Wait(ctx context.Context) (Reader, error)
 }
 

@@ -23,8 +23,8 @@ const (
 	listEvery = 7 * 24 * time.Hour
 )
 
-// Run bounds the tier, removes objects that no row wants, and compares the bucket with the rows once
-// a week, until ctx ends.
+// Run bounds the tier, removes objects that no row wants, and compares the bucket with the rows
+// once a week, until ctx ends.
 func (t *Tiered) Run(ctx context.Context) {
 	const every = time.Minute
 	timer := time.NewTicker(every)
@@ -187,8 +187,8 @@ func (t *Tiered) cleanIfDue(ctx context.Context) error {
 	return t.Clean(ctx, time.Now())
 }
 
-// Clean compares the bucket with the rows. It removes uploads that did not end within a day, objects
-// older than that without a row or whose blob the index does not know, and damaged ones after 30
+// Clean compares the bucket with the rows. It removes uploads that did not end within a day,
+// objects older than that without a row or whose blob the index does not know, and damaged ones after 30
 // days.
 func (t *Tiered) Clean(ctx context.Context, now time.Time) error {
 	before := now.Add(-unnamedFor)

@@ -36,8 +36,8 @@ func (t *Tiered) verifyCopy(ctx context.Context, d Digest, wait func(context.Con
 	return err
 }
 
-// SetAside ends that the object of a blob is served; it is removed after 30 days. If the tier has an
-// intact copy, that is uploaded in its place, unless the blob is orphaned.
+// SetAside ends that the object of a blob is served; it is removed after 30 days. If the tier has
+// an intact copy, that is uploaded in its place, unless the blob is orphaned.
 func (t *Tiered) SetAside(ctx context.Context, d Digest, why Aside) error {
 	o, err := t.find(ctx, d)
 	if err != nil {

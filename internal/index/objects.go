@@ -33,8 +33,8 @@ func (db *DB) FindObject(ctx context.Context, d blob.Digest) (blob.Object, error
 	return o, nil
 }
 
-// BeginObject implements blob.Keys. A power failure can lose the row; then the object is one without
-// a row.
+// BeginObject implements blob.Keys. A power failure can lose the row; then the object is one
+// without a row.
 func (db *DB) BeginObject(ctx context.Context, o blob.Object) error {
 	return db.remember(ctx, func(ctx context.Context, tx *transaction) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO objects (`+objectColumns+`, state, since) VALUES ($1, $2, $3, 'pending', $4)`,

@@ -13,8 +13,8 @@ import (
 	"conanproxy/internal/blob"
 )
 
-// failure is what a failed request is for callers. They get a phrase without addresses, since it may
-// reach clients; the log gets everything.
+// failure is what a failed request is for callers. They get a phrase without addresses, since it
+// may reach clients; the log gets everything.
 func (b *Bucket) failure(ctx context.Context, what, object string, err error) error {
 	var said minio.ErrorResponse
 	errors.As(err, &said)

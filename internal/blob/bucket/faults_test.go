@@ -50,8 +50,10 @@ func (f *flip) Read(p []byte) (int, error) {
 
 // Wrong bytes on the way are never read to their end, and the next reader gets the right ones.
 func TestWrongBytesOnTheWay(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{1000, 3 << 20} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			t.Parallel()
 			s := newStand(t, nil)
 			b := blobtest.Content(1, size)
 			d := blobtest.Put(t, s, b).SHA256
@@ -74,6 +76,7 @@ func TestWrongBytesOnTheWay(t *testing.T) {
 
 // A damaged object is never read to its end, is reported, and is replaced by the next upload.
 func TestDamagedObject(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{1000, 3 << 20} {
 		for name, damage := range map[string]func(path string, b []byte) error{
 			"changed": func(path string, b []byte) error {
@@ -85,6 +88,7 @@ func TestDamagedObject(t *testing.T) {
 			"lost": func(path string, _ []byte) error { return os.Remove(path) },
 		} {
 			t.Run(fmt.Sprint(name, size), func(t *testing.T) {
+				t.Parallel()
 				s := newStand(t, nil)
 				b := blobtest.Content(1, size)
 				d := blobtest.Put(t, s, b).SHA256
@@ -115,6 +119,7 @@ func TestDamagedObject(t *testing.T) {
 
 // Bytes that change on the way to the bucket are refused by it.
 func TestUploadIsChecked(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, nil)
 	s.relay.Fault(func(_ http.ResponseWriter, r *http.Request) bool {
 		if r.Method == http.MethodPut {
@@ -136,6 +141,7 @@ func TestUploadIsChecked(t *testing.T) {
 
 // A server that asks for fewer requests is asked again, for a bounded time.
 func TestSlowDown(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, nil)
 	b := blobtest.Content(1, 1000)
 	var refused atomic.Int64
@@ -183,6 +189,7 @@ func (c *cut) Read(p []byte) (int, error) {
 
 // A transfer that is reset in the middle goes on where it was, if it gets on at all.
 func TestReset(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, nil)
 	b := blobtest.Content(1, 5<<20)
 	d := blobtest.Put(t, s, b).SHA256
@@ -207,6 +214,7 @@ func TestReset(t *testing.T) {
 
 // A server that stops in the middle is left after a time without a byte, and the rest is asked for.
 func TestSilence(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, func(b *bucket.Options, _ *blob.TieredOptions) { b.Silence = 300 * time.Millisecond })
 	b := blobtest.Content(1, 3<<20)
 	blobtest.Put(t, s, b)
@@ -228,6 +236,7 @@ func TestSilence(t *testing.T) {
 
 // A server that takes nothing is left too.
 func TestSilentUpload(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, func(b *bucket.Options, _ *blob.TieredOptions) { b.Silence = 50 * time.Millisecond })
 	s.relay.Fault(func(_ http.ResponseWriter, r *http.Request) bool {
 		<-r.Context().Done() // until the client goes
@@ -240,6 +249,7 @@ func TestSilentUpload(t *testing.T) {
 
 // What an S3 server refuses is one sentence without addresses and secrets.
 func TestRefusals(t *testing.T) {
+	t.Parallel()
 	for code, c := range map[string]struct {
 		status int
 		says   string
@@ -274,6 +284,7 @@ func TestRefusals(t *testing.T) {
 
 // A new secret key is in force without a restart, and no key is ever logged.
 func TestSecretChanges(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, nil)
 	const wrong = "a-wrong-secret"
 	s.secret = func() (string, error) { return wrong, nil }
@@ -289,6 +300,7 @@ func TestSecretChanges(t *testing.T) {
 
 // A server that is gone is an error at once, and what the tier has is read.
 func TestGone(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, nil)
 	b := blobtest.Content(1, 1000)
 	blobtest.Put(t, s, b)

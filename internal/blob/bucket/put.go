@@ -56,7 +56,7 @@ func (b *Bucket) putParts(ctx context.Context, object string, r io.ReaderAt, siz
 	return b.failure(ctx, "store", object, err)
 }
 
-// sendParts sends one part after the other from where the bytes lie, so that none is kept in memory.
+// sendParts sends one part after the other from where the bytes lie; none is kept in memory.
 func (b *Bucket) sendParts(ctx context.Context, object, id string, r io.ReaderAt, size int64) ([]minio.CompletePart, error) {
 	const mostParts = 10_000 // that S3 allows
 	partSize := max(b.partSize, size/mostParts+1)

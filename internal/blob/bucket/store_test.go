@@ -20,6 +20,7 @@ import (
 
 // The contract of a store, on a real S3 server.
 func TestContract(t *testing.T) {
+	t.Parallel()
 	blobtest.Run(t, func(t *testing.T) blob.Store { return newStand(t, nil) })
 }
 
@@ -43,6 +44,7 @@ func wantBytes(t testing.TB, s blob.Store, want []byte) {
 
 // A large upload goes in parts and is one object.
 func TestParts(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, func(b *bucket.Options, _ *blob.TieredOptions) { b.PartSize = 5 << 20 })
 	b := blobtest.Content(1, 12<<20+5)
 	blobtest.Put(t, s, b)
@@ -55,6 +57,7 @@ func TestParts(t *testing.T) {
 
 // A blob in the tier is a file, and costs no request.
 func TestWarmIsFile(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, nil)
 	b := blobtest.Content(1, 2<<20)
 	d := blobtest.Put(t, s, b).SHA256
@@ -74,6 +77,7 @@ func TestWarmIsFile(t *testing.T) {
 
 // Without the tier nothing is lost, and many readers share one request for each blob.
 func TestLostTier(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, nil)
 	small, large := blobtest.Content(1, 1000), blobtest.Content(2, 5<<20)
 	blobtest.Put(t, s, small)
@@ -124,6 +128,7 @@ func (g *gate) Read(p []byte) (int, error) {
 
 // A large blob is read while it arrives, but not its end before all of it is verified.
 func TestFollow(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, nil)
 	b := blobtest.Content(1, 4<<20)
 	d := blobtest.Put(t, s, b).SHA256
@@ -183,6 +188,7 @@ func TestFollow(t *testing.T) {
 // A copy in the tier that is damaged is got again from the bucket: a small one when it is opened,
 // one of another size when its size is known.
 func TestDamagedTier(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, nil)
 	small, large := blobtest.Content(1, 1000), blobtest.Content(2, 1<<20)
 	for _, b := range [][]byte{small, large} {
@@ -205,6 +211,7 @@ func TestDamagedTier(t *testing.T) {
 
 // The tier keeps its bound: what was unused longest goes, and open files stay readable.
 func TestTierIsBounded(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, func(_ *bucket.Options, o *blob.TieredOptions) { o.Max = 5 << 20 })
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
@@ -251,6 +258,7 @@ func TestTierIsBounded(t *testing.T) {
 
 // Copies that an earlier process left make way for what the disk has to keep free.
 func TestTierKeepsDiskFree(t *testing.T) {
+	t.Parallel()
 	first := newStand(t, nil)
 	b := blobtest.Content(1, 8<<20)
 	d := string(blobtest.Put(t, first, b).SHA256)
@@ -282,6 +290,7 @@ func TestTierKeepsDiskFree(t *testing.T) {
 
 // Clean removes what no row wants, and only when it is old enough.
 func TestClean(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, nil)
 	named := blobtest.Put(t, s, []byte("an object that a blob of the index has"))
 	key := func(b byte) string { return "aa/" + strings.Repeat(string(b), 64) + "-1" }
@@ -326,6 +335,7 @@ func TestClean(t *testing.T) {
 
 // A deleted blob's object goes, and one that was uploaded again stays.
 func TestRemoveDead(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, nil)
 	b := []byte("deleted and stored again")
 	d := blobtest.Put(t, s, b).SHA256
@@ -346,6 +356,7 @@ func TestRemoveDead(t *testing.T) {
 
 // Lost rows are made again from the bucket.
 func TestAdopt(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, nil)
 	b := blobtest.Content(1, 5000)
 	blobtest.Put(t, s, b)
@@ -358,6 +369,7 @@ func TestAdopt(t *testing.T) {
 
 // A bucket has the mark of one installation.
 func TestMarker(t *testing.T) {
+	t.Parallel()
 	s := newStand(t, nil)
 	if id, err := s.bucket.Marker(t.Context()); id != "" || err != nil {
 		t.Errorf("a new bucket: %q, %v", id, err)

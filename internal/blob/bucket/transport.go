@@ -53,7 +53,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// provider reads the secret key anew after a while, so that it can be changed while the server runs.
+// provider reads the secret key anew after a while: it can be changed while the server runs.
 type provider struct {
 	accessKey string
 	secret    func() (string, error)
