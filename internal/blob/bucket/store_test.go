@@ -172,6 +172,12 @@ func TestFollow(t *testing.T) {
 	if err := <-tail; err != nil {
 		t.Error(err)
 	}
+	wantVerified(t, a, b)
+}
+
+// wantVerified waits for the verified reader and reads its end.
+func wantVerified(t *testing.T, a blob.Arriving, b []byte) {
+	t.Helper()
 	v, err := a.Wait(t.Context())
 	if err != nil {
 		t.Fatal(err)
