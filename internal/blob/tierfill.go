@@ -34,25 +34,22 @@ type fill struct {
 	users    int // readers, and the goroutine of the fill until it ends
 }
 
-// openFill joins the fill of an object, or starts it, and waits until there is something to read.
+// openFill joins the fill of an object, or starts it, and waits until there is something to read. It
+// does not wait until the tier has the blob, since the caller may hold the lock of the digest.
 func (t *Tiered) openFill(ctx context.Context, o Object) (Reader, error) {
 	f, err := t.join(o)
 	if err != nil {
 		return nil, err
 	}
-	follow := func() bool { return !f.ended && f.wrote > 0 && o.Size >= followFrom }
-	if err := f.wait(ctx, follow); err != nil {
+	ready := func() bool { return f.verified || !f.ended && f.wrote > 0 && o.Size >= followFrom }
+	if err := f.wait(ctx, ready); err != nil {
 		f.leave()
 		return nil, err
 	}
 	f.mu.Lock()
-	ended := f.ended
-	f.mu.Unlock()
-	if ended {
-		if file, err := t.openTier(ctx, o.Digest, o.Size); err == nil {
-			f.leave()
-			return file, nil
-		}
+	defer f.mu.Unlock()
+	if f.verified {
+		return verifiedReader(f), nil
 	}
 	return &fillReader{f: f}, nil
 }

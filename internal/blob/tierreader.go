@@ -121,5 +121,8 @@ func (r *fillReader) Wait(ctx context.Context) (Reader, error) {
 	r.f.mu.Lock()
 	r.f.users++
 	r.f.mu.Unlock()
-	return struct{ Reader }{&fillReader{f: r.f}}, nil
+	return verifiedReader(r.f), nil
 }
+
+// verifiedReader reads a blob that is verified, so it is not Arriving.
+func verifiedReader(f *fill) Reader { return struct{ Reader }{&fillReader{f: f}} }

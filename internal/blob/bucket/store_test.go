@@ -98,6 +98,9 @@ func TestLostTier(t *testing.T) {
 	if n := s.relay.Requests(http.MethodGet); n != 2 {
 		t.Errorf("%d requests for two blobs", n)
 	}
+	if err := s.Close(); err != nil { // which waits for the fills
+		t.Fatal(err)
+	}
 	r, err := s.Open(t.Context(), blobtest.SumsOf(large).SHA256)
 	if err != nil {
 		t.Fatal(err)
@@ -124,6 +127,23 @@ func (g *gate) Read(p []byte) (int, error) {
 	n, err := g.Reader.Read(p[:min(int64(len(p)), g.left)])
 	g.left -= int64(n)
 	return n, err
+}
+
+// A blob without a copy may be read while it is kept, small or large.
+func TestReadWhileKept(t *testing.T) {
+	t.Parallel()
+	s := newStand(t, nil)
+	for _, b := range [][]byte{blobtest.Content(1, 1000), blobtest.Content(2, 3<<20)} {
+		d := blobtest.Put(t, s, b).SHA256
+		s.loseTier(t)
+		err := s.Keep(t.Context(), d, func() error {
+			wantBytes(t, s, b)
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // A large blob is read while it arrives, but not its end before all of it is verified.
