@@ -25,7 +25,7 @@ type room struct {
 // rooms is the whole table. A package below a room, like blobtest, belongs to it.
 var rooms = map[string]room{
 	"internal/conan":       {tests: []string{"internal/conantest"}},
-	"internal/blob":        {},
+	"internal/blob":        {tests: []string{"internal/index", "internal/harness"}},
 	"internal/memory":      {code: []string{"internal/conan"}},
 	"internal/journal":     {code: []string{"internal/conan", "internal/blob"}},
 	"internal/index":       {code: []string{"internal/conan", "internal/blob", "internal/memory", "internal/journal"}, tests: []string{"internal/conantest"}},
@@ -75,6 +75,7 @@ var libraryRooms = map[string][]string{
 	"modernc.org/sqlite":         {"internal/index"},
 	"github.com/pressly/goose/":  {"internal/index"},
 	"github.com/golang-jwt/":     {"proxy/auth", "internal/identity"},
+	"github.com/minio/":          {"internal/blob"},
 	"github.com/spf13/":          {"cmd/conanproxy"},
 	"aead.dev/minisign":          {"internal/bundle"},
 	"go.yaml.in/yaml/":           {"internal/config", "internal/harness"},
