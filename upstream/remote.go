@@ -60,6 +60,7 @@ type Remote struct {
 	breaker   *breaker
 	tokens    *tokens
 	detector  detector
+	pages     pages
 	tried     sync.Once
 }
 
