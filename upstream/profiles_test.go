@@ -219,10 +219,12 @@ func TestPackageSearchFails(t *testing.T) {
 // Something that is no Conan server has no packages to miss.
 func TestNoConanServer(t *testing.T) {
 	answers := map[string]conantest.Fault{
-		"empty 200":      {Route: "*/ping", Status: 200},
-		"404":            {Route: "*/ping", Status: 404},
-		"page":           conantest.HTML("*/ping"),
-		"200 everywhere": {Route: "*", Status: 200, ContentType: "application/json", Body: conantest.Text(`{"status":"ok"}`)},
+		"empty 200":        {Route: "*/ping", Status: 200},
+		"404":              {Route: "*/ping", Status: 404},
+		"page":             conantest.HTML("*/ping"),
+		"200 everywhere":   {Route: "*", Status: 200, ContentType: "application/json", Body: conantest.Text(`{"status":"ok"}`)},
+		"lists everywhere": {Route: "*", Status: 200, ContentType: "application/json", Body: conantest.Text(`[]`)},
+		"text everywhere":  {Route: "*", Status: 200, ContentType: "text/plain", Body: conantest.Text("ok")},
 	}
 	for name, fault := range answers {
 		t.Run(name, func(t *testing.T) {
@@ -236,7 +238,7 @@ func TestNoConanServer(t *testing.T) {
 				if !errors.As(err, &u) || errors.Is(err, conan.ErrNotFound) {
 					t.Fatalf("got %v, want unavailable", err)
 				}
-				if name != "200 everywhere" && !strings.Contains(u.Reason, "/api/conan/REPOSITORY") {
+				if !u.Permanent || !strings.Contains(u.Reason, "/api/conan/REPOSITORY") {
 					t.Errorf("the reason %q does not help", u.Reason)
 				}
 				if found, err := r.Search(t.Context(), conan.Pattern{}); err == nil {

@@ -122,16 +122,22 @@ func TestRefusedPackage(t *testing.T) {
 // package that does not exist.
 func TestNoConanRemote(t *testing.T) {
 	t.Parallel()
-	for _, client := range clients {
-		t.Run(client.name, func(t *testing.T) {
-			t.Parallel()
-			up := conantest.NewServerWith(t, conantest.Profiles()["artifactory"])
-			up.Fault(conantest.Fault{Route: "*/v1/ping", Status: 200})
-			proxy := e2etest.StartConanproxy(t, harness.Settings{"upstreams": []harness.Settings{
-				harness.Upstream("up", strings.TrimSuffix(up.URL, "/api/conan/conan-local")),
-			}})
-			c := client.make(t, proxy.URL())
-			c.Fails([]string{"is not a Conan remote", "/api/conan/REPOSITORY"}, c.InstallArgs("zlib/1.0", "--build=missing")...)
-		})
+	answers := map[string]conantest.Fault{
+		"ping alone":      {Route: "*/v1/ping", Status: http.StatusOK},
+		"JSON everywhere": {Route: "*", Status: http.StatusOK, ContentType: "application/json", Body: conantest.Text(`{"status":"ok"}`)},
+	}
+	for name, fault := range answers {
+		for _, client := range clients {
+			t.Run(name+", "+client.name, func(t *testing.T) {
+				t.Parallel()
+				up := conantest.NewServerWith(t, conantest.Profiles()["artifactory"])
+				up.Fault(fault)
+				proxy := e2etest.StartConanproxy(t, harness.Settings{"upstreams": []harness.Settings{
+					harness.Upstream("up", strings.TrimSuffix(up.URL, "/api/conan/conan-local")),
+				}})
+				c := client.make(t, proxy.URL())
+				c.Fails([]string{"is not a Conan remote", "/api/conan/REPOSITORY"}, c.InstallArgs("zlib/1.0", "--build=missing")...)
+			})
+		}
 	}
 }
