@@ -177,7 +177,7 @@ func (c *Cache) fetch(ctx context.Context, rev conan.Revision, listed conan.File
 		return nil, c.offline()
 	}
 	if r, ok := c.refusedFile(rev, listed); ok {
-		return nil, r.err
+		return nil, c.refuseFile(rev, r)
 	}
 	const tries = 3
 	for range tries {

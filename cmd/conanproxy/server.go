@@ -85,6 +85,9 @@ func (s *server) start() {
 		}
 	})
 	s.workers.Go(func() { s.budget.Run(s.ctx) })
+	for _, m := range s.current.Load().upstreams {
+		s.workers.Go(m.cache.Probe)
+	}
 	s.workers.Go(s.sweep)
 	s.workers.Go(s.writeUses)
 	read := scrub.Blobs(s.blobs)
