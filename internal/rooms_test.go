@@ -46,7 +46,7 @@ var rooms = map[string]room{
 	"internal/harness":     {},
 	"upstream":             {code: []string{"internal/conan", "internal/netguard"}, tests: []string{"internal/conantest"}},
 	"cache":                {code: []string{"internal/conan", "internal/blob", "internal/index", "internal/memory", "internal/space"}, tests: []string{"internal/conantest"}},
-	"localstore":           {code: []string{"internal/conan", "internal/blob", "internal/index", "internal/memory", "internal/retention", "internal/selection", "internal/transfer"}, tests: []string{"internal/conantest"}},
+	"localstore":           {code: []string{"internal/conan", "internal/blob", "internal/index", "internal/memory", "internal/retention", "internal/selection", "internal/transfer"}, tests: []string{"internal/bundle", "internal/conantest"}},
 	"proxy/auth":           {code: []string{"internal/conan", "internal/identity"}},
 	"proxy/api":            {code: []string{"internal/conan", "internal/bundle", "internal/index", "internal/retention", "internal/selection", "internal/transfer", "proxy/auth", "proxy/resolver"}},
 	"proxy/resolver":       {code: []string{"internal/conan", "internal/memory", "internal/policy"}, tests: []string{"internal/conantest"}},
