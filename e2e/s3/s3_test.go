@@ -125,7 +125,7 @@ func hide(t *testing.T, path string, what func()) {
 }
 
 // TestUpstreamWithoutBucket downloads from an upstream while the bucket takes nothing: clients get their packages, which
-// are not stored.
+// are not stored. Uploads fail until it does.
 func TestUpstreamWithoutBucket(t *testing.T) {
 	t.Parallel()
 	upstream := e2etest.StartConanproxy(t, nil)
@@ -142,7 +142,13 @@ func TestUpstreamWithoutBucket(t *testing.T) {
 		reader.Install(ref)
 		e2etest.SameTree(t, "lib", publisher, reader)
 	}
+	uploader := e2etest.NewConan2(t, proxy.URL()).As("demo", "demo")
+	uploader.Create(e2etest.Recipe(t, "header"), "")
+	uploader.Fails([]string{"409"}, uploader.UploadArgs("header/1.0", "r")...)
 	s3.Relay.Fault(nil)
+	uploader.Upload("header/1.0")
+	proxy.Stop() // it remembers small files
+	proxy.Start()
 	reader := e2etest.NewConan2(t, proxy.URL())
 	reader.Install(ref)
 	proxy.Stop()
