@@ -183,6 +183,33 @@ func TestSweepDocuments(t *testing.T) {
 	})
 }
 
+// Few answers may be large: their bytes are bounded too, and the oldest go first.
+func TestBytesOfSearchesAreBounded(t *testing.T) {
+	ctx := context.Background()
+	up := newFake()
+	up.addRecipe(t, "zlib/1.3", "one", 100)
+	b := newBench(t, up, nil)
+	defer b.end(t)
+	large := make([]byte, maxSearchBytes/4)
+	key := func(i int) string { return fmt.Sprintf("i:?lib/%d*", i) }
+	for i := range 6 {
+		if err := b.index.PutDocument(ctx, b.o.Member, kindSearch, key(i), index.Document{Body: large, Fetched: time.Unix(int64(i), 0)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := b.Search(ctx, pattern(t, "zlib/*")); err != nil {
+		t.Fatal(err)
+	}
+	b.Cache.Close()
+	// The new answer and three of a quarter of the bound each fit in.
+	for i := range 6 {
+		if _, err := b.index.Document(ctx, b.o.Member, kindSearch, key(i)); (err == nil) != (i >= 3) {
+			t.Errorf("answer %d: %v", i, err)
+		}
+	}
+	b.start(t, nil)
+}
+
 // Clients can make up any number of patterns: what their answers take in the index is bounded with
 // each of them, and what was dropped is counted.
 func TestSearchesAreBounded(t *testing.T) {

@@ -134,6 +134,20 @@ func TestBackup(t *testing.T) {
 	}
 }
 
+// A backup names what a server needs beside its data: configuration, users, certificates, passwords.
+func TestBackupNamesOtherFiles(t *testing.T) {
+	cfg := testConfig(t, "http://127.0.0.1:1")
+	cfg.Auth.HtpasswdFile, cfg.TLS.CertFile, cfg.TLS.KeyFile = "users", "cert.pem", "key.pem"
+	cfg.Upstreams[0].PasswordFile, cfg.Upstreams[0].CAFile = "password", "ca.pem"
+	var out strings.Builder
+	listFiles(&out, "config.yaml", cfg)
+	for _, name := range []string{"config.yaml", "users", "cert.pem", "key.pem", "password", "ca.pem"} {
+		if !strings.Contains(out.String(), "not part of the copy: "+name+"\n") {
+			t.Errorf("%s is not named:\n%s", name, &out)
+		}
+	}
+}
+
 func TestFsckExitCodes(t *testing.T) {
 	t.Setenv("CONANPROXY_UPSTREAMS", "") // no upstream repairs anything
 	cfg, sets := published(t)
