@@ -43,6 +43,16 @@ func (c *Cache) refused(err error) refusal {
 	return refusal{said: now, until: now.Add(c.o.NotFoundFor), err: err}
 }
 
+// refuse remembers that upstream refused a question. What it does not have it never will in mode
+// Frozen.
+func (c *Cache) refuse(id string, err error) {
+	r := c.refused(err)
+	if c.o.Mode == Frozen && errors.Is(err, conan.ErrNotFound) {
+		r.until = conan.Forever
+	}
+	c.refusals.Add(id, r)
+}
+
 // refusedLately returns what upstream refused so short a time ago that it is not asked again.
 func (c *Cache) refusedLately(id string) (refusal, bool) {
 	r, ok := c.refusals.Get(id)
