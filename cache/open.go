@@ -39,7 +39,7 @@ func (c *Cache) openHere(ctx context.Context, rev conan.Revision, name string) (
 	if fill := c.attachRunning(rev, name); fill != nil {
 		f, err := fill.open(ctx)
 		if !errors.Is(err, errNoSpace) && !errors.Is(err, errEvicted) {
-			return f, c.fetched(rev, name, err), err
+			return f, c.fetched(err), err
 		}
 	}
 	f, err := c.openStored(ctx, rev, name)
@@ -81,18 +81,15 @@ func (c *Cache) fetch(ctx context.Context, rev conan.Revision, listed conan.File
 		if errors.Is(err, errNoSpace) {
 			f, err = c.pass(ctx, rev, listed)
 		}
-		return f, c.fetched(rev, listed.Name, err), err
+		return f, c.fetched(err), err
 	}
 	return nil, conan.Origin{}, c.unavailable("the cache is too small to keep what it fetched")
 }
 
-// fetched is the origin of what a download gave. "Not found" has the origin of what upstream said.
-func (c *Cache) fetched(rev conan.Revision, name string, err error) conan.Origin {
-	if !errors.Is(err, conan.ErrNotFound) {
-		return c.immutable(conan.StateMiss)
+// fetched is the origin of what a download gave, or of the "not found" with which it failed.
+func (c *Cache) fetched(err error) conan.Origin {
+	if errors.Is(err, conan.ErrNotFound) {
+		return c.absence(c.o.Now(), true)
 	}
-	if r, ok := c.refusals.Get(fileID(rev, name)); ok {
-		return c.absence(r.said, false)
-	}
-	return c.absence(c.o.Now(), true)
+	return c.immutable(conan.StateMiss)
 }
