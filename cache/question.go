@@ -42,15 +42,14 @@ func (q question[T]) absent(c *Cache) error {
 type recalled[T any] struct {
 	doc     *document[T] // nil if there is none
 	current bool         // doc need not be asked again
-	refusal *refusal     // of a short time ago; nil if there is none
+	refused bool         // a short time ago, as refusal tells
+	refusal refusal
 }
 
 // recall looks up what is remembered of a question. What upstream does not have needs no document.
 func recall[T any](ctx context.Context, c *Cache, q question[T]) (recalled[T], error) {
 	var known recalled[T]
-	if r, ok := c.refusedLately(q.id()); ok {
-		known.refusal = &r
-	}
+	known.refusal, known.refused = c.refusedLately(q.id())
 	if known.isAbsent() {
 		return known, nil
 	}
@@ -64,7 +63,7 @@ func recall[T any](ctx context.Context, c *Cache, q question[T]) (recalled[T], e
 
 // isAbsent tells whether upstream said a short time ago that there is no answer.
 func (k recalled[T]) isAbsent() bool {
-	return k.refusal != nil && errors.Is(k.refusal.err, conan.ErrNotFound)
+	return k.refused && errors.Is(k.refusal.err, conan.ErrNotFound)
 }
 
 // ask answers a question: from memory or index while that is fresh, else from upstream, by one
@@ -98,7 +97,7 @@ func askUnlessKnown[T any](ctx context.Context, c *Cache, q question[T], known r
 	switch {
 	case c.o.Mode == Offline:
 		return document[T]{}, c.offline()
-	case known.refusal != nil:
+	case known.refused:
 		return document[T]{}, known.refusal.err
 	case known.doc != nil && c.isUsable(known.doc.Fetched):
 		return askUpstream(ctx, c, q, c.pace.timeout(q.kind))
@@ -148,7 +147,7 @@ func refresh[T any](c *Cache, q question[T], answered chan<- document[T]) (_ doc
 	switch {
 	case err != nil:
 		return document[T]{}, err
-	case known.refusal != nil:
+	case known.refused:
 		return document[T]{}, known.refusal.err
 	case known.current:
 		return *known.doc, nil
