@@ -78,9 +78,9 @@ func (c *Cache) openFailure(rev conan.Revision, name string, err error) error {
 	return err
 }
 
-// remember notes how the download ended. Once the same wrong bytes arrived twice, a client that tries
-// again does not have all of them sent again. The list is asked again, since upstream may have
-// replaced the file.
+// remember notes how the download ended. Once the same wrong bytes arrived twice, a client that
+// tries again does not have all of them sent again. The list is asked again, since upstream may
+// have replaced the file.
 func (in *incoming) remember(err error) {
 	c, id := in.c, fileID(in.rev, in.listed.Name)
 	if err == nil {

@@ -57,7 +57,7 @@ const (
 	arriving                  // bytes come in
 	verified                  // every byte arrived and is right; storing the file may take a while
 	stored                    // the end: the index has it
-	unstored                  // the end: verified, but it could not be stored; clients that follow it get all of it
+	unstored                  // the end: verified, but not stored; its followers get all of it
 	failed                    // the end: clients get err
 )
 
@@ -87,8 +87,8 @@ type fill struct {
 	endUse    func()      // lets the revision be evicted
 }
 
-// attach adds a client to the fill of a file, which is started if there is none. The client ends with
-// leave.
+// attach adds a client to the fill of a file, which is started if there is none. The client ends
+// with leave.
 func (c *Cache) attach(rev conan.Revision, want conan.FileInfo) (*fill, error) {
 	key := fillKey{rev, want.Name}
 	c.mu.Lock()

@@ -13,8 +13,8 @@ func mayChange(rev conan.Revision, name string) bool {
 	return rev.Mutable() || conan.IsMetadata(name)
 }
 
-// openMutable opens a file whose bytes may have changed: as it is stored while that is current, else
-// as upstream has it now, and if upstream fails, as it is stored.
+// openMutable opens a file whose bytes may have changed: as it is stored while that is current,
+// else as upstream has it now, and if upstream fails, as it is stored.
 func (c *Cache) openMutable(ctx context.Context, rev conan.Revision, name string) (*conan.File, conan.Origin, error) {
 	listed, origin, err := c.listedFile(ctx, rev, name)
 	if err != nil {

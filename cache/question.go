@@ -105,9 +105,9 @@ func askUnlessKnown[T any](ctx context.Context, c *Cache, q question[T], known r
 	return askUpstream(ctx, c, q, askTimeout)
 }
 
-// askUpstream waits for the question to upstream, which it starts unless another caller has. It returns with the answer, when the
-// caller's context ends, or after the timeout; the question goes on by itself. Its first caller
-// need not wait for the index.
+// askUpstream waits for the question to upstream, which it starts unless another caller has. It
+// returns with the answer, when the caller's context ends, or after the timeout; the question goes
+// on by itself. Its first caller need not wait for the index.
 func askUpstream[T any](ctx context.Context, c *Cache, q question[T], timeout time.Duration) (document[T], error) {
 	answered := make(chan document[T], 1)
 	done := c.asking.DoChan(q.id(), func() (any, error) {

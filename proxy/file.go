@@ -242,7 +242,9 @@ func (s *Server) follow(r *request, f *conan.File) error {
 		if err != nil {
 			break
 		}
-		runtime.Gosched() // a reader that has caught up never waits, and would keep new ones waiting for its whole time slice
+		// a reader that has caught up never waits, and would keep new ones waiting for its whole
+		// time slice
+		runtime.Gosched()
 		n, err = f.Read(buf)
 	}
 	if err == io.EOF && sent == f.Size {

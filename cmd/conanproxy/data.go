@@ -45,7 +45,8 @@ type dataOptions struct {
 	mustExist bool // a new directory is an error
 }
 
-// openData takes the lock of the data directory and opens what lies in it. The caller calls close on the result.
+// openData takes the lock of the data directory and opens what lies in it. The caller calls close
+// on the result.
 func openData(ctx context.Context, o dataOptions) (_ *data, err error) {
 	d := &data{
 		log:             o.log,
@@ -80,8 +81,8 @@ func openData(ctx context.Context, o dataOptions) (_ *data, err error) {
 	return d, nil
 }
 
-// openIndex opens the index and its journal. It is made only where there are no blobs: beside a new index stored blobs
-// would count as orphaned.
+// openIndex opens the index and its journal. It is made only where there are no blobs: beside a new
+// index stored blobs would count as orphaned.
 func (d *data) openIndex(ctx context.Context, dir string, mustExist bool) error {
 	empty, err := d.blobs.Empty(ctx)
 	if err != nil {
@@ -115,9 +116,9 @@ func (d *data) close() error {
 	return errors.Join(errs...)
 }
 
-// answersMemory is the memory of decoded answers, and as much again is that of rendered ones: together cache.memory, but
-// at most a quarter of GOMEMLIMIT, since remembered answers must leave memory for requests, or the garbage collector
-// would never rest.
+// answersMemory is the memory of decoded answers, and as much again is that of rendered ones:
+// together cache.memory, but at most a quarter of GOMEMLIMIT, since remembered answers must leave
+// memory for requests, or the garbage collector would never rest.
 func answersMemory(cfg *config.Config) int64 {
 	return min(int64(cfg.Cache.Memory), debug.SetMemoryLimit(-1)/4) / 2
 }

@@ -36,10 +36,12 @@ func serveCommand() *cobra.Command {
 	return c
 }
 
-// drainTimeout bounds how long SIGTERM waits for running requests; long transfers continue by Range elsewhere.
+// drainTimeout bounds how long SIGTERM waits for running requests; long transfers continue by Range
+// elsewhere.
 const drainTimeout = 5 * time.Minute
 
-// serve runs the server until a signal or ctx ends it. load reads the configuration again at SIGHUP.
+// serve runs the server until a signal or ctx ends it. load reads the configuration again at
+// SIGHUP.
 func serve(ctx context.Context, cfg *config.Config, load func() (*config.Config, error), out io.Writer) error {
 	logs, err := newLoggers(cfg.Log, os.Stderr)
 	if err != nil {

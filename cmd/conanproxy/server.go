@@ -18,7 +18,8 @@ import (
 	"conanproxy/proxy/api"
 )
 
-// server is the whole server but its listener: the data, the settings in force, and the HTTP handlers over both.
+// server is the whole server but its listener: the data, the settings in force, and the HTTP
+// handlers over both.
 type server struct {
 	*data
 	logs            *loggers
@@ -37,7 +38,8 @@ type server struct {
 	workers sync.WaitGroup
 }
 
-// newServer puts the rooms together; start begins the work in the background. The caller calls close on the result.
+// newServer puts the rooms together; start begins the work in the background. The caller calls
+// close on the result.
 func newServer(ctx context.Context, cfg *config.Config, logs *loggers) (_ *server, err error) {
 	registry := newRegistry()
 	s := &server{logs: logs, registry: registry, started: cfg, identityMetrics: identity.NewMetrics(registry)}
@@ -160,7 +162,8 @@ func (s *server) reload(load func() (*config.Config, error)) {
 	s.log.Info("the new configuration is in force", fields...)
 }
 
-// retire closes the stores and upstreams that are no longer configured, once the requests that use them had time to end.
+// retire closes the stores and upstreams that are no longer configured, once the requests that use
+// them had time to end.
 func (s *server) retire(old, next *settings) {
 	select {
 	case <-time.After(drainTimeout):

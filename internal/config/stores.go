@@ -36,8 +36,8 @@ const defaultTrashFor = 7 * 24 * time.Hour
 // defaultStore has the values of the keys that an entry of stores leaves out.
 func defaultStore() Store { return Store{Owns: []string{}, Overwrite: true, TrashFor: defaultTrashFor} }
 
-// AllStores lists the stores in order: those of the section stores, or the one that the section local
-// means.
+// AllStores lists the stores in order: those of the section stores, or the one that the section
+// local means.
 func (c *Config) AllStores() []Store {
 	if len(c.Stores) > 0 {
 		return c.Stores

@@ -9,14 +9,14 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
-// ErrBusy is the failure of a login that was not checked because too many others wait: it may be right
-// and is to be sent again.
+// ErrBusy is the failure of a login that was not checked because too many others wait: it may be
+// right and is to be sent again.
 var ErrBusy = errors.New("too many logins at once; try again")
 
-// queue gives out the slots in which passwords are checked. Networks take turns, and in a network the
-// names: a login waits for one check of each other and not for all guesses of one. Between equals the
-// newest goes first, so that a login after a burst of guesses need not wait for them. If more wait
-// than the queue has room for, the oldest login of the longest line is refused.
+// queue gives out the slots in which passwords are checked. Networks take turns, and in a network
+// the names: a login waits for one check of each other and not for all guesses of one. Between
+// equals the newest goes first, so that a login after a burst of guesses need not wait for them. If
+// more wait than the queue has room for, the oldest login of the longest line is refused.
 type queue struct {
 	isSuspect func(netip.Prefix) bool // a network that guesses; it gets half of the slots
 	slots     int
@@ -30,7 +30,8 @@ type queue struct {
 	last    *lru.Cache[source, uint64] // the turn of a network, and of a name in it; none: long ago
 }
 
-// source is where a login comes from: a network and the name that was sent, or a network as a whole.
+// source is where a login comes from: a network and the name that was sent, or a network as a
+// whole.
 type source struct {
 	network netip.Prefix
 	user    string
@@ -130,7 +131,8 @@ func (q *queue) isBefore(a, b source) bool {
 	return turnA < turnB
 }
 
-// longest is the oldest login of the network that has most of them, there of the name that has most.
+// longest is the oldest login of the network that has most of them, there of the name that has
+// most.
 func (q *queue) longest() int {
 	networks, names := map[netip.Prefix]int{}, map[source]int{}
 	for _, w := range q.waiting {

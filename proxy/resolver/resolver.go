@@ -39,11 +39,12 @@ type Store interface {
 
 // Options are what a Resolver needs.
 type Options struct {
-	Members []Member        // in the order in which they answer
-	Owns    policy.Globs    // what stores that are no members own: no upstream is asked about it
-	Memory  *memory.Answers // where it is remembered in which member a revision was found; nil: 1 MiB of its own
-	Scope   string          // tells the hints of one resolver in Memory from those of others
-	Log     *zap.Logger     // nil is no log
+	Members []Member     // in the order in which they answer
+	Owns    policy.Globs // what stores that are no members own: no upstream is asked about it
+	// where it is remembered in which member a revision was found; nil: 1 MiB of its own
+	Memory *memory.Answers
+	Scope  string      // tells the hints of one resolver in Memory from those of others
+	Log    *zap.Logger // nil is no log
 }
 
 // Resolver answers from many members as if they were one. It is safe for concurrent use.
