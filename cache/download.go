@@ -110,7 +110,7 @@ func (c *Cache) contradicted(rev conan.Revision) {
 // refusedFile returns why upstream is known not to give a file; ok is false if it has to be asked.
 func (c *Cache) refusedFile(rev conan.Revision, listed conan.FileInfo) (r refusal, ok bool) {
 	r, ok = c.refusedLately(fileID(rev, listed.Name))
-	return r, ok && r.holds(listed) && r.validator == ""
+	return r, ok && r.isAbout(listed) && r.validator == ""
 }
 
 // outline sums up the manifest that the files of a revision are checked with: nil if upstream lists

@@ -25,8 +25,8 @@ type refusal struct {
 	arrived   string // as in wrongError
 }
 
-// holds tells whether the refusal of a file is still about what upstream lists.
-func (r refusal) holds(listed conan.FileInfo) bool {
+// isAbout tells whether the refusal of a file is still about what upstream lists.
+func (r refusal) isAbout(listed conan.FileInfo) bool {
 	return r.listed.Name == "" || r.listed == listed
 }
 

@@ -217,8 +217,8 @@ func (s *Store) complete(ctx context.Context, c *candidate, base conan.Snapshot)
 	return nil
 }
 
-// dropLeftovers forgets archives that the manifest does not imply: a set that is not bound to a
-// revision may hold what an earlier upload of another content left behind.
+// dropLeftovers drops archives that the manifest does not imply: a set that is not bound to a
+// revision may have what an earlier upload of another content left behind.
 func (c *candidate) dropLeftovers() {
 	if c.rev.IsPackage() {
 		return
@@ -249,7 +249,7 @@ func (c *candidate) incomplete(missing []string) error {
 	return fmt.Errorf("%w: the upload of %s lacks %s", conan.ErrIncomplete, c.stage.Revision, strings.Join(missing, ", "))
 }
 
-// takeOver adds a file of the base revision to the stage, so that its bytes are held: an archive of
+// takeOver adds a file of the base revision to the stage, so that its bytes stay: an archive of
 // any compression, or another file if its md5 is the manifest's.
 func (s *Store) takeOver(ctx context.Context, c *candidate, base conan.Snapshot, name string) error {
 	info, ok := findFile(base, name)

@@ -153,23 +153,23 @@ func (r VersionRange) Contains(v Version) bool {
 		return false
 	}
 	for _, conditions := range r.alternatives {
-		if allHold(conditions, v) {
+		if areMet(conditions, v) {
 			return true
 		}
 	}
 	return false
 }
 
-func allHold(conditions []versionCondition, v Version) bool {
+func areMet(conditions []versionCondition, v Version) bool {
 	for _, c := range conditions {
-		if !c.holds(v) {
+		if !c.isMet(v) {
 			return false
 		}
 	}
 	return true
 }
 
-func (c versionCondition) holds(v Version) bool {
+func (c versionCondition) isMet(v Version) bool {
 	if c.operator == "*" {
 		return strings.HasPrefix(v.text, c.version.text)
 	}

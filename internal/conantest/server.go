@@ -238,7 +238,7 @@ func (s *Server) Log() []Request {
 	return log
 }
 
-// ResetLog forgets what was asked so far.
+// ResetLog drops the log of what was asked so far.
 func (s *Server) ResetLog() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

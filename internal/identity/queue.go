@@ -16,11 +16,11 @@ var ErrBusy = errors.New("too many logins at once; try again")
 // queue gives out the slots in which passwords are checked. Networks take turns, and in a network
 // the names: a login waits for one check of each other and not for all guesses of one. Between
 // equals the newest goes first, so that a login after a burst of guesses need not wait for them. If
-// more wait than the queue has room for, the oldest login of the longest line is refused.
+// more wait than the queue takes, the oldest login of the longest line is refused.
 type queue struct {
 	isSuspect func(netip.Prefix) bool // a network that guesses; it gets half of the slots
 	slots     int
-	room      int // for logins that wait
+	capacity  int // logins that may wait
 
 	mu      sync.Mutex
 	used    int                        // slots
@@ -49,12 +49,12 @@ type waiter struct {
 // rememberedTurns bounds the sources of which the last turn is known.
 const rememberedTurns = 1024
 
-func newQueue(slots, room int, isSuspect func(netip.Prefix) bool) (*queue, error) {
+func newQueue(slots, capacity int, isSuspect func(netip.Prefix) bool) (*queue, error) {
 	last, err := lru.New[source, uint64](rememberedTurns)
 	if err != nil {
 		return nil, err
 	}
-	return &queue{isSuspect: isSuspect, slots: slots, room: room, running: map[netip.Prefix]int{}, last: last}, nil
+	return &queue{isSuspect: isSuspect, slots: slots, capacity: capacity, running: map[netip.Prefix]int{}, last: last}, nil
 }
 
 // enter waits for a slot, which the caller leaves, or is ErrBusy.
@@ -63,7 +63,7 @@ func (q *queue) enter(from source) error {
 	q.mu.Lock()
 	q.waiting = append(q.waiting, w)
 	q.serve()
-	if len(q.waiting) > q.room {
+	if len(q.waiting) > q.capacity {
 		q.take(q.longest()).ready <- ErrBusy
 	}
 	q.mu.Unlock()

@@ -46,8 +46,8 @@ func (h *Hides) none() bool {
 	return byRef == nil || len(*byRef) == 0
 }
 
-// covers tells whether a hide hides a pinned revision of a member in a view.
-func (h Hide) covers(member, view string, rev conan.Revision) bool {
+// hides tells whether a hide is about a pinned revision of a member in a view.
+func (h Hide) hides(member, view string, rev conan.Revision) bool {
 	return (h.Member == "" || h.Member == member) && (h.View == "" || h.View == view) && h.RRev == rev.RRev &&
 		(!h.IsPackage() || h.PackageID == rev.PackageID && h.PRev == rev.PRev)
 }
@@ -71,7 +71,7 @@ func NewHiding(source conan.Source, hides *Hides, member, view string) *Hiding {
 // reason tells why a pinned revision is hidden.
 func (h *Hiding) reason(rev conan.Revision) (reason string, hidden bool) {
 	for _, hide := range h.hides.of(rev.Ref) {
-		if hide.covers(h.member, h.view, rev) {
+		if hide.hides(h.member, h.view, rev) {
 			return hide.Reason, true
 		}
 	}

@@ -49,7 +49,7 @@ type Options struct {
 
 // Resolver answers from many members as if they were one. It is safe for concurrent use.
 //
-// Which members a reference concerns is settled by rules before any of them is asked: what a store
+// Rules decide which members a reference concerns before any of them is asked: what a store
 // owns by name is asked of no upstream, and each upstream is asked what its rules admit.
 //
 // A question about the newest of something is answered by the first member in order that has it. If
