@@ -113,7 +113,7 @@ func drain(server *http.Server, signals <-chan os.Signal, log *zap.Logger) error
 		}
 	}()
 	if err := server.Shutdown(ctx); err != nil {
-		log.Warn("ended before every request was finished", zap.Error(err))
+		log.Warn("the drain time is over; requests that still run are cut off", zap.Error(err))
 		return server.Close()
 	}
 	log.Info("stopped")

@@ -82,7 +82,7 @@ const scrubRate = 2 << 20
 func (s *server) start() {
 	s.workers.Go(func() {
 		if err := s.blobs.MakeFolders(s.ctx); err != nil && s.ctx.Err() == nil {
-			s.log.Warn("folders are made one by one", zap.Error(err))
+			s.log.Warn("the folders of blobs could not be made ahead; each is made when it is needed", zap.Error(err))
 		}
 	})
 	s.workers.Go(func() { s.budget.Run(s.ctx) })
@@ -189,6 +189,6 @@ func (s *server) close() {
 		current.closeExcept(&settings{})
 	}
 	if err := s.data.close(); err != nil {
-		s.log.Error("close", zap.Error(err))
+		s.log.Error("the data directory was not closed cleanly", zap.Error(err))
 	}
 }

@@ -6,7 +6,8 @@ import (
 )
 
 // VersionRange is a range as Conan 2 writes it between brackets: alternatives separated by "||",
-// each a list of conditions that must all hold. The zero value contains nothing.
+// each a list of conditions that must all hold. The zero value contains nothing. Conan orders
+// versions and pre-releases by rules of its own, so no library for semantic versions serves.
 type VersionRange struct {
 	text         string
 	alternatives [][]versionCondition

@@ -1,9 +1,9 @@
 // Package config holds the one struct of settings. It is read from a strict YAML file, the
 // environment and flags, checked as a whole, and can be printed with its secrets masked.
 //
-// It is written by hand because each error must name the file and line of a key, or the variable:
-// koanf merges sources into maps that have no lines, and caarlos0/env names fields and ignores
-// variables that no field has.
+// It is written by hand because each error must name the file and line of a key, or the variable.
+// koanf names the key without its line, since it merges sources into maps; caarlos0/env names the
+// field of the struct, and ignores a variable that is misspelt.
 package config
 
 import (
