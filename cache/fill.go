@@ -55,7 +55,7 @@ type fillState int
 const (
 	waiting  fillState = iota // for the manifest, a slot, upstream, and space
 	arriving                  // bytes come in
-	verified                  // every byte arrived and is right; storing the file may take a while
+	verified                  // every byte arrived and is verified; storing the file may take a while
 	stored                    // the end: the index has it
 	unstored                  // the end: verified, but not stored; its followers get all of it
 	failed                    // the end: clients get err
@@ -64,7 +64,7 @@ const (
 // ended tells whether nothing changes any more.
 func (s fillState) ended() bool { return s >= stored }
 
-// complete tells whether every byte is there and right.
+// complete tells whether every byte is there and verified.
 func (s fillState) complete() bool { return s == verified || s == stored || s == unstored }
 
 // fill is one download with any number of clients. It runs by itself: clients watch how far it got.

@@ -144,7 +144,7 @@ func (f *fill) advance(b []byte) {
 	f.broadcast()
 }
 
-// verify tells the clients that all bytes are there and right.
+// verify tells the clients that all bytes are there and verified.
 func (f *fill) verify(s blob.Sums) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -39,7 +39,7 @@ func (c *Cache) openHere(ctx context.Context, rev conan.Revision, name string) (
 	if fill := c.attachRunning(rev, name); fill != nil {
 		f, err := fill.open(ctx)
 		if !errors.Is(err, errNoSpace) && !errors.Is(err, errEvicted) {
-			return f, c.fetched(err), err
+			return f, c.downloadOrigin(err), err
 		}
 	}
 	f, err := c.openStored(ctx, rev, name)
@@ -81,13 +81,13 @@ func (c *Cache) fetch(ctx context.Context, rev conan.Revision, listed conan.File
 		if errors.Is(err, errNoSpace) {
 			f, err = c.pass(ctx, rev, listed)
 		}
-		return f, c.fetched(err), err
+		return f, c.downloadOrigin(err), err
 	}
 	return nil, conan.Origin{}, c.unavailable("the cache is too small to keep what it fetched")
 }
 
-// fetched is the origin of what a download gave, or of the "not found" with which it failed.
-func (c *Cache) fetched(err error) conan.Origin {
+// downloadOrigin is the origin of what a download gave, or of the "not found" with which it failed.
+func (c *Cache) downloadOrigin(err error) conan.Origin {
 	if errors.Is(err, conan.ErrNotFound) {
 		return c.absence(c.o.Now(), true)
 	}

@@ -73,10 +73,10 @@ func (s *Store) validateCandidate(ctx context.Context, c *candidate) error {
 	if err := s.identify(ctx, c, base); err != nil {
 		return err
 	}
-	if err := s.complete(ctx, c, base); err != nil {
+	if err := s.completeSet(ctx, c, base); err != nil {
 		return err
 	}
-	if err := s.check(ctx, c); err != nil {
+	if err := s.compareContents(ctx, c); err != nil {
 		return err
 	}
 	c.checked = true
@@ -193,8 +193,8 @@ func (s *Store) findExisting(ctx context.Context, c *candidate) error {
 	return nil
 }
 
-// complete drops and adds until the set is what the manifest implies, or says what is missing.
-func (s *Store) complete(ctx context.Context, c *candidate, base conan.Snapshot) error {
+// completeSet drops and adds files until the set is what the manifest implies, or says what is missing.
+func (s *Store) completeSet(ctx context.Context, c *candidate, base conan.Snapshot) error {
 	if c.stage.Declared == nil && c.stage.RRev == "" {
 		c.dropLeftovers()
 	}

@@ -61,13 +61,13 @@ func (d *Disk) MakeFolders(ctx context.Context) error {
 		return fmt.Errorf("make the folders of blobs: %w", err)
 	}
 	for i := range d.fanout {
-		d.fanout[i].known()
+		d.fanout[i].markMade()
 	}
 	return nil
 }
 
-// known says that the folder is there durably.
-func (f *fanout) known() {
+// markMade notes that the folder is there durably.
+func (f *fanout) markMade() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.made = true

@@ -21,8 +21,8 @@ type Hides struct {
 	byRef atomic.Pointer[map[conan.Ref][]Hide]
 }
 
-// Set replaces the hides. What was answered before must be forgotten by the caller: it raises the
-// counters of the references.
+// Set replaces the hides. The caller then raises the counters of the references, so that earlier
+// answers are not used any more.
 func (h *Hides) Set(list []Hide) {
 	byRef := make(map[conan.Ref][]Hide)
 	for _, hide := range list {
