@@ -67,7 +67,7 @@ func (c *Cache) download(ctx context.Context, rev conan.Revision, listed conan.F
 func (c *Cache) openFailure(rev conan.Revision, name string, err error) error {
 	if errors.Is(err, conan.ErrNotFound) {
 		err = fmt.Errorf("%s of %s in %s: %w", name, rev, c.o.Name, conan.ErrNotFound)
-		c.contradicted(rev)
+		c.contradict(c.filesQuestion(rev).id())
 	} else {
 		c.o.Log.Debug("upstream failed", zap.Stringer("revision", rev), zap.String("file", name), zap.Error(err))
 		err = c.classify(err)
@@ -99,12 +99,7 @@ func (in *incoming) remember(err error) {
 		r.until = r.said
 	}
 	c.refusals.Add(id, r)
-	c.contradicted(in.rev)
-}
-
-// contradicted has the list of a revision asked again at the next occasion.
-func (c *Cache) contradicted(rev conan.Revision) {
-	c.refusals.Add(contradictedID(c.filesQuestion(rev).id()), refusal{})
+	c.contradict(c.filesQuestion(in.rev).id())
 }
 
 // refusedFile returns why upstream is known not to give a file; ok is false if it has to be asked.

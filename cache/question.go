@@ -161,8 +161,7 @@ func refresh[T any](c *Cache, q question[T], answered chan<- document[T]) (_ doc
 	switch {
 	case !settings.Valid():
 	case err == nil:
-		c.refusals.Remove(q.id())
-		c.refusals.Remove(contradictedID(q.id()))
+		c.given(q.id())
 		store(ctx, c, q, got, func() { answered <- got })
 	case isLasting(err):
 		c.refuse(q.id(), err)
@@ -205,7 +204,7 @@ func fallBack[T any](ctx context.Context, c *Cache, q question[T], doc *document
 	if doc != nil && c.isUsable(doc.Fetched) {
 		return doc.Value, c.stale(doc.Fetched, reason(err)), nil
 	}
-	if r, ok := c.refusals.Get(q.id()); ok && c.isUsableAbsence(r) {
+	if r, ok := c.usableAbsence(q.id()); ok {
 		return none, c.stale(r.said, reason(err)), r.err
 	}
 	if q.instead != nil {

@@ -68,17 +68,31 @@ func (c *Cache) saidAbsent(id string) time.Time {
 	return time.Time{}
 }
 
-// isUsableAbsence tells whether a refusal is a "not found" that may be used if upstream cannot be
-// asked.
-func (c *Cache) isUsableAbsence(r refusal) bool {
-	if !errors.Is(r.err, conan.ErrNotFound) {
-		return false
+// usableAbsence returns a "not found" that may be used if upstream cannot be asked.
+func (c *Cache) usableAbsence(id string) (refusal, bool) {
+	r, ok := c.refusals.Get(id)
+	if !ok || !errors.Is(r.err, conan.ErrNotFound) {
+		return r, false
 	}
-	return c.o.Mode != Normal || c.o.Now().Before(r.until.Add(c.o.StaleFor))
+	return r, c.o.Mode != Normal || c.o.Now().Before(r.until.Add(c.o.StaleFor))
 }
 
-// contradictedID names the mark that upstream contradicted what it said before: a file that it
-// listed is missing or other than listed. The answer is asked again at the next occasion.
+// given ends the refusal of a question that upstream answered.
+func (c *Cache) given(id string) {
+	c.refusals.Remove(id)
+	c.refusals.Remove(contradictedID(id))
+}
+
+// contradict notes that upstream contradicted its answer to a question: a file that it listed is
+// missing or other than listed. The question is asked again at the next occasion.
+func (c *Cache) contradict(id string) { c.refusals.Add(contradictedID(id), refusal{}) }
+
+// isContradicted tells whether upstream contradicted its last answer to a question.
+func (c *Cache) isContradicted(id string) bool {
+	_, ok := c.refusals.Get(contradictedID(id))
+	return ok
+}
+
 func contradictedID(id string) string { return "contradicted\x00" + id }
 
 // fileID names a file of a revision.
