@@ -45,10 +45,11 @@ func (memoryFile) Close() error { return nil }
 // wait is File.Wait: it blocks until the fill ended. The follower that it belongs to keeps the fill
 // alive.
 func (f *fill) wait(ctx context.Context) (*conan.File, error) {
-	if err := f.done(ctx); err != nil {
-		return nil, err
+	var file *conan.File
+	err := f.done(ctx)
+	if err == nil {
+		file, err = f.openStored(ctx)
 	}
-	file, err := f.openStored(ctx)
 	if errors.Is(err, errEvicted) {
 		file, _, err = f.c.fetch(ctx, f.key.rev, conan.FileInfo{Name: f.key.name, Size: -1})
 	}

@@ -110,12 +110,13 @@ func askUnlessKnown[T any](ctx context.Context, c *Cache, q question[T], known r
 // on by itself. Its first caller need not wait for the index.
 func askUpstream[T any](ctx context.Context, c *Cache, q question[T], timeout time.Duration) (document[T], error) {
 	answered := make(chan document[T], 1)
-	done := c.asking.DoChan(q.id(), func() (any, error) {
+	purges := c.purges.Load() // what was asked before a purge answers no later question
+	done := c.asking.DoChan(fmt.Sprint(purges, " ", q.id()), func() (any, error) {
 		if !c.begin() {
 			return nil, c.unavailable("this server is stopping")
 		}
 		defer c.running.Done()
-		return refresh(c, q, answered)
+		return refresh(c, q, purges, answered)
 	})
 	slow := time.NewTimer(timeout)
 	defer slow.Stop()
@@ -137,7 +138,7 @@ func askUpstream[T any](ctx context.Context, c *Cache, q question[T], timeout ti
 
 // refresh asks upstream and remembers what it says, which it gives to answered as soon as later
 // questions get it too. It runs once at a time per question.
-func refresh[T any](c *Cache, q question[T], answered chan<- document[T]) (_ document[T], err error) {
+func refresh[T any](c *Cache, q question[T], purges uint64, answered chan<- document[T]) (_ document[T], err error) {
 	defer c.recovered("a question", &err)
 	ctx, cancel := context.WithTimeout(c.ctx, askTimeout)
 	defer cancel()
@@ -154,12 +155,14 @@ func refresh[T any](c *Cache, q question[T], answered chan<- document[T]) (_ doc
 	}
 
 	// What was asked under settings that are replaced meanwhile is not remembered under the new
-	// ones.
+	// ones, and nothing that a purge came after.
 	settings := c.o.Index.Changes().Settings()
 	got, err := fetch(ctx, c, q, known.doc)
 	ctx = context.WithoutCancel(ctx)
+	c.remembering.RLock()
+	defer c.remembering.RUnlock()
 	switch {
-	case !settings.Valid():
+	case !settings.Valid() || c.purges.Load() != purges:
 	case err == nil:
 		c.given(q.id())
 		store(ctx, c, q, got, func() { answered <- got })

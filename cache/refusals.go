@@ -40,6 +40,12 @@ func isLasting(err error) bool {
 // refused makes the refusal of this moment, of a question or a file.
 func (c *Cache) refused(err error) refusal {
 	now := c.o.Now()
+	var u *conan.UnavailableError
+	if errors.As(err, &u) {
+		dated := *u
+		dated.Since = now
+		err = &dated
+	}
 	return refusal{said: now, until: now.Add(c.o.NotFoundFor), err: err}
 }
 

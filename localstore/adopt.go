@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"go.uber.org/zap"
@@ -77,6 +76,9 @@ func (s *Store) adoptOnce(ctx context.Context, recipe conan.Revision, by conan.A
 	if err := s.checkAdopted(ctx, recipe, got); err != nil {
 		return err
 	}
+	if err := s.blobs.Sync(ctx, digests(got)...); err != nil {
+		return fmt.Errorf("adopt %s: %w", recipe, err)
+	}
 	if err := s.index.Adopt(ctx, s.member, st.ID, recipe, published, sums(got)); err != nil {
 		return fmt.Errorf("adopt %s: %w", recipe, err)
 	}
@@ -108,39 +110,16 @@ func (s *Store) fetch(ctx context.Context, upstream conan.Source, st index.Stage
 		return conan.FileInfo{}, err
 	}
 	defer f.Close()
-	w, err := s.blobs.Create(ctx)
-	if err != nil {
-		return conan.FileInfo{}, err
-	}
-	defer w.Abort()
-	record := func(info conan.FileInfo) error {
-		_, err := s.index.PutStaged(ctx, st, index.StagedFile{FileInfo: info})
-		return err
-	}
 	info := f.FileInfo
 	info.Name = name
 	if info.SHA256 != "" && info.SHA1 != "" && info.MD5 != "" && info.Size >= 0 {
-		err := s.blobs.Keep(ctx, blob.Digest(info.SHA256), func() error { return record(info) })
+		err := s.keep(ctx, st, info)
 		if !errors.Is(err, blob.ErrNotFound) {
 			return info, err
 		}
 	}
-	lease, err := s.lease(ctx, max(info.Size, 0))
-	if err != nil {
-		return conan.FileInfo{}, err
-	}
-	defer lease.Release()
-	if _, err := io.Copy(leased{w, lease}, f); err != nil {
-		return conan.FileInfo{}, err
-	}
-	copied := index.FileInfo(name, w.Sums())
-	if differs(info.SHA256, copied.SHA256) || differs(info.MD5, copied.MD5) || info.Size >= 0 && info.Size != copied.Size {
-		return conan.FileInfo{}, &conan.UnavailableError{Member: "upstream", Reason: name + " does not have the digest it should have"}
-	}
-	return copied, w.Commit(ctx, func(blob.Sums) error { return record(copied) })
+	return s.receive(ctx, st, name, "upstream", f, nil)
 }
-
-func differs(want, got string) bool { return want != "" && want != got }
 
 func openVerified(ctx context.Context, upstream conan.Source, rev conan.Revision, name string) (*conan.File, error) {
 	a, err := upstream.Open(ctx, rev, name)

@@ -43,8 +43,8 @@ func keptList(lister *conan.ArchiveLister, timeout time.Duration) (string, error
 	return string(text), nil
 }
 
-// compareContents compares the contents of a complete candidate with its manifest, and its archives with
-// those that they would replace.
+// compareContents compares the contents of a complete candidate with its manifest, and its archives
+// with those that they would replace.
 func (s *Store) compareContents(ctx context.Context, c *candidate) error {
 	if c.rev.IsPackage() {
 		if err := c.checkPackageID(); err != nil {

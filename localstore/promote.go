@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
 	"go.uber.org/zap"
 
+	"conanproxy/internal/blob"
 	"conanproxy/internal/conan"
 	"conanproxy/internal/index"
 )
@@ -111,30 +113,8 @@ func (p Promotion) item(ctx context.Context, rev conan.Revision) (index.Promotio
 
 // compare is conan.ErrConflict if the target has a revision with other bytes.
 func (p Promotion) compare(ctx context.Context, rev conan.Revision, source, target conan.Snapshot) error {
-	k := p.To.checks.Begin(ctx)
-	defer k.End()
-	for _, old := range target {
-		now, ok := findFile(source, old.Name)
-		if !ok || now.SHA256 == old.SHA256 {
-			continue
-		}
-		if conan.IsArchive(old.Name) && conan.IsArchive(now.Name) {
-			a, err := p.From.list(ctx, k, now)
-			if err != nil {
-				return fmt.Errorf("list %s of %s: %w", now.Name, rev, err)
-			}
-			b, err := p.To.list(ctx, k, old)
-			if err != nil {
-				return fmt.Errorf("list %s of %s: %w", old.Name, rev, err)
-			}
-			if a.Content() == b.Content() {
-				continue
-			}
-		}
-		return fmt.Errorf("%w: %s has other bytes in the two stores: %s is sha256:%s in %q and %s is sha256:%s in %q",
-			conan.ErrConflict, rev, now.Name, now.SHA256, p.From.name, old.Name, old.SHA256, p.To.name)
-	}
-	return nil
+	return p.To.compare(ctx, comparison{rev: rev, stored: target, offered: source, from: p.From.name,
+		open: func(f conan.FileInfo) (io.ReadCloser, error) { return p.From.blobs.Open(ctx, blob.Digest(f.SHA256)) }})
 }
 
 func withoutMetadata(files conan.Snapshot) conan.Snapshot {

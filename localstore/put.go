@@ -174,20 +174,26 @@ func (s *Store) copyBody(ctx context.Context, dst io.Writer, lease Lease, up con
 	return copyUnknown(ctx, dst, lease, up, body)
 }
 
-// copyUnknown copies a body of unknown length. Space is leased before the bytes arrive.
+// copyUnknown copies a body of unknown length.
 func copyUnknown(ctx context.Context, dst io.Writer, lease Lease, up conan.Upload, body io.Reader) (total int64, err error) {
+	total, err = copyGrowing(ctx, dst, lease, &bodyReader{ctx: ctx, r: body})
+	return total, bodyError(up, err)
+}
+
+// copyGrowing copies to the end. Space is leased before the bytes arrive.
+func copyGrowing(ctx context.Context, dst io.Writer, lease Lease, src io.Reader) (total int64, err error) {
 	const step = 4 << 20
 	for {
 		if err := lease.Grow(ctx, step); err != nil {
 			return total, err
 		}
-		n, err := io.CopyN(dst, &bodyReader{ctx: ctx, r: body}, step)
+		n, err := io.CopyN(dst, src, step)
 		total += n
 		if errors.Is(err, io.EOF) {
 			return total, nil
 		}
 		if err != nil {
-			return total, bodyError(up, err)
+			return total, err
 		}
 	}
 }

@@ -41,6 +41,10 @@ type Options struct {
 	// the lease is released. Nil means that nothing bounds the space.
 	Lease func(ctx context.Context, bytes int64) (Lease, error)
 
+	// DeleteUnused deletes the bytes that nothing names any more, when they are to be gone at once.
+	// Nil: a sweep does it later.
+	DeleteUnused func(ctx context.Context)
+
 	// Overwrite lets other bytes under a known revision replace the stored ones. Without it such an
 	// upload is conan.ErrDenied.
 	Overwrite bool
@@ -67,6 +71,7 @@ type Store struct {
 	upstream     func(by conan.Actor) conan.Source // nil: none
 	checkSpace   func(context.Context, int64) error
 	lease        func(context.Context, int64) (Lease, error)
+	deleteUnused func(context.Context)
 	overwrite    atomic.Bool
 	trashFor     atomic.Int64 // a time.Duration
 	checks       *conan.Checks
@@ -75,6 +80,9 @@ type Store struct {
 	metrics      *Metrics
 	now          func() time.Time
 	checkTimeout time.Duration
+
+	uses      uses
+	retaining sync.Mutex // held by a retention run
 
 	adoptions singleflight.Group
 	outcomes  *lru.Cache[string, outcome] // by stage id
@@ -108,9 +116,9 @@ func New(o Options) (*Store, error) {
 	o.setDefaults()
 	s := &Store{
 		name: o.Name, member: o.Member, index: o.Index, blobs: o.Blobs, memory: o.Memory, upstream: o.Upstream,
-		checkSpace: o.CheckSpace, lease: o.Lease, checks: o.Checks, names: names{index: o.Index, member: o.Member},
+		checkSpace: o.CheckSpace, lease: o.Lease, deleteUnused: o.DeleteUnused, checks: o.Checks, names: names{index: o.Index, member: o.Member},
 		log: o.Log.With(zap.String("member", o.Name)), metrics: o.Metrics, now: o.Now, checkTimeout: o.CheckTimeout,
-		outcomes: outcomes, works: make(map[string]*work),
+		outcomes: outcomes, works: make(map[string]*work), uses: uses{noted: make(map[conan.Revision]time.Time)},
 	}
 	s.Set(o.Overwrite, o.TrashFor, o.Quota)
 	s.metrics.prime(s.name)
@@ -128,6 +136,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Lease == nil {
 		o.Lease = func(context.Context, int64) (Lease, error) { return unbounded{}, nil }
+	}
+	if o.DeleteUnused == nil {
+		o.DeleteUnused = func(context.Context) {}
 	}
 	if o.Checks == nil {
 		o.Checks = conan.NewChecks()
@@ -153,8 +164,8 @@ func (s *Store) Set(overwrite bool, trashFor time.Duration, quota int64) {
 	s.index.SetQuota(s.member, quota)
 }
 
-// Close ends the checks that are still running and waits for them. What they checked stays staged.
-// A second call does nothing.
+// Close ends the checks that are still running and waits for them, and writes the uses that were
+// noted. What was checked stays staged. A second call does nothing.
 func (s *Store) Close() {
 	s.mu.Lock()
 	s.closed = true
@@ -162,6 +173,9 @@ func (s *Store) Close() {
 	s.unsubscribe()
 	s.stop()
 	s.busy.Wait()
+	if err := s.WriteUses(context.Background()); err != nil {
+		s.log.Error("the last uses were not written", zap.Error(err))
+	}
 }
 
 // answer makes an answer of what was found. It stays true until the reference changes.

@@ -193,7 +193,8 @@ func (s *Store) findExisting(ctx context.Context, c *candidate) error {
 	return nil
 }
 
-// completeSet drops and adds files until the set is what the manifest implies, or says what is missing.
+// completeSet drops and adds files until the set is what the manifest implies, or says what is
+// missing.
 func (s *Store) completeSet(ctx context.Context, c *candidate, base conan.Snapshot) error {
 	if c.stage.Declared == nil && c.stage.RRev == "" {
 		c.dropLeftovers()

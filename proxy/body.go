@@ -14,7 +14,7 @@ import (
 
 // body is the request's body; every byte that arrives moves its read deadline.
 func (r *request) body() *bodyReader {
-	return &bodyReader{ReadCloser: r.req.Body, control: http.NewResponseController(r.ResponseWriter), stalled: &r.stalled}
+	return &bodyReader{ReadCloser: r.req.Body, control: http.NewResponseController(r.ResponseWriter), stalled: &r.stalled, begun: &r.begun}
 }
 
 // bodyReader remembers how the body of a request ended.
@@ -22,12 +22,14 @@ type bodyReader struct {
 	io.ReadCloser
 	control *http.ResponseController
 	stalled *bool // set when the client was silent for too long
+	begun   *bool // set by the first read
 	failed  error // what ended the body before its end
 }
 
 // Read implements io.Reader.
 func (b *bodyReader) Read(p []byte) (int, error) {
 	_ = b.control.SetReadDeadline(time.Now().Add(silence))
+	*b.begun = true
 	n, err := b.ReadCloser.Read(p)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		*b.stalled, b.failed = true, err // the deadline stays: nothing is to wait for this client again
@@ -57,6 +59,17 @@ func (r *request) drain() {
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		_ = control.SetReadDeadline(time.Time{})
 	}
+}
+
+// swallow reads on after the refusal of a body of any length, until the client has taken the answer
+// and stops sending: bytes that arrive at a closed connection would reset it, and the client could
+// lose the answer.
+func (r *request) swallow() {
+	const longest = 10 * time.Second
+	control := http.NewResponseController(r.ResponseWriter)
+	_ = control.Flush()
+	_ = control.SetReadDeadline(time.Now().Add(longest))
+	_, _ = io.Copy(io.Discard, r.req.Body)
 }
 
 // maxJSONBody bounds the JSON bodies of the v1 API.

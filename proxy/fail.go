@@ -36,7 +36,10 @@ func (s *Server) fail(r *request, err error) {
 		refused = forUpload(refused)
 		s.metrics.refusedUploads.WithLabelValues(strconv.Itoa(refused.status)).Inc()
 	}
-	r.drain()
+	early := r.streamed && r.begun
+	if !early {
+		r.drain()
+	}
 	var from conan.Origin
 	var unavailable *conan.UnavailableError
 	if errors.As(err, &unavailable) {
@@ -48,6 +51,9 @@ func (s *Server) fail(r *request, err error) {
 		d = refused.json()
 	}
 	r.send(d, from)
+	if early {
+		r.swallow()
+	}
 }
 
 // recoverPanic answers a panic like an internal error, or ends a body that has begun.

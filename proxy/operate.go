@@ -1,7 +1,10 @@
 package proxy
 
 import (
+	"bufio"
 	"encoding/json"
+	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -40,13 +43,23 @@ func operate(route api.Route) func(*request) error {
 				return err
 			}
 		}
+		if route.MaxBody == api.StreamBody {
+			r.streamed = true
+			// An answer may come before the end of the body.
+			_ = http.NewResponseController(r.ResponseWriter).EnableFullDuplex()
+		}
 		result, err := route.Handle(&api.Call{
 			Context: r.ctx(), Caller: r.caller, Actor: r.actor(), Guard: r.settings.guard, Query: r.req.URL.Query(),
 			Decode: func(v any) error { return r.decodeJSON(v, route.MaxBody, (*json.Decoder).DisallowUnknownFields) },
+			Body:   r.body(),
 			Source: r.sourceNamed, Whole: r.wholeNamed, Readable: r.readableOf, IsMember: r.isMember,
+			Trace: r.traceNamed, Refusal: r.refusal,
 		})
 		if err != nil {
 			return err
+		}
+		if stream, ok := result.(api.Stream); ok {
+			return r.stream(stream)
 		}
 		d, err := jsonDocument(result)
 		if err != nil {
@@ -55,6 +68,19 @@ func operate(route api.Route) func(*request) error {
 		d.header = append(d.header, field("Cache-Control", "no-store"))
 		return r.write(d)
 	}
+}
+
+// stream answers with what is made while it is sent. After an error the body has no end, so that no
+// client takes it for whole.
+func (r *request) stream(s api.Stream) error {
+	r.Header().Set("Content-Type", s.ContentType)
+	r.Header().Set("Cache-Control", "no-store")
+	const buffer = 256 << 10
+	out := bufio.NewWriterSize(r, buffer)
+	if err := s.Write(out); err != nil {
+		return err
+	}
+	return out.Flush()
 }
 
 // viewNamed finds a view by its name; an empty one is the view at the root.
@@ -81,6 +107,24 @@ func (r *request) wholeNamed(name string) (conan.Source, bool) {
 		return nil, false
 	}
 	return v.Whole.For(conan.AnyGeneration, r.rights()), true
+}
+
+// traceNamed is sourceNamed that tells which member said what.
+func (r *request) traceNamed(name string, client conan.Generation) (*resolver.Trace, []string, error) {
+	v := r.viewNamed(name)
+	switch {
+	case v == nil && name == "":
+		return nil, nil, fmt.Errorf("%w: there is no view at the root: name a view", conan.ErrInvalid)
+	case v == nil:
+		return nil, nil, fmt.Errorf("%w: there is no store, upstream or view %.64q", conan.ErrInvalid, name)
+	}
+	return v.Resolver.Trace(client, r.rights()), v.Members, nil
+}
+
+// refusal is how an error is answered.
+func (r *request) refusal(err error) (status int, text string) {
+	refused := r.classify(err)
+	return refused.status, refused.text
 }
 
 // readableOf is what the caller may read of a Source that is a part of a member.

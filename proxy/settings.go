@@ -12,10 +12,11 @@ import (
 	"conanproxy/proxy/resolver"
 )
 
-// Readers gives the Reader for a caller with these rights and with a client of one generation.
-// *resolver.Resolver is one.
+// Readers gives the Reader for a caller with these rights and with a client of one generation, and
+// one that explains its answers. *resolver.Resolver is one.
 type Readers interface {
 	For(conan.Generation, resolver.Rights) resolver.Reader
+	Trace(conan.Generation, resolver.Rights) *resolver.Trace
 }
 
 // View is one mount of the API: what it reads, and where it takes uploads and deletes. Every member

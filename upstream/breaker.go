@@ -49,6 +49,7 @@ type breaker struct {
 	failures int
 	trips    int // pauses since the last success
 	until    time.Time
+	since    time.Time // of the first failure since the last success; zero: there is none
 	probing  bool
 	epoch    int // counts openings: older questions say nothing about a newer state
 	reason   string
@@ -90,6 +91,7 @@ func (b *breaker) refusal(wait time.Duration, permanent bool) *failure {
 		reason:     fmt.Sprintf("not asked for the moment because it failed before: %s", b.reason),
 		retryAfter: wait,
 		permanent:  permanent,
+		since:      b.since,
 	}
 }
 
@@ -106,13 +108,14 @@ func (t *ticket) done(err error) {
 	case isCallerGone(err):
 	case errors.As(err, &f) && f.kind == kindThrottled && f.retryAfter > 0:
 		b.throttled = true
+		b.noteFirst()
 		b.open(f.reason, min(f.retryAfter, throttleMost))
 	case t.epoch != b.epoch:
 	case errors.As(err, &f) && f.isServerDown():
 		b.failed(t.probe, f.reason)
 	case b.state != Closed || b.failures > 0:
 		changed := b.state != Closed
-		b.state, b.failures, b.trips = Closed, 0, 0
+		b.state, b.failures, b.trips, b.since = Closed, 0, 0, time.Time{}
 		if changed {
 			b.tell(Closed, 0)
 		}
@@ -127,8 +130,16 @@ func (b *breaker) report(err error) {
 	t.done(err)
 }
 
+// noteFirst keeps the time of the first failure.
+func (b *breaker) noteFirst() {
+	if b.since.IsZero() {
+		b.since = b.now()
+	}
+}
+
 func (b *breaker) failed(probe bool, reason string) {
 	b.failures++
+	b.noteFirst()
 	if !probe && b.failures < breakerFailures {
 		return
 	}

@@ -143,8 +143,10 @@ func TestRemoteBreaks(t *testing.T) {
 			notFoundPage(w)
 		})
 		rev := conan.Revision{Ref: mustRef(t, "zlib/1.3")}
+		began := time.Now()
 		for range breakerFailures + 3 {
 			r.Latest(t.Context(), rev)
+			time.Sleep(time.Millisecond)
 		}
 		if len(f.asked()) != breakerFailures || r.State() != Open {
 			t.Errorf("asked %d times, state %v", len(f.asked()), r.State())
@@ -154,7 +156,8 @@ func TestRemoteBreaks(t *testing.T) {
 		if !errors.As(err, &got) {
 			t.Fatalf("error %v", err)
 		}
-		want := &conan.UnavailableError{Member: "test", Reason: "not asked for the moment because it failed before: failed with status 501", RetryAfter: breakerFirst, Permanent: true}
+		want := &conan.UnavailableError{Member: "test", Reason: "not asked for the moment because it failed before: failed with status 501", RetryAfter: breakerFirst, Permanent: true, Since: began}
+		got.RetryAfter = got.RetryAfter.Round(time.Second)
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
 		}

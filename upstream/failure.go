@@ -39,6 +39,7 @@ type failure struct {
 	transient  bool          // another attempt within the question may help
 	permanent  bool          // see conan.UnavailableError
 	refused    bool          // see conan.UnavailableError
+	since      time.Time     // see conan.UnavailableError
 	err        error         // the cause, may be nil
 }
 

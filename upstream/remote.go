@@ -36,6 +36,7 @@ type Options struct {
 	Timeout        time.Duration    // of silence, not of length; 0 = 30 s. From 30 s on, the first byte of an answer has at least 55 s
 	MaxConnections int              // questions at a time; 0 = 8, less than 2 counts as 2
 	AllowNetworks  []netip.Prefix   // that redirects and file URLs may point to, beside what package netguard allows
+	OnlyAllowed    bool             // AllowNetworks and public addresses are all that URL itself may point to: a caller chose it
 	Log            *zap.Logger      // nil: none
 	Metrics        *Metrics         // nil: none
 	Now            func() time.Time // nil: time.Now
@@ -59,6 +60,7 @@ type Remote struct {
 	budget    *budget
 	breaker   *breaker
 	tokens    *tokens
+	folders   *folders // of a v1 server
 	detector  detector
 	tried     sync.Once
 }
@@ -90,11 +92,10 @@ func newRemote(o Options) (*Remote, error) {
 	r.budget = newBudget(o.MaxConnections)
 	r.breaker = &breaker{now: r.now, changed: r.breakerChanged}
 	r.tokens = &tokens{user: o.Username, password: o.Password, login: r.login, deadline: r.sharedTimeout(), now: r.now}
-	folders, err := newFolders()
-	if err != nil {
+	if r.folders, err = newFolders(); err != nil {
 		return nil, err
 	}
-	if err := r.detector.init(v1{Remote: r, folders: folders}, v2{r}, o.Protocol); err != nil {
+	if err := r.detector.init(v1{r}, v2{r}, o.Protocol); err != nil {
 		return nil, err
 	}
 	r.metrics.prime(r.name)
@@ -250,7 +251,7 @@ func (r *Remote) outcome(err error) error {
 	case errors.As(err, &f):
 		return &conan.UnavailableError{
 			Member: r.name, Reason: f.reason, RetryAfter: f.retryAfter,
-			Permanent: f.permanent, Refused: f.refused, Err: f.err,
+			Permanent: f.permanent, Refused: f.refused, Since: f.since, Err: f.err,
 		}
 	case errors.Is(err, context.DeadlineExceeded):
 		return &conan.UnavailableError{Member: r.name, Reason: "it did not answer in the time that was left", Err: err}

@@ -32,8 +32,12 @@ func newTransport(base *url.URL, o Options, timeout, firstByte time.Duration) (*
 	if err != nil {
 		return nil, err
 	}
+	home := base
+	if o.OnlyAllowed {
+		home = nil
+	}
 	guard := netguard.New(netguard.Options{
-		Home:   base,
+		Home:   home,
 		Allow:  o.AllowNetworks,
 		Dialer: &net.Dialer{Timeout: dialTimeout, KeepAlive: pingAfterSilence},
 	})

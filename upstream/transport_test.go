@@ -152,6 +152,30 @@ func TestRedirectToThisMachine(t *testing.T) {
 	}
 }
 
+// A URL that a caller chose leads only to addresses that allow_networks names.
+func TestOnlyAllowed(t *testing.T) {
+	server := httptest.NewServer(whole("secret", "Content-Type", "text/plain"))
+	defer server.Close()
+	for want, allow := range map[string][]netip.Prefix{
+		"ok": {netip.MustParsePrefix("127.0.0.0/8")},
+		"unavailable: points to " + strings.TrimPrefix(server.URL, "http://") +
+			", an address of this machine, which allow_networks does not name": nil,
+	} {
+		r, err := New(Options{Name: "x", URL: server.URL, Protocol: "v2", OnlyAllowed: true, AllowNetworks: allow})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		file, err := r.Open(t.Context(), zlibRev(t), "metadata/x.txt")
+		if err == nil {
+			_, err = readAll(t, file)
+		}
+		if word(err) != want {
+			t.Errorf("got %q, want %q", word(err), want)
+		}
+	}
+}
+
 func TestOptions(t *testing.T) {
 	tests := map[string]Options{
 		"no URL":                      {},

@@ -39,44 +39,78 @@ func (c *client) add(cmd *cobra.Command) {
 // call sends a request to the API and decodes its answer into out. body is sent as JSON unless it
 // is nil.
 func (c *client) call(ctx context.Context, method, path string, query url.Values, body, out any) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	defer cancel()
+	sent, err := jsonBody(body)
+	if err != nil {
+		return err
+	}
+	req, err := c.request(ctx, method, path, query, sent)
+	if err != nil {
+		return err
+	}
+	return c.answer(req, out)
+}
+
+// jsonBody is a body of JSON, or nil for nil.
+func jsonBody(v any) (io.Reader, error) {
+	if v == nil {
+		return nil, nil
+	}
+	text, err := json.Marshal(v)
+	return bytes.NewReader(text), err
+}
+
+// request makes a request to the API.
+func (c *client) request(ctx context.Context, method, path string, query url.Values, body io.Reader) (*http.Request, error) {
 	base, err := url.Parse(c.server)
 	if err != nil || base.Host == "" {
-		return usageError{fmt.Errorf("--server %q is not a URL like https://conan.example.com", c.server)}
+		return nil, usageError{fmt.Errorf("--server %q is not a URL like https://conan.example.com", c.server)}
 	}
 	base = base.JoinPath("/api/v1/", path)
 	base.RawQuery = query.Encode()
-	var sent io.Reader
-	if body != nil {
-		text, err := json.Marshal(body)
-		if err != nil {
-			return err
-		}
-		sent = bytes.NewReader(text)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, base.String(), sent)
-	if err != nil {
-		return err
-	}
-	if c.token != "" {
+	req, err := http.NewRequestWithContext(ctx, method, base.String(), body)
+	if err == nil && c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
-	resp, err := (&http.Client{Timeout: 10 * time.Minute}).Do(req)
+	return req, err
+}
+
+// maxAnswer bounds an answer in memory.
+const maxAnswer = 256 << 20
+
+// answer sends a request and decodes its answer into out.
+func (c *client) answer(req *http.Request, out any) error {
+	body, err := c.do(req)
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
-	const most = 256 << 20
-	text, err := io.ReadAll(io.LimitReader(resp.Body, most))
+	defer body.Close()
+	text, err := io.ReadAll(io.LimitReader(body, maxAnswer))
 	if err != nil {
 		return err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return refusedCall(resp.StatusCode, resp.Status, text)
 	}
 	if err := json.Unmarshal(text, out); err != nil {
 		return fmt.Errorf("the server's answer is not that of the API of conanproxy: %w", err)
 	}
 	return nil
+}
+
+// do sends a request. The caller closes the body of the answer; one that is not 200 is an error.
+func (c *client) do(req *http.Request) (io.ReadCloser, error) {
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp.Body, nil
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return nil, err
+	}
+	return nil, refusedCall(resp.StatusCode, resp.Status, text)
 }
 
 // refusedCall is the error of a call that the server refused. A wrong request is a usage error.
@@ -121,4 +155,18 @@ func confirm(in *os.File, out io.Writer, question string) error {
 		return errors.New("nothing was changed")
 	}
 	return nil
+}
+
+// askSecret reads a secret from a variable of the environment, or else from the terminal.
+func askSecret(variable, prompt string) (string, error) {
+	if secret, ok := os.LookupEnv(variable); ok {
+		return secret, nil
+	}
+	if !term.IsTerminal(int(os.Stdin.Fd())) {
+		return "", usageError{fmt.Errorf("%s is not set, and there is no terminal to ask on", variable)}
+	}
+	fmt.Fprint(os.Stderr, prompt+": ")
+	secret, err := term.ReadPassword(int(os.Stdin.Fd()))
+	fmt.Fprintln(os.Stderr)
+	return string(secret), err
 }

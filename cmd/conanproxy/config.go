@@ -98,6 +98,9 @@ func configCommand() *cobra.Command {
 			if err := build(c.Context(), cfg); err != nil {
 				return err
 			}
+			if err := checkRoots(cfg); err != nil {
+				return err
+			}
 			fmt.Fprintln(c.OutOrStdout(), "configuration is valid")
 			stores, err := cfg.StoresInsteadOfLocal()
 			if stores != "" {
@@ -122,5 +125,6 @@ func configCommand() *cobra.Command {
 		flags.add(sub)
 		c.AddCommand(sub)
 	}
+	c.AddCommand(translateCommand())
 	return c
 }

@@ -29,7 +29,7 @@ func (h *hiding) load(ctx context.Context) error {
 	}
 	list := make([]policy.Hide, len(rows))
 	for i, row := range rows {
-		list[i] = policy.Hide{Member: row.Member, View: row.View, Revision: row.Revision, Reason: row.Reason}
+		list[i] = policy.Hide{ID: row.ID, Member: row.Member, View: row.View, Revision: row.Revision, Reason: row.Reason}
 	}
 	h.inUse.Set(list)
 	return nil

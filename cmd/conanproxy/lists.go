@@ -74,6 +74,16 @@ func trashCommand() *cobra.Command {
 	}.command()
 }
 
+func pinsCommand() *cobra.Command {
+	return list[api.PinLine]{
+		use: "pins", path: "pins", short: "List the pins in a store or upstream, the last one first (for administrators)",
+		args: [][2]string{{"in", "the store or upstream (required)"}},
+		line: func(l api.PinLine) string {
+			return fmt.Sprintf("%s  %-12s %s", l.Time.Format(time.RFC3339), l.Owner, l.Revision)
+		},
+	}.command()
+}
+
 func hidesCommand() *cobra.Command {
 	return list[api.HideLine]{
 		use: "hides", path: "hides", short: "List the hidden revisions that you may show again",

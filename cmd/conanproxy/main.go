@@ -44,7 +44,8 @@ func run(ctx context.Context, args []string) int {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(serveCommand(), configCommand(), userCommand(), fsckCommand(), gcCommand(), rebuildCommand(), backupCommand(), renameCommand(),
-		promoteCommand(), removeCommand(), restoreCommand(), trashCommand(), hideCommand(), unhideCommand(), hidesCommand(), usageCommand(), auditCommand(), tokenCommand(),
+		promoteCommand(), removeCommand(), restoreCommand(), trashCommand(), retentionCommand(), hideCommand(), unhideCommand(), hidesCommand(), purgeCommand(), pinCommand(), unpinCommand(), pinsCommand(), explainCommand(), usageCommand(), auditCommand(), tokenCommand(),
+		bundleCommand(), importCommand(),
 		healthcheckCommand(), versionCommand())
 	refuseWrongArguments(root)
 	root.SetArgs(args)

@@ -68,8 +68,8 @@ func newServer(ctx context.Context, cfg *config.Config, logs *loggers) (_ *serve
 	s.current.Store(first)
 	s.metrics = newServerMetrics(registry, s)
 	s.http, err = proxy.New(proxy.Options{
-		Settings: first.http, API: &api.API{Stores: operated{s}, Hides: s.hiding, Audit: s.index, Usage: s.index, Tokens: s.index},
-		Memory: answersMemory(cfg), Changes: s.index.Changes(),
+		Settings: first.http, API: &api.API{Stores: operated{s}, Members: operated{s}, Hides: s.hiding, Audit: s.index, Usage: s.index, Tokens: s.index, Details: s.index},
+		Memory: answersMemory(cfg), Changes: s.index.Changes(), Uses: operated{s},
 		Log: logs.app, AccessLog: logs.access, Registry: registry, Ready: s.ready, Version: versionText(),
 	})
 	return s, err
@@ -101,9 +101,10 @@ func (s *server) fetch(ctx context.Context, f index.FileRow) error {
 }
 
 // sweep removes abandoned uploads, old answers, and what is too old in the trash and the audit,
-// every hour. The first time is a minute after the start: with a million packages it takes seconds,
-// and the first requests should not compete with it.
+// every hour, and what is no longer needed, once a day. The first time is a minute after the start:
+// with a million packages it takes seconds, and the first requests should not compete with it.
 func (s *server) sweep() {
+	retained := make(daily)
 	for wait := time.Minute; ; wait = time.Hour {
 		select {
 		case <-s.ctx.Done():
@@ -115,18 +116,21 @@ func (s *server) sweep() {
 		if err != nil && s.ctx.Err() == nil {
 			s.log.Error("the hourly sweep failed", zap.Error(err))
 		}
+		retained.retain(s, now.stores)
 	}
 }
 
-// writeUses writes the last uses of robot tokens every minute, and at the end.
+// writeUses writes the last uses of robot tokens and of revisions of stores every ten seconds, and
+// at the end.
 func (s *server) writeUses() {
 	for s.ctx.Err() == nil {
 		select {
 		case <-s.ctx.Done():
-		case <-time.After(time.Minute):
+		case <-time.After(10 * time.Second):
 		}
-		if err := s.robots.write(context.WithoutCancel(s.ctx)); err != nil {
-			s.log.Warn("the last uses of robot tokens were not written", zap.Error(err))
+		ctx := context.WithoutCancel(s.ctx)
+		if err := errors.Join(s.robots.write(ctx), s.current.Load().stores.writeUses(ctx)); err != nil {
+			s.log.Warn("the last uses of robot tokens or revisions were not written", zap.Error(err))
 		}
 	}
 }

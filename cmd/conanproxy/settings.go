@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"conanproxy/internal/bundle"
 	"conanproxy/internal/conan"
 	"conanproxy/internal/config"
 	"conanproxy/internal/identity"
@@ -26,6 +27,7 @@ type settings struct {
 	upstreams   upstreams
 	adoption    *resolver.Resolver // all upstreams
 	guard       *auth.Guard
+	verifyKeys  []bundle.Key     // one of which must have signed a bundle; none: any or none
 	certificate *tls.Certificate // nil: plain HTTP
 	http        *proxy.Settings
 }
@@ -45,6 +47,9 @@ func (s *server) newSettings(ctx context.Context, cfg *config.Config, old *setti
 	}
 	if next.certificate == nil {
 		next.certificate = old.certificate // the listener speaks TLS until a restart
+	}
+	if next.verifyKeys, err = bundle.ParseKeys(cfg.VerifyKeys); err != nil {
+		return nil, usageError{fmt.Errorf("verify_keys: %w", err)}
 	}
 	if next.guard, err = s.newGuard(cfg.Auth); err != nil {
 		return nil, usageError{err}

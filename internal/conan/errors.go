@@ -40,6 +40,9 @@ func IsAbsent(err error) bool { return errors.Is(err, ErrNotFound) || errors.Is(
 type HiddenError struct {
 	Member string // that has it
 	Reason string // one sentence for the user of a client, without its end
+
+	Hide  int64     // the number of the hide; 0: another rule hides it
+	Until time.Time // when it becomes visible by itself; zero: not known, or never
 }
 
 func (e *HiddenError) Error() string { return fmt.Sprintf("hidden in %q: %s", e.Member, e.Reason) }
@@ -57,6 +60,8 @@ type UnavailableError struct {
 	// Refused means that the upstream lives and refused this one thing. The refusal may be
 	// remembered for that thing like "not found".
 	Refused bool
+
+	Since time.Time // when it began; zero: just now, or unknown
 
 	Err error // the cause; may be nil
 }

@@ -1,7 +1,10 @@
 package conan
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -32,6 +35,8 @@ type RevisionTime struct {
 	// Hidden means that a rule keeps the revision from answers about the newest. In a list it
 	// stands after all that are not, so that a client which pinned it finds it and is told why.
 	Hidden bool `json:",omitzero"`
+	// Why is the rule that hides the revision; nil if it is not hidden.
+	Why *HiddenError `json:"-"`
 }
 
 // Appeared is the earliest time at which the revision can have been published: a member's clock
@@ -67,6 +72,25 @@ func NewRevision(ref Ref, rrev, packageID, prev string) (Revision, error) {
 		return Revision{}, fmt.Errorf("%w: package revision without a package id in %s", ErrInvalid, ref)
 	}
 	return Revision{Ref: ref, RRev: rrev, PackageID: packageID, PRev: prev}, nil
+}
+
+// ParseRevision parses Conan's form, which String writes: ref[#rrev][:package_id[#prev]]. The times
+// that clients print behind revisions ("%1690000000.5") are left out.
+func ParseRevision(text string) (Revision, error) {
+	recipe, pkg, hasPackage := strings.Cut(text, ":")
+	refText, rrev, hasRRev := strings.Cut(recipe, "#")
+	id, prev, hasPRev := strings.Cut(pkg, "#")
+	if rrev, _, _ = strings.Cut(rrev, "%"); hasRRev && rrev == "" || hasPackage && id == "" {
+		return Revision{}, fmt.Errorf("%w: reference %q has an empty recipe revision or package id", ErrInvalid, clip(text))
+	}
+	if prev, _, _ = strings.Cut(prev, "%"); hasPRev && prev == "" {
+		return Revision{}, fmt.Errorf("%w: reference %q has an empty package revision", ErrInvalid, clip(text))
+	}
+	ref, err := ParseRef(refText)
+	if err != nil {
+		return Revision{}, err
+	}
+	return NewRevision(ref, rrev, id, prev)
 }
 
 // ValidRevisionID tells whether s can be an RREV, PREV or package id.
@@ -112,6 +136,25 @@ func (r Revision) ID() string {
 // Mutable tells whether the content may change under the same ids (revision "0").
 func (r Revision) Mutable() bool {
 	return r.RRev == MutableRevision || r.PRev == MutableRevision
+}
+
+// WithRecipes are the revisions, each once and sorted, with the recipe revisions of packages.
+func WithRecipes(revs []Revision) []Revision {
+	all := make([]Revision, 0, 2*len(revs))
+	for _, rev := range revs {
+		all = append(all, rev.Recipe(), rev)
+	}
+	slices.SortFunc(all, Revision.Compare)
+	return slices.Compact(all)
+}
+
+// Compare orders revisions by reference, recipe revision, package id and package revision, so that
+// a recipe stands before its packages.
+func (r Revision) Compare(o Revision) int {
+	return cmp.Or(
+		strings.Compare(r.Name, o.Name), strings.Compare(r.Version, o.Version),
+		strings.Compare(r.User, o.User), strings.Compare(r.Channel, o.Channel),
+		strings.Compare(r.RRev, o.RRev), strings.Compare(r.PackageID, o.PackageID), strings.Compare(r.PRev, o.PRev))
 }
 
 // String is Conan's form: ref[#rrev][:package_id[#prev]].

@@ -144,6 +144,7 @@ type Removal struct {
 // Moved tells what became of one revision that was to be copied, removed or restored.
 type Moved struct {
 	Revision
-	Skipped bool // it was there already
-	Newest  bool // it is the newest of its siblings where it came to
+	Skipped bool   // it was there already
+	Problem string // why it was not moved, while others were; else empty
+	Newest  bool   // it is the newest of its siblings where it came to
 }

@@ -28,6 +28,8 @@ type Config struct {
 	Local          Local          `yaml:"local"`                        // instead of stores: the one store "local"
 	Stores         []Store        `yaml:"stores"`                       // none: the one that Local describes
 	Views          []View         `yaml:"views"`                        // none: only the built-in ones
+	AllowNetworks  []netip.Prefix `yaml:"allow_networks"`               // private networks that an import may read from
+	VerifyKeys     []string       `yaml:"verify_keys"`                  // public keys of minisign that sign bundles; none: unsigned ones are taken
 	Cache          Cache          `yaml:"cache"`                        //
 	Audit          Audit          `yaml:"audit"`                        //
 	Log            Log            `yaml:"log"`                          //
@@ -90,6 +92,7 @@ type Local struct {
 	Owns      []string      `yaml:"owns"`      // patterns of references that are never asked upstream
 	Overwrite bool          `yaml:"overwrite"` // other bytes may replace the files of a published revision
 	TrashFor  time.Duration `yaml:"trash_for"` // how long removed revisions can be restored; 0: not at all
+	Retention Retention     `yaml:"retention"` // what is removed because it is no longer needed
 }
 
 // Cache bounds what is stored of upstreams.
@@ -135,10 +138,13 @@ func Default() *Config {
 		Upstreams: []Upstream{center2, center},
 		Stores:    []Store{},
 		Views:     []View{},
-		Local:     Local{Owns: []string{}, Overwrite: true, TrashFor: defaultTrashFor},
-		Cache:     Cache{MaxSize: 50 << 30, MinFree: 2 << 30, Memory: 64 << 20},
-		Audit:     Audit{Keep: 400 * 24 * time.Hour},
-		Log:       Log{Level: "info", Format: "json", Access: true},
+
+		AllowNetworks: []netip.Prefix{},
+		VerifyKeys:    []string{},
+		Local:         Local{Owns: []string{}, Overwrite: true, TrashFor: defaultTrashFor, Retention: noRetention()},
+		Cache:         Cache{MaxSize: 50 << 30, MinFree: 2 << 30, Memory: 64 << 20},
+		Audit:         Audit{Keep: 400 * 24 * time.Hour},
+		Log:           Log{Level: "info", Format: "json", Access: true},
 	}
 }
 

@@ -62,8 +62,15 @@ const (
 	ClientToken  = "CONANPROXY_TOKEN"
 )
 
+// The variables of secrets that commands need: the password of the secret key that signs bundles,
+// and that of a user of the server that is imported from.
+const (
+	SignPassword   = "CONANPROXY_SIGN_PASSWORD"
+	ImportPassword = "CONANPROXY_IMPORT_PASSWORD"
+)
+
 // clientVariables are those of commands that speak to a server.
-var clientVariables = []string{ClientServer, ClientToken}
+var clientVariables = []string{ClientServer, ClientToken, SignPassword, ImportPassword}
 
 // envTarget is a setting that a variable overrides.
 type envTarget struct {

@@ -18,18 +18,26 @@ const (
 	ActionOverwrite   Action = "overwrite"
 	ActionRemove      Action = "remove"
 	ActionRemoveFiles Action = "remove_files"
+	ActionRemoveNow   Action = "remove_now"
 	ActionRestore     Action = "restore"
 	ActionPromote     Action = "promote"
 	ActionHide        Action = "hide"
 	ActionUnhide      Action = "unhide"
+	ActionRetention   Action = "retention"
+	ActionPin         Action = "pin"
+	ActionUnpin       Action = "unpin"
+	ActionPurge       Action = "purge"
+	ActionImport      Action = "import"
+	ActionBundle      Action = "bundle" // was created
 	ActionTokenCreate Action = "token_create"
 	ActionTokenRevoke Action = "token_revoke"
 )
 
 // Actions are all of them.
 var Actions = []Action{
-	ActionPublish, ActionOverwrite, ActionRemove, ActionRemoveFiles, ActionRestore, ActionPromote,
-	ActionHide, ActionUnhide, ActionTokenCreate, ActionTokenRevoke,
+	ActionPublish, ActionOverwrite, ActionRemove, ActionRemoveFiles, ActionRemoveNow, ActionRestore, ActionPromote,
+	ActionHide, ActionUnhide, ActionRetention, ActionPin, ActionUnpin, ActionPurge, ActionImport, ActionBundle,
+	ActionTokenCreate, ActionTokenRevoke,
 }
 
 // Audit is one line of the audit trail: who did what to what.
@@ -52,6 +60,11 @@ func Targets(revs []conan.Revision) string {
 		texts = append(texts, fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(texts, ", ")
+}
+
+// WriteAudit writes a line about what changes no row.
+func (db *DB) WriteAudit(ctx context.Context, a Audit, now time.Time) error {
+	return db.update(ctx, func(ctx context.Context, tx *transaction) error { return writeAudit(ctx, tx, a, now) })
 }
 
 func writeAudit(ctx context.Context, tx *transaction, a Audit, now time.Time) error {

@@ -60,6 +60,19 @@ func (db *DB) HasBlob(ctx context.Context, sha256 string) (bool, error) {
 	return true, nil
 }
 
+// BlobSums are the size and all digests of a blob that the index knows, else conan.ErrNotFound.
+func (db *DB) BlobSums(ctx context.Context, sha256 string) (conan.FileInfo, error) {
+	f := conan.FileInfo{SHA256: sha256}
+	err := db.read.QueryRowContext(ctx, `SELECT size, sha1, md5 FROM blobs WHERE sha256 = $1`, sha256).Scan(&f.Size, &f.SHA1, &f.MD5)
+	if errors.Is(err, sql.ErrNoRows) {
+		return f, fmt.Errorf("blob %s: %w", sha256, conan.ErrNotFound)
+	}
+	if err != nil {
+		return f, fmt.Errorf("look for blob %s: %w", sha256, err)
+	}
+	return f, nil
+}
+
 // blobNamed asks whether any revision, stage or removed revision names the blob $1.
 const blobNamed = `SELECT EXISTS (SELECT 1 FROM files WHERE sha256 = $1) OR EXISTS (SELECT 1 FROM stage_files WHERE sha256 = $1)
 	OR EXISTS (SELECT 1 FROM trash_files WHERE sha256 = $1)`

@@ -22,20 +22,27 @@ func TestPlans(t *testing.T) {
 	recipe, pkg := recipeOf("aa/1", "r"), packageOf("aa/1", "r", "p", "v")
 	put(t, db, center, pkg, 1, testFile("conaninfo.txt", 1, 1))
 	for name, ask := range map[string]func() error{
-		"Revisions":        func() error { _, err := db.Revisions(ctx, center, recipe); return err },
-		"Revisions (pkg)":  func() error { _, err := db.Revisions(ctx, center, pkg); return err },
-		"Find":             func() error { _, err := db.Find(ctx, center, pkg); return err },
-		"Files":            func() error { _, err := db.Files(ctx, center, pkg); return err },
-		"Held":             func() error { _, err := db.Held(ctx, center, pkg); return err },
-		"Packages":         func() error { _, err := db.Packages(ctx, center, recipe, false); return err },
-		"Packages (ids)":   func() error { _, err := db.Packages(ctx, center, recipe, true); return err },
-		"RevisionsAt":      func() error { _, err := db.RevisionsAt(ctx, center, recipe, time.Now()); return err },
-		"PackagesAt":       func() error { _, err := db.PackagesAt(ctx, center, recipe, time.Now(), false); return err },
-		"RefsAt":           func() error { _, err := db.RefsAt(ctx, center, "a", time.Now()); return err },
-		"Refs":             func() error { _, err := db.Refs(ctx, center); return err },
-		"RecipeRefs":       func() error { _, err := db.RecipeRefs(ctx, center); return err },
-		"BlobNamed":        func() error { _, err := db.BlobNamed(ctx, sumOf(1)); return err },
-		"HasBlob":          func() error { _, err := db.HasBlob(ctx, sumOf(1)); return err },
+		"Revisions":       func() error { _, err := db.Revisions(ctx, center, recipe); return err },
+		"Revisions (pkg)": func() error { _, err := db.Revisions(ctx, center, pkg); return err },
+		"Detail":          func() error { _, err := db.Detail(ctx, "conancenter", pkg); return err },
+		"Find":            func() error { _, err := db.Find(ctx, center, pkg); return err },
+		"Files":           func() error { _, err := db.Files(ctx, center, pkg); return err },
+		"Held":            func() error { _, err := db.Held(ctx, center, pkg); return err },
+		"Packages":        func() error { _, err := db.Packages(ctx, center, recipe, false); return err },
+		"Packages (ids)":  func() error { _, err := db.Packages(ctx, center, recipe, true); return err },
+		"RevisionsAt":     func() error { _, err := db.RevisionsAt(ctx, center, recipe, time.Now()); return err },
+		"PackagesAt":      func() error { _, err := db.PackagesAt(ctx, center, recipe, time.Now(), false); return err },
+		"RefsAt":          func() error { _, err := db.RefsAt(ctx, center, "a", time.Now()); return err },
+		"Refs":            func() error { _, err := db.Refs(ctx, center); return err },
+		"RecipeRefs":      func() error { _, err := db.RecipeRefs(ctx, center); return err },
+		"BlobNamed":       func() error { _, err := db.BlobNamed(ctx, sumOf(1)); return err },
+		"HasBlob":         func() error { _, err := db.HasBlob(ctx, sumOf(1)); return err },
+		"BlobSums": func() error {
+			if _, err := db.BlobSums(ctx, sumOf(2)); !errors.Is(err, conan.ErrNotFound) {
+				return err
+			}
+			return nil
+		},
 		"FilesOf":          func() error { _, err := db.FilesOf(ctx, sumOf(1)); return err },
 		"HoldersBySHA1":    func() error { _, err := db.HoldersBySHA1(ctx, "x"); return err },
 		"Garbage":          func() error { _, err := db.Garbage(ctx, 10); return err },
@@ -52,7 +59,13 @@ func TestPlans(t *testing.T) {
 		"TrashFrees":       func() error { _, err := db.TrashFrees(ctx); return err },
 		"StoreBytes":       func() error { _, err := db.StoreBytes(ctx, center); return err },
 		"TrashBytes":       func() error { _, err := db.TrashBytes(ctx, center); return err },
+		"Pins":             func() error { _, err := db.Pins(ctx, center, 0, 10); return err },
+		"PinsOf":           func() error { _, err := db.PinsOf(ctx, center, pkg.Ref); return err },
+		"PinRefs":          func() error { _, err := db.PinRefs(ctx, center, "ann"); return err },
+		"PinnedBytes":      func() error { _, err := db.PinnedBytes(ctx); return err },
+		"RevisionsOf":      func() error { _, err := db.RevisionsOf(ctx, center, pkg.Ref); return err },
 		"AuditLines":       func() error { _, err := db.AuditLines(ctx, AuditFilter{Limit: 10}); return err },
+		"UsesOf":           func() error { _, err := db.UsesOf(ctx, center, pkg.Ref); return err },
 		"TrashedFiles": func() error {
 			if _, err := db.TrashedFiles(ctx, center, pkg); !errors.Is(err, conan.ErrNotFound) {
 				return err
@@ -101,6 +114,8 @@ func TestWritePlans(t *testing.T) {
 	recipe, pkg, cached := recipeOf("aa/1", "r"), packageOf("aa/1", "r", "p", "v"), recipeOf("bb/1", "r")
 	publishAt(t, db, recipe, noon)
 	publishAt(t, db, pkg, noon)
+	bare := recipeOf("cc/1", "r")
+	publishAt(t, db, bare, noon)
 	put(t, db, center, cached, 1, testFile("conanfile.py", 1, 1))
 	held := find(t, db, center, cached)
 	adopted := Stage{Member: store, ID: "adopt", Revision: cached, Declared: map[string]int64{"conanmanifest.txt": 10}, Touched: noon}
@@ -114,7 +129,11 @@ func TestWritePlans(t *testing.T) {
 		err  error
 	}{
 		{"Adopt", db.Adopt(ctx, store, adopted.ID, cached, noon, staged)},
+		{"Import", db.Import(ctx, importOf(staging(t, db, recipeOf("aa/1", "new"), noon), staging(t, db, packageOf("aa/1", "new", "p", "v"), noon)))},
+		{"WriteAudit", db.WriteAudit(ctx, audit, noon)},
 		{"Touch", db.Touch(ctx, map[int64]time.Time{held.RowID: noon})},
+		{"Used", db.Used(ctx, store, map[conan.Revision]time.Time{pkg: noon})},
+		{"RemoveUnneeded", db.RemoveUnneeded(ctx, store, pkg.Ref, func(Uses) []conan.Revision { return []conan.Revision{pkg} }, RemoveOptions{Audit: audit, Now: noon, Trash: true})},
 		{"RemoveRevisions", db.RemoveRevisions(ctx, []int64{held.RowID})},
 		{"DropCachedFiles", db.DropCachedFiles(ctx, sumOf(1))},
 		{"SetScrubCursor", db.SetScrubCursor(ctx, sumOf(1))},
@@ -122,6 +141,9 @@ func TestWritePlans(t *testing.T) {
 		{"Remove", db.Remove(ctx, store, conan.Removal{Revision: conan.Revision{Ref: recipe.Ref}}, RemoveOptions{Audit: audit, Now: noon, Trash: true})},
 		{"Restore", onlyError(db.Restore(ctx, store, []conan.Revision{recipe}, audit, noon, false))},
 		{"RemovePinned", db.RemovePinned(ctx, store, []conan.Revision{recipe}, RemoveOptions{Audit: audit, Now: noon, Trash: true})},
+		{"Pin", onlyError(db.Pin(ctx, store, []conan.Revision{bare}, "ann", audit, noon, false))},
+		{"Unpin", onlyError(db.Unpin(ctx, store, []conan.Revision{bare}, "ann", audit, noon, false))},
+		{"Erase", onlyError(db.Erase(ctx, store, []conan.Revision{bare}, audit, noon, false))},
 		{"EmptyTrash", onlyError(db.EmptyTrash(ctx, store, noon.Add(time.Hour), 10))},
 		{"EmptyOldest", onlyError(db.EmptyOldest(ctx))},
 		{"Hide", db.Hide(ctx, []Hide{{Revision: recipe}}, audit.By, noon)},
@@ -171,6 +193,7 @@ var mayScan = regexp.MustCompile(`^SCAN (` +
 	`json_each VIRTUAL TABLE INDEX 1:|` + // the argument
 	`stages|` + // uploads under way; not asked for by requests that read
 	`trash_files USING COVERING INDEX trash_files_sha256|in_trash|` + // all of the trash, when the disk is full
+	`pins|` + // all of them, when space is needed
 	`removals USING COVERING INDEX removals_time|` + // in order, up to a limit
 	`r USING INDEX revisions_used` + // in order, up to a limit
 	`)$`)

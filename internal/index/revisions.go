@@ -120,6 +120,23 @@ func (db *DB) Refs(ctx context.Context, member MemberID) ([]conan.Ref, error) {
 	return db.refs(ctx, `SELECT name, version, usr, channel FROM refs WHERE member_id = $1`, member)
 }
 
+// Listed is a row of the inventory with what selections and purges ask about it.
+type Listed struct {
+	Stored
+	Info   string // conaninfo.txt of a package; may be empty
+	Pinned bool   // it has a pin
+}
+
+// RevisionsOf lists everything that a member has of a reference, in no particular order.
+func (db *DB) RevisionsOf(ctx context.Context, member MemberID, ref conan.Ref) ([]Listed, error) {
+	return collect(ctx, db.read, "read revisions of "+ref.String(), func(r scanner) (l Listed, err error) {
+		l.Stored, err = scanStored(r, &l.Info, &l.Pinned)
+		return l, err
+	}, `SELECT `+storedColumns+`, COALESCE(r.info, ''), EXISTS (SELECT 1 FROM pins p WHERE p.member_id = f.member_id AND p.name = f.name
+		AND p.version = f.version AND p.usr = f.usr AND p.channel = f.channel AND p.rrev = r.rrev AND p.package_id = r.package_id
+		AND p.prev = r.prev)`+ofRef, refArgs(member, ref)...)
+}
+
 // RecipeRefs lists the references of which the member has a recipe revision, in no particular
 // order.
 func (db *DB) RecipeRefs(ctx context.Context, member MemberID) ([]conan.Ref, error) {
@@ -161,10 +178,11 @@ func putRevision(ctx context.Context, tx *transaction, member MemberID, rev cona
 		return fmt.Errorf("record %s: %w", rev, err)
 	}
 	var id int64
-	err := tx.QueryRowContext(ctx, `INSERT INTO revisions (ref_id, rrev, package_id, prev, time, used, adopted, info, uploader)
-		SELECT f.id, $6, $7, $8, $9, CASE m.kind WHEN 'store' THEN $10 ELSE $11 END, $12, $13, $14 FROM refs f JOIN members m ON m.id = f.member_id
+	err := tx.QueryRowContext(ctx, `INSERT INTO revisions (ref_id, rrev, package_id, prev, time, used, last_use, adopted, info, uploader)
+		SELECT f.id, $6, $7, $8, $9, CASE WHEN m.kind = 'store' OR `+hasPin+` THEN $10 ELSE $11 END, CASE m.kind WHEN 'store' THEN $11 ELSE 0 END, $12, $13, $14
+		FROM refs f JOIN members m ON m.id = f.member_id
 		WHERE f.member_id = $1 AND f.name = $2 AND f.version = $3 AND f.usr = $4 AND f.channel = $5
-		ON CONFLICT (ref_id, rrev, package_id, prev) DO UPDATE SET time = excluded.time, used = excluded.used,
+		ON CONFLICT (ref_id, rrev, package_id, prev) DO UPDATE SET time = excluded.time, used = excluded.used, last_use = excluded.last_use,
 		adopted = excluded.adopted, info = COALESCE(excluded.info, revisions.info),
 		uploader = CASE excluded.uploader WHEN '' THEN revisions.uploader ELSE excluded.uploader END
 		RETURNING id`, append(revisionArgs(member, rev),
@@ -185,7 +203,7 @@ func putRevision(ctx context.Context, tx *transaction, member MemberID, rev cona
 }
 
 // neverCold is the time of last use of what is never evicted, so that the coldest revisions are
-// found without a look at those of stores.
+// found without a look at those of stores and those with a pin.
 const neverCold = math.MaxInt64
 
 func revisionID(ctx context.Context, tx *transaction, member MemberID, rev conan.Revision) (int64, error) {

@@ -61,6 +61,15 @@ func (c *CoolDown) At(at time.Time) *CoolDown {
 	return &past
 }
 
+// Forget forgets when revisions of some references appeared.
+func (c *CoolDown) Forget(matches func(conan.Ref) bool) {
+	for _, rev := range c.known.Keys() {
+		if matches(rev.Ref) {
+			c.known.Remove(rev)
+		}
+	}
+}
+
 // passes tells whether all revisions of a reference are given.
 func (c *CoolDown) passes(ref conan.Ref) bool { return c.at.IsZero() && c.o.Except.Match(ref) }
 
@@ -149,7 +158,7 @@ func (c *CoolDown) revisionsAndFirst(ctx context.Context, rev conan.Revision) (l
 		isMature, change := c.maturity(rev.Ref, appeared)
 		switch {
 		case !isMature:
-			r.Hidden = true
+			r.Hidden, r.Why = true, c.tooYoung(appeared, change)
 			hidden = append(hidden, r)
 			next = conan.Earlier(next, change)
 		case r.Dropped && !c.at.IsZero():
@@ -198,12 +207,10 @@ func (c *CoolDown) refused(ctx context.Context, rev conan.Revision) (conan.Origi
 	}
 	mature := c.matureAt(rev.Ref, appeared)
 	switch {
-	case known && !c.at.IsZero() && appeared.After(c.at):
-		return conan.Origin{}, c.hidden(fmt.Sprintf("it appeared at %s, after %s, the time that the URL names", minute(appeared), minute(c.at)))
-	case known && (anyAge || c.isMature(mature)):
+	case known && !c.isAfter(appeared) && (anyAge || c.isMature(mature)):
 		return conan.Origin{}, nil
 	case known:
-		return conan.Origin{}, c.hiddenByAge(fmt.Sprintf("it is younger than %v and becomes available at %s", c.o.MinAge, minute(mature)))
+		return conan.Origin{}, c.tooYoung(appeared, mature)
 	}
 	if files, err := c.source.Snapshot(ctx, rev); err != nil {
 		return files.Origin, err
@@ -214,12 +221,25 @@ func (c *CoolDown) refused(ctx context.Context, rev conan.Revision) (conan.Origi
 	return conan.Origin{}, c.hiddenByAge("its age is unknown, since the upstream does not list it")
 }
 
+// isAfter tells whether what appeared at a time did so after the moment of which the source tells.
+func (c *CoolDown) isAfter(appeared time.Time) bool { return !c.at.IsZero() && appeared.After(c.at) }
+
+// tooYoung is why a revision is not given that appeared at a time and is old enough at another.
+func (c *CoolDown) tooYoung(appeared, mature time.Time) *conan.HiddenError {
+	if c.isAfter(appeared) {
+		return c.hidden(fmt.Sprintf("it appeared at %s, after %s, the time that the URL names", minute(appeared), minute(c.at)))
+	}
+	young := c.hiddenByAge(fmt.Sprintf("it is younger than %v and becomes available at %s", c.o.MinAge, minute(mature)))
+	young.Until = mature
+	return young
+}
+
 func minute(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 MST") }
 
-func (c *CoolDown) hiddenByAge(why string) error {
+func (c *CoolDown) hiddenByAge(why string) *conan.HiddenError {
 	return c.hidden(why + " (setting min_age); the server's administrator can except it")
 }
 
-func (c *CoolDown) hidden(why string) error {
+func (c *CoolDown) hidden(why string) *conan.HiddenError {
 	return &conan.HiddenError{Member: c.o.Member, Reason: why}
 }

@@ -78,7 +78,9 @@ func TestCoolDownGivesTheNewestMatureRevision(t *testing.T) {
 		t.Errorf("the answer expires at %v, want %v", latest.Origin.Expires, mature)
 	}
 	list, err := c.Revisions(t.Context(), rev)
-	want := []conan.RevisionTime{{ID: old.RRev, Time: old.Time}, {ID: young.RRev, Time: young.Time, Hidden: true}}
+	why := &conan.HiddenError{Member: "up", Until: mature, Reason: "it is younger than 168h0m0s and becomes available at " + minute(mature) +
+		" (setting min_age); the server's administrator can except it"}
+	want := []conan.RevisionTime{{ID: old.RRev, Time: old.Time}, {ID: young.RRev, Time: young.Time, Hidden: true, Why: why}}
 	if diff := cmp.Diff(want, list.Value); diff != "" || err != nil {
 		t.Errorf("revisions: %v (-want +got)\n%s", err, diff)
 	}

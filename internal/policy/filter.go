@@ -18,9 +18,6 @@ var _ conan.Source = (*Filter)(nil)
 // NewFilter puts rules before a source.
 func NewFilter(source conan.Source, rules Rules) *Filter { return &Filter{source, rules} }
 
-// Admits tells whether the rules let the source be asked about the reference.
-func (f *Filter) Admits(ref conan.Ref) bool { return f.rules.Admits(ref) }
-
 // ask asks about a reference, or is conan.ErrNotFetched if the rules forbid it.
 func ask[T any](f *Filter, ref conan.Ref, question func() (conan.Answer[T], error)) (conan.Answer[T], error) {
 	if !f.rules.Admits(ref) {

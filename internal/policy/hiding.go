@@ -10,6 +10,7 @@ import (
 
 // Hide is a revision that is out of sight; a recipe revision hides its packages.
 type Hide struct {
+	ID     int64
 	Member string // of which it is hidden; empty: of all
 	View   string // in which it is hidden; empty: in all
 	conan.Revision
@@ -52,6 +53,16 @@ func (h Hide) hides(member, view string, rev conan.Revision) bool {
 		(!h.IsPackage() || h.PackageID == rev.PackageID && h.PRev == rev.PRev)
 }
 
+// In tells why a pinned revision of a member is hidden, in whatever view.
+func (h *Hides) In(member string, rev conan.Revision) (reason string, hidden bool) {
+	for _, hide := range h.of(rev.Ref) {
+		if hide.hides(member, hide.View, rev) {
+			return hide.Reason, true
+		}
+	}
+	return "", false
+}
+
 // Hiding is a Source without what is hidden. Hidden revisions are absent from answers about the
 // newest, from searches and lists of packages. In lists of revisions they stand after the others,
 // marked as hidden, and their files are a conan.HiddenError with the reason.
@@ -68,20 +79,20 @@ func NewHiding(source conan.Source, hides *Hides, member, view string) *Hiding {
 	return &Hiding{source, hides, member, view}
 }
 
-// reason tells why a pinned revision is hidden.
-func (h *Hiding) reason(rev conan.Revision) (reason string, hidden bool) {
+// why tells why a pinned revision is hidden; nil if it is not.
+func (h *Hiding) why(rev conan.Revision) *conan.HiddenError {
 	for _, hide := range h.hides.of(rev.Ref) {
 		if hide.hides(h.member, h.view, rev) {
-			return hide.Reason, true
+			return &conan.HiddenError{Member: h.member, Reason: hide.Reason, Hide: hide.ID}
 		}
 	}
-	return "", false
+	return nil
 }
 
-// refused is a conan.HiddenError for a hidden revision.
+// refused is why a revision is hidden, as an error.
 func (h *Hiding) refused(rev conan.Revision) error {
-	if reason, hidden := h.reason(rev); hidden {
-		return &conan.HiddenError{Member: h.member, Reason: reason}
+	if why := h.why(rev); why != nil {
+		return why
 	}
 	return nil
 }
@@ -92,7 +103,7 @@ func (h *Hiding) Latest(ctx context.Context, rev conan.Revision) (conan.Answer[c
 	if err != nil {
 		return newest, err
 	}
-	if _, hidden := h.reason(rev.With(newest.Value.ID)); !hidden {
+	if h.why(rev.With(newest.Value.ID)) == nil {
 		return newest, nil
 	}
 	list, err := h.Revisions(ctx, rev)
@@ -115,8 +126,10 @@ func (h *Hiding) Revisions(ctx context.Context, rev conan.Revision) (conan.Answe
 	}
 	var visible, hidden []conan.RevisionTime
 	for _, r := range list.Value {
-		if _, is := h.reason(rev.With(r.ID)); is || r.Hidden {
-			r.Hidden = true
+		if why := h.why(rev.With(r.ID)); why != nil {
+			r.Hidden, r.Why = true, why
+		}
+		if r.Hidden {
 			hidden = append(hidden, r)
 			continue
 		}

@@ -74,7 +74,7 @@ func TestFilterAsksWhatItsRulesAdmit(t *testing.T) {
 			source := &everything{}
 			f := NewFilter(source, rules)
 			ref := conan.Ref{Name: "zlib", Version: "1.3"}
-			if got := f.Admits(ref); got != tc.admits {
+			if got := f.rules.Admits(ref); got != tc.admits {
 				t.Errorf("admits: %v", got)
 			}
 			errs := askEverything(t.Context(), f, ref)

@@ -29,6 +29,15 @@ func (gs Globs) Match(ref conan.Ref) bool {
 	return slices.ContainsFunc(gs, func(g conan.Glob) bool { return g.Match(ref) })
 }
 
+// Find is the first of the patterns that matches the reference.
+func (gs Globs) Find(ref conan.Ref) (conan.Glob, bool) {
+	i := slices.IndexFunc(gs, func(g conan.Glob) bool { return g.Match(ref) })
+	if i < 0 {
+		return conan.Glob{}, false
+	}
+	return gs[i], true
+}
+
 // MatchSearch tells whether a search asks only for what one of the patterns matches.
 func (gs Globs) MatchSearch(p conan.Pattern) bool {
 	return slices.ContainsFunc(gs, func(g conan.Glob) bool { return g.MatchSearch(p.String()) })
@@ -53,6 +62,17 @@ func ParseRules(upstream string, include, exclude []string) (Rules, error) {
 // Admits tells whether the source may be asked about the reference, and its answers count.
 func (r Rules) Admits(ref conan.Ref) bool {
 	return !r.Exclude.Match(ref) && (len(r.Include) == 0 || r.Include.Match(ref))
+}
+
+// Refusal tells why the source is not asked about a reference, as a phrase; empty if it is.
+func (r Rules) Refusal(ref conan.Ref) string {
+	switch pattern, excluded := r.Exclude.Find(ref); {
+	case excluded:
+		return fmt.Sprintf("its rule exclude has %q", pattern)
+	case !r.Admits(ref):
+		return "no pattern of its rule include matches"
+	}
+	return ""
 }
 
 // admitsSearch tells whether a search may find something that the source may be asked about.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"conanproxy/internal/conan"
 )
@@ -17,10 +18,34 @@ type graphNode struct {
 	PRev           string                     `json:"prev"`
 	Binary         string                     `json:"binary"`
 	PythonRequires map[string]json.RawMessage `json:"python_requires"`
+	Info           graphInfo                  `json:"info"`
+}
+
+// graphInfo is what a node's package id is made of.
+type graphInfo struct {
+	Settings map[string]string `json:"settings"`
+	Options  map[string]string `json:"options"`
+	Requires []string          `json:"requires"`
 }
 
 // parseGraph lists the recipes of a graph with their python_requires, and the exact binaries.
 func parseGraph(top map[string]json.RawMessage) ([]named, error) {
+	nodes, err := graphNodes(top)
+	if err != nil {
+		return nil, err
+	}
+	var found []named
+	for _, id := range slices.Sorted(maps.Keys(nodes)) {
+		revisions, err := nodes[id].named()
+		if err != nil {
+			return nil, fmt.Errorf("node %q: %w", id, err)
+		}
+		found = append(found, revisions...)
+	}
+	return found, nil
+}
+
+func graphNodes(top map[string]json.RawMessage) (map[string]graphNode, error) {
 	if top["graph"] == nil {
 		return nil, fmt.Errorf("%w: it has no \"graph\" at its top, so it is no graph", conan.ErrInvalid)
 	}
@@ -37,15 +62,46 @@ func parseGraph(top map[string]json.RawMessage) ([]named, error) {
 	if graph.Nodes == nil {
 		return nil, fmt.Errorf("%w: the graph has no nodes; the client leaves them out if it filters", conan.ErrInvalid)
 	}
-	var found []named
-	for _, id := range slices.Sorted(maps.Keys(graph.Nodes)) {
-		revisions, err := graph.Nodes[id].named()
+	return graph.Nodes, nil
+}
+
+// MissingBinary is a package of a graph that the client did not find, and what its package id is
+// made of.
+type MissingBinary struct {
+	conan.Revision // without a package revision
+	Settings       map[string]string
+	Options        map[string]string
+	Requires       []string // as conaninfo.txt has them
+}
+
+// MissingBinaries lists the packages of a graph (conan graph info --format=json) that the client
+// did not find, sorted, each once. What is wrong with the graph is conan.ErrInvalid.
+func MissingBinaries(text []byte) ([]MissingBinary, error) {
+	var top map[string]json.RawMessage
+	if err := decode(text, &top); err != nil {
+		return nil, err
+	}
+	nodes, err := graphNodes(top)
+	if err != nil {
+		return nil, err
+	}
+	missing := []MissingBinary{}
+	for _, id := range slices.Sorted(maps.Keys(nodes)) {
+		n := nodes[id]
+		if n.Binary != "Missing" {
+			continue
+		}
+		rev, err := parseRecipe(n.Ref)
+		if err == nil {
+			rev, err = conan.NewRevision(rev.Ref, rev.RRev, n.PackageID, "")
+		}
 		if err != nil {
 			return nil, fmt.Errorf("node %q: %w", id, err)
 		}
-		found = append(found, revisions...)
+		missing = append(missing, MissingBinary{rev, n.Info.Settings, n.Info.Options, n.Info.Requires})
 	}
-	return found, nil
+	slices.SortStableFunc(missing, func(a, b MissingBinary) int { return strings.Compare(a.String(), b.String()) })
+	return slices.CompactFunc(missing, func(a, b MissingBinary) bool { return a.Revision == b.Revision }), nil
 }
 
 // named leaves out what `conan list --graph` leaves out: the consumer, packages from a folder or

@@ -42,6 +42,8 @@ func (b *Budget) sweep(ctx context.Context) {
 		b.log("the usage of the disk could not be read", err)
 		return
 	}
+	_, err = b.pinnedBytes(ctx)
+	b.log("the pinned bytes could not be counted", err)
 	if overFree(u) <= 0 && !aboveHighWater(u) {
 		return
 	}

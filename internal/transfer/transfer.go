@@ -10,7 +10,7 @@ import (
 	"conanproxy/internal/selection"
 )
 
-// Sink takes revisions, all or nothing. localstore.Promotion is one.
+// Sink takes revisions. localstore.Promotion and localstore.Import are sinks.
 type Sink interface {
 	// Take copies pinned revisions; a dry run only tells what would be done.
 	Take(ctx context.Context, revs []conan.Revision, by conan.Actor, dry bool) ([]conan.Moved, error)

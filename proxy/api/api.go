@@ -1,6 +1,6 @@
-// Package api answers the operators' API, /api/v1: promotion, removal, the trash, hides, usage, the
-// audit and robot tokens. It knows no HTTP: the proxy finds the caller, decodes bodies and renders
-// what a call returns.
+// Package api answers the operators' API, /api/v1: promotion, removal, the trash, retention, hides,
+// purges, pins, imports, bundles, usage, the audit and robot tokens. It knows no HTTP: the proxy
+// finds the caller, decodes bodies and renders what a call returns.
 package api
 
 import (
@@ -8,15 +8,19 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
 	"time"
 
+	"conanproxy/internal/bundle"
 	"conanproxy/internal/conan"
 	"conanproxy/internal/index"
+	"conanproxy/internal/retention"
 	"conanproxy/internal/transfer"
 	"conanproxy/proxy/auth"
+	"conanproxy/proxy/resolver"
 )
 
 // Store is what the API changes.
@@ -28,6 +32,13 @@ type Store interface {
 	Restore(ctx context.Context, revs []conan.Revision, by conan.Actor, dry bool) ([]conan.Revision, error)
 	// TrashSource is what Restore can bring back.
 	TrashSource() conan.Source
+	// Erase removes pinned revisions for good, published or in the trash, a recipe with its
+	// packages, all or nothing. It returns what went, or would in a dry run.
+	Erase(ctx context.Context, revs []conan.Revision, by conan.Actor, dry bool) ([]index.Erased, error)
+	// EverySource is what Erase can remove.
+	EverySource() conan.Source
+	// CheckSpace tells whether so many bytes more can be stored: nil or conan.ErrNoSpace.
+	CheckSpace(ctx context.Context, bytes int64) error
 	// Trash lists removed revisions, the last removed first, with an ID below before unless it is
 	// 0.
 	Trash(ctx context.Context, before int64, limit int) ([]index.Trashed, error)
@@ -39,11 +50,25 @@ type Stores interface {
 	Store(name string) (Store, bool)
 	// Promotion is the sink that takes revisions of one store into another.
 	Promotion(from, to string) (transfer.Sink, bool)
+	// Retain removes what a store no longer needs by its rules, or in a dry run only decides. A
+	// store without rules is conan.ErrInvalid, a second run at once conan.ErrConflict.
+	Retain(ctx context.Context, store string, by conan.Actor, dry bool) ([]retention.Decision, error)
+	// Import is the sink that takes what comes from outside into a store.
+	Import(in transfer.Incoming, to string) (transfer.Sink, bool)
+	// MayCome refuses a reference that comes from outside into a store if only other stores own its
+	// name.
+	MayCome(to string, ref conan.Ref) error
+	// Remote is another server, at a URL that a caller names. The caller calls end.
+	Remote(url, username, password string) (source conan.Source, end func(), err error)
+	// OpenBundle begins to read a bundle and checks its signature by the keys in force.
+	OpenBundle(r io.Reader) (*bundle.Reader, error)
 }
 
 // Audit is the trail of all changes.
 type Audit interface {
 	AuditLines(ctx context.Context, f index.AuditFilter) ([]index.AuditLine, error)
+	// WriteAudit writes a line about what changes no row.
+	WriteAudit(ctx context.Context, a index.Audit, now time.Time) error
 }
 
 // Usage counts what each member has.
@@ -57,11 +82,13 @@ type Usage interface {
 
 // API answers calls.
 type API struct {
-	Stores Stores
-	Hides  Hides
-	Audit  Audit
-	Usage  Usage
-	Tokens Tokens
+	Stores  Stores
+	Members Members
+	Hides   Hides
+	Audit   Audit
+	Usage   Usage
+	Tokens  Tokens
+	Details Details
 }
 
 // Call is one request by an identified caller.
@@ -72,6 +99,7 @@ type Call struct {
 	Guard   *auth.Guard
 	Query   url.Values
 	Decode  func(v any) error // reads the JSON body; unknown fields are conan.ErrInvalid
+	Body    io.Reader         // the body of a call that takes a stream
 
 	// Source is what the caller may read of a store, upstream or view, or with an empty name of the
 	// view at the root; false: there is none of that name.
@@ -83,6 +111,15 @@ type Call struct {
 	// Readable is what the caller may read of a Source that is a part of a member.
 	Readable func(member string, source conan.Source) (conan.Source, error)
 
+	// Trace is Source that tells which member said what, as a client of one generation gets it, and
+	// the names of the view's members, of which the caller may be allowed to read none. No view of
+	// that name is conan.ErrInvalid.
+	Trace func(view string, client conan.Generation) (trace *resolver.Trace, members []string, err error)
+
+	// Refusal is the status and the text with which a client gets an error; without a text the error
+	// is an internal one.
+	Refusal func(error) (status int, text string)
+
 	// IsMember tells whether a store or upstream has that name.
 	IsMember func(name string) bool
 }
@@ -90,9 +127,19 @@ type Call struct {
 // Route is one call.
 type Route struct {
 	Method, Path string
-	Handle       func(c *Call) (any, error) // what is returned is answered as JSON
-	MaxBody      int64                      // bytes; 0: there is no body
+	Handle       func(c *Call) (any, error) // what is returned is answered as JSON, but for a Stream
+	MaxBody      int64                      // bytes; 0: there is no body; StreamBody: any number
 }
+
+// Stream is an answer that is made while it is sent.
+type Stream struct {
+	ContentType string
+	Write       func(w io.Writer) error // an error ends the answer short
+}
+
+// StreamBody is the MaxBody of a call that reads Call.Body itself, once it knows that the caller
+// may send it.
+const StreamBody = -1
 
 // Bounds of bodies, in bytes.
 const (
@@ -108,9 +155,22 @@ func (a *API) Routes() []Route {
 		{http.MethodPost, "/api/v1/remove", a.remove, selectionBody},
 		{http.MethodPost, "/api/v1/restore", a.restore, selectionBody},
 		{http.MethodGet, "/api/v1/trash", a.trash, 0},
+		{http.MethodPost, "/api/v1/retention", a.retention, smallBody},
 		{http.MethodPost, "/api/v1/hide", a.hide, selectionBody},
 		{http.MethodPost, "/api/v1/unhide", a.unhide, smallBody},
 		{http.MethodGet, "/api/v1/hides", a.hides, 0},
+		{http.MethodPost, "/api/v1/purge", a.purge, selectionBody},
+		{http.MethodPost, "/api/v1/pin", a.pin, selectionBody},
+		{http.MethodPost, "/api/v1/unpin", a.unpin, selectionBody},
+		{http.MethodGet, "/api/v1/pins", a.pins, 0},
+		{http.MethodGet, "/api/v1/packages", a.references, 0},
+		{http.MethodGet, "/api/v1/packages/revisions", a.revisions, 0},
+		{http.MethodGet, "/api/v1/packages/binaries", a.binaries, 0},
+		{http.MethodGet, "/api/v1/packages/files", a.files, 0},
+		{http.MethodGet, "/api/v1/explain", a.explain, 0},
+		{http.MethodPost, "/api/v1/import", a.importFrom, selectionBody},
+		{http.MethodPost, "/api/v1/bundle/create", a.createBundle, selectionBody},
+		{http.MethodPost, "/api/v1/bundle/apply", a.applyBundle, StreamBody},
 		{http.MethodGet, "/api/v1/usage", a.usage, 0},
 		{http.MethodGet, "/api/v1/audit", a.audit, 0},
 		{http.MethodGet, "/api/v1/tokens", a.tokens, 0},

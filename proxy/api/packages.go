@@ -1,6 +1,8 @@
 package api
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 
 	"conanproxy/internal/conan"
@@ -16,16 +18,33 @@ type Report struct {
 
 // RevisionDone is one revision of a Report, a recipe before its packages.
 type RevisionDone struct {
-	Revision string `json:"revision"` // name/version[@user/channel]#RREV[:PACKAGE_ID#PREV]
-	Outcome  string `json:"outcome"`  // copied, skipped, removed, restored, hidden or shown
-	Newest   bool   `json:"newest"`   // it is the newest of its siblings where it came to
+	Revision string `json:"revision"`         // name/version[@user/channel]#RREV[:PACKAGE_ID#PREV]
+	Outcome  string `json:"outcome"`          // copied, skipped, failed, removed, kept, restored, hidden, shown, pinned or unpinned
+	Newest   bool   `json:"newest"`           // it is the newest of its siblings where it came to
+	Reason   string `json:"reason,omitempty"` // why it failed, or why retention removed or kept it
+
+	Elsewhere []Elsewhere `json:"elsewhere,omitempty"` // of a revision that was removed for good
 }
 
-func report(dry bool, moved []conan.Moved, outcome string) Report {
-	r := Report{DryRun: dry, Revisions: []RevisionDone{}}
+// dryRun tells whether a call changes nothing. A null is no answer to that.
+type dryRun bool
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (d *dryRun) UnmarshalJSON(text []byte) error {
+	if string(text) == "null" {
+		return errors.New("dry_run is true or false, not null")
+	}
+	return json.Unmarshal(text, (*bool)(d))
+}
+
+func report(dry dryRun, moved []conan.Moved, outcome string) Report {
+	r := Report{DryRun: bool(dry), Revisions: []RevisionDone{}}
 	for _, m := range moved {
-		done := RevisionDone{Revision: m.Revision.String(), Outcome: outcome, Newest: m.Newest}
-		if m.Skipped {
+		done := RevisionDone{Revision: m.Revision.String(), Outcome: outcome, Newest: m.Newest, Reason: m.Problem}
+		switch {
+		case m.Problem != "":
+			done.Outcome = "failed"
+		case m.Skipped:
 			done.Outcome = "skipped"
 		}
 		r.Revisions = append(r.Revisions, done)
@@ -48,7 +67,7 @@ func (a *API) promote(c *Call) (any, error) {
 	var body struct {
 		From      string         `json:"from"`
 		To        string         `json:"to"`
-		DryRun    bool           `json:"dry_run"`
+		DryRun    dryRun         `json:"dry_run"`
 		Selection selection.Spec `json:"selection"`
 	}
 	if err := c.Decode(&body); err != nil {
@@ -72,7 +91,7 @@ func (a *API) promote(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := transfer.Options{By: c.Actor, Dry: body.DryRun, Allowed: c.mayWrite(body.To)}
+	o := transfer.Options{By: c.Actor, Dry: bool(body.DryRun), Allowed: c.mayWrite(body.To)}
 	moved, err := transfer.Copy(c.Context, source, sel, sink, o)
 	if err != nil {
 		return nil, err
@@ -83,13 +102,16 @@ func (a *API) promote(c *Call) (any, error) {
 // inStore is a change in one store.
 type inStore struct {
 	In        string         `json:"in"`
-	DryRun    bool           `json:"dry_run"`
+	DryRun    dryRun         `json:"dry_run"`
 	Selection selection.Spec `json:"selection"`
 }
 
-// remove moves revisions of a store to its trash.
+// remove moves revisions of a store to its trash, or removes them for good.
 func (a *API) remove(c *Call) (any, error) {
-	var body inStore
+	var body struct {
+		inStore
+		Now bool `json:"now"`
+	}
 	if err := c.Decode(&body); err != nil {
 		return nil, err
 	}
@@ -97,11 +119,14 @@ func (a *API) remove(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if body.Now {
+		return a.erase(c, body.inStore, store)
+	}
 	source, err := of(c.Whole, body.In) // what is hidden can be removed
 	if err != nil {
 		return nil, err
 	}
-	revs, err := a.chosen(c, body, source)
+	revs, err := a.chosen(c, body.inStore, source)
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +156,7 @@ func (a *API) restore(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if revs, err = store.Restore(c.Context, revs, c.Actor, body.DryRun); err != nil {
+	if revs, err = store.Restore(c.Context, revs, c.Actor, bool(body.DryRun)); err != nil {
 		return nil, err
 	}
 	return report(body.DryRun, asMoved(revs), "restored"), nil
@@ -140,9 +165,5 @@ func (a *API) restore(c *Call) (any, error) {
 // chosen are the revisions that a change is about: all of them, as a removal means a selection. The
 // caller needs the right to write them.
 func (a *API) chosen(c *Call, body inStore, source conan.Source) ([]conan.Revision, error) {
-	sel, err := body.Selection.Parse()
-	if err != nil {
-		return nil, err
-	}
-	return transfer.Resolve(c.Context, source, sel, selection.AsRemove, c.mayWrite(body.In))
+	return resolve(c, body.Selection, source, selection.AsRemove, c.mayWrite(body.In))
 }

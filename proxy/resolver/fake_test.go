@@ -410,8 +410,7 @@ func ruled(t *testing.T, f conan.Source, name string, clients conan.Generation, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	filter := policy.NewFilter(f, rules)
-	return Member{Name: name, Source: filter, Clients: clients, Admits: filter.Admits}
+	return Member{Name: name, Source: policy.NewFilter(f, rules), Clients: clients, Rules: rules}
 }
 
 func globs(t *testing.T, patterns ...string) policy.Globs {

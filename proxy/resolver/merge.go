@@ -132,7 +132,9 @@ func mergeRevisions(lists [][]conan.RevisionTime) []conan.RevisionTime {
 				continue
 			}
 			merged[i].Time = conan.Earlier(merged[i].Time, r.Time)
-			merged[i].Hidden = merged[i].Hidden && r.Hidden
+			if !r.Hidden {
+				merged[i].Hidden, merged[i].Why = false, nil
+			}
 		}
 	}
 	slices.SortStableFunc(merged, func(a, b conan.RevisionTime) int {
@@ -173,6 +175,9 @@ func mergePackages(lists [][]conan.Package) []conan.Package {
 
 // mergeRefs unites lists of references, sorted by their text, each once.
 func mergeRefs(lists [][]conan.Ref) []conan.Ref {
+	if len(lists) == 1 {
+		return lists[0]
+	}
 	type entry struct {
 		text string
 		ref  conan.Ref

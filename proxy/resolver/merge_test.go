@@ -23,11 +23,12 @@ func TestMergeRevisionsUnknownTime(t *testing.T) {
 // A revision that one list shows is shown; hidden ones stand last.
 func TestMergeRevisionsHidden(t *testing.T) {
 	at := func(s int64) time.Time { return time.Unix(s, 0).UTC() }
+	why := &conan.HiddenError{Member: "a", Reason: "bad"}
 	got := mergeRevisions([][]conan.RevisionTime{
-		{{ID: "r1", Time: at(1)}, {ID: "r4", Time: at(4), Hidden: true}, {ID: "r3", Time: at(3), Hidden: true}},
+		{{ID: "r1", Time: at(1)}, {ID: "r4", Time: at(4), Hidden: true, Why: why}, {ID: "r3", Time: at(3), Hidden: true, Why: why}},
 		{{ID: "r3", Time: at(3)}, {ID: "r2", Time: at(2)}},
 	})
-	want := []conan.RevisionTime{{ID: "r3", Time: at(3)}, {ID: "r2", Time: at(2)}, {ID: "r1", Time: at(1)}, {ID: "r4", Time: at(4), Hidden: true}}
+	want := []conan.RevisionTime{{ID: "r3", Time: at(3)}, {ID: "r2", Time: at(2)}, {ID: "r1", Time: at(1)}, {ID: "r4", Time: at(4), Hidden: true, Why: why}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -64,8 +64,8 @@ func (v *generationReader) openElsewhere(ctx context.Context, tried *member, rev
 // hintedOrHome is home without looking at the files, if the home is known.
 func (v *generationReader) hintedOrHome(ctx context.Context, rev conan.Revision) (*member, conan.Origin, error) {
 	members := v.members(rev.Ref)
-	if hint, ok := v.homeHint(rev); ok && slices.Contains(members, hint) {
-		return hint, conan.Origin{}, nil
+	if i := v.hinted(rev, members); i >= 0 {
+		return members[i], conan.Origin{}, nil
 	}
 	m, a, err := v.home(ctx, rev)
 	return m, a.Origin, err
@@ -93,6 +93,7 @@ func (v *generationReader) home(ctx context.Context, rev conan.Revision) (*membe
 		})
 		switch {
 		case a.err == nil && isComplete(a.Value, rev.IsPackage()):
+			v.noteHome(rev, m)
 			v.setHome(rev, m)
 			a.Origin = expiring(a.Origin, passed...)
 			return m, a.Answer, nil
@@ -110,6 +111,7 @@ func (v *generationReader) home(ctx context.Context, rev conan.Revision) (*membe
 		passed = append(passed, a.Origin)
 	}
 	if part != nil {
+		v.note(part.from, HasPart)
 		part.Origin = expiring(part.Origin, passed...)
 		return part.from, part.Answer, nil
 	}
@@ -122,25 +124,30 @@ func (v *generationReader) homeKey(rev conan.Revision) memory.Key {
 	return memory.Key{Member: v.scope, Kind: "home", Rev: rev, Text: v.hidden(rev.Ref)}
 }
 
-func (v *generationReader) homeHint(rev conan.Revision) (*member, bool) {
-	return memory.Get[*member](v.memory, v.homeKey(rev))
+// hinted is the place, among the members of a revision, of the one where it was last found; -1 if
+// that is not known or no longer one of them.
+func (v *generationReader) hinted(rev conan.Revision, members []*member) int {
+	hint, ok := memory.Get[string](v.memory, v.homeKey(rev))
+	if !ok {
+		return -1
+	}
+	return slices.IndexFunc(members, func(m *member) bool { return m.Name == hint })
 }
 
 func (v *generationReader) setHome(rev conan.Revision, m *member) {
 	if rev.Mutable() {
 		return
 	}
-	if hint, ok := v.homeHint(rev); !ok || hint != m {
-		v.memory.Put(v.homeKey(rev), m, 0, memory.Stamp{})
+	if hint, ok := memory.Get[string](v.memory, v.homeKey(rev)); !ok || hint != m.Name {
+		v.memory.Put(v.homeKey(rev), m.Name, 0, memory.Stamp{})
 	}
 }
 
 // hintFirst lists the members of a revision with its last home at the front.
 func (v *generationReader) hintFirst(rev conan.Revision) []*member {
 	members := v.members(rev.Ref)
-	hint, ok := v.homeHint(rev)
-	i := slices.Index(members, hint)
-	if !ok || i <= 0 {
+	i := v.hinted(rev, members)
+	if i <= 0 {
 		return members
 	}
 	return slices.Concat(members[i:i+1], members[:i], members[i+1:])

@@ -23,8 +23,8 @@ type Member struct {
 	Store Store        // set if the member is a store
 	Owns  policy.Globs // of a store: what no upstream is asked about
 
-	Clients conan.Generation     // the clients that see it; empty is any
-	Admits  func(conan.Ref) bool // whether rules let it be asked about a reference; nil is always
+	Clients conan.Generation // the clients that see it; empty is any
+	Rules   policy.Rules     // about which references it is asked
 }
 
 // Store is an authoritative store as the resolver sees it.
@@ -86,7 +86,7 @@ type Reader interface {
 type member struct {
 	Member
 	conan.Source
-	degradedUntil atomic.Int64 // until when, in Unix nanoseconds, it is known to answer too late
+	degradedUntil *atomic.Int64 // until when, in Unix nanoseconds, it is known to answer too late
 }
 
 // New checks the options and makes a Resolver. A member without a name or a source and two of one
@@ -109,7 +109,7 @@ func New(o Options) (*Resolver, error) {
 			return nil, fmt.Errorf("%w: member %q has no source, no name or another's name", conan.ErrInvalid, m.Name)
 		}
 		names[m.Name] = true
-		r.all = append(r.all, &member{Member: m, Source: source})
+		r.all = append(r.all, &member{Member: m, Source: source, degradedUntil: new(atomic.Int64)})
 		r.owns = append(r.owns, m.Owns...)
 	}
 	return r, nil
@@ -117,7 +117,9 @@ func New(o Options) (*Resolver, error) {
 
 // For gives the reader for a caller with these rights and with a client of one generation: it has
 // the members that serve such clients. Without rights (nil) it reads everything.
-func (r *Resolver) For(g conan.Generation, rights Rights) Reader {
+func (r *Resolver) For(g conan.Generation, rights Rights) Reader { return r.reader(g, rights) }
+
+func (r *Resolver) reader(g conan.Generation, rights Rights) *generationReader {
 	v := &generationReader{Resolver: r, rights: rights}
 	for _, m := range r.all {
 		if m.Clients.Serves(g) {
@@ -134,6 +136,7 @@ type generationReader struct {
 	*Resolver
 	serving []*member // the members that serve these clients, in order
 	rights  Rights    // of the caller; nil: everything
+	trace   *Trace    // what is noted for an explanation; nil: nothing is
 }
 
 var _ Reader = (*generationReader)(nil)
@@ -142,7 +145,7 @@ var _ Reader = (*generationReader)(nil)
 func (v *generationReader) members(ref conan.Ref) []*member {
 	owned := v.owns.Match(ref)
 	return v.those(func(m *member) bool {
-		admitted := m.isStore() || !owned && (m.Admits == nil || m.Admits(ref))
+		admitted := m.isStore() || !owned && m.Rules.Admits(ref)
 		return admitted && v.mayRead(m, ref)
 	})
 }

@@ -29,7 +29,9 @@ func (v *generationReader) latestRecipe(ctx context.Context, ref conan.Ref) (con
 	members := v.members(ref)
 	stores, upstreams := split(members)
 	if len(upstreams) == 0 {
-		return latestInOrder(ctx, stores, recipe)
+		a, from, err := latestInOrder(ctx, stores, recipe)
+		v.note(from, IsFirst)
+		return a, from, err
 	}
 	ownership := v.newOwnership(upstreams, ref)
 	var deciding []*member // without the stores that hold copies only
@@ -43,6 +45,7 @@ func (v *generationReader) latestRecipe(ctx context.Context, ref conan.Ref) (con
 			return conan.Answer[conan.RevisionTime]{}, nil, err
 		}
 		if !owner {
+			v.note(m, HasCopies)
 			continue
 		}
 		deciding = append(deciding, m)
@@ -50,15 +53,18 @@ func (v *generationReader) latestRecipe(ctx context.Context, ref conan.Ref) (con
 	}
 	a, from, err := v.latestAmong(ctx, deciding, ownership, recipe)
 	a.Origin = expiring(a.Origin, ownership.origin)
+	v.noteDecider(from)
 	if err == nil || len(stores) == 0 || ctx.Err() != nil {
 		return a, from, err
 	}
 	copied, store, copyErr := latestInOrder(ctx, stores, recipe)
 	switch {
 	case copyErr == nil && from != nil:
+		v.note(store, IsCopy)
 		copied.Origin = conan.MergeOrigins(copied.Origin, withoutMember(store, from, err))
 		return copied, store, nil
 	case copyErr == nil || !conan.IsAbsent(copyErr):
+		v.note(store, IsCopy)
 		copied.Origin = expiring(copied.Origin, a.Origin)
 		return copied, store, copyErr
 	}
@@ -167,6 +173,7 @@ func (v *generationReader) latestPackage(ctx context.Context, pkg conan.Revision
 			}
 			a := askOne(ctx, m, ask)
 			if a.err == nil || !conan.IsAbsent(a.err) {
+				v.note(m, IsBeforeUpstreams)
 				return a.Answer, a.err
 			}
 			answers = append(answers, a)
@@ -191,6 +198,7 @@ func (v *generationReader) latestPackage(ctx context.Context, pkg conan.Revision
 			newest = a
 		}
 	}
+	v.note(newest.from, HasNewest)
 	if origin.State == conan.StateStale { // a failure was passed over
 		newest.Origin = conan.MergeOrigins(newest.Origin, conan.Origin{Member: newest.Origin.Member, State: conan.StateStale, Reason: origin.Reason})
 	}
