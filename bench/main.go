@@ -95,6 +95,7 @@ func allRows() []row {
 		{"cold", "a cold file", rowCold},
 		{"herd", "many clients of one cold file", rowHerd},
 		{"uploads", "uploads, one large and many small", rowUploads},
+		{"bucket", "files in a bucket beside files on the disk", rowBucket},
 		{"size", "a large store", rowSize},
 		{"growth", "the same questions at growing sizes", rowGrowth},
 		{"memory", "memory under many transfers", rowMemory},

@@ -51,7 +51,7 @@ func (c *Cache) download(ctx context.Context, rev conan.Revision, listed conan.F
 	in.check = c.newCheck(rev, in.want, manifest)
 	if r, ok := c.refusedLately(fileID(rev, listed.Name)); ok && r.listed == listed && r.validator == body.Validator {
 		in.close() // the same wrong bytes again
-		return nil, r.err
+		return nil, c.refuseFile(rev, r)
 	}
 	if !agree(listed, body.FileInfo) {
 		in.close()
@@ -67,7 +67,7 @@ func (c *Cache) download(ctx context.Context, rev conan.Revision, listed conan.F
 func (c *Cache) openFailure(rev conan.Revision, name string, err error) error {
 	if errors.Is(err, conan.ErrNotFound) {
 		err = fmt.Errorf("%s of %s in %s: %w", name, rev, c.o.Name, conan.ErrNotFound)
-		c.contradict(c.filesQuestion(rev).id())
+		c.contradicted(rev)
 	} else {
 		c.o.Log.Debug("upstream failed", zap.Stringer("revision", rev), zap.String("file", name), zap.Error(err))
 		err = c.classify(err)
@@ -99,7 +99,23 @@ func (in *incoming) remember(err error) {
 		r.until = r.said
 	}
 	c.refusals.Add(id, r)
-	c.contradict(c.filesQuestion(in.rev).id())
+	c.contradicted(in.rev)
+}
+
+// refuseFile answers with what is remembered of a file. After wrong bytes the list is asked again
+// next time, since upstream may have repaired the revision with a file of another name.
+func (c *Cache) refuseFile(rev conan.Revision, r refusal) error {
+	if r.listed.Name != "" {
+		c.contradicted(rev)
+	}
+	return r.err
+}
+
+// contradicted has the list of a revision asked again at the next occasion, also where it was
+// rendered already.
+func (c *Cache) contradicted(rev conan.Revision) {
+	c.contradict(c.filesQuestion(rev).id())
+	c.o.Index.Changes().ChangedRef(rev.Ref)
 }
 
 // refusedFile returns why upstream is known not to give a file; ok is false if it has to be asked.

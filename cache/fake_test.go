@@ -86,6 +86,8 @@ func (s *fakeSource) times(question string) int {
 	return n
 }
 
+func (s *fakeSource) Ping(ctx context.Context) error { return s.ask(ctx, "ping", "") }
+
 func (s *fakeSource) Latest(ctx context.Context, rev conan.Revision) (conan.RevisionTime, error) {
 	if err := s.ask(ctx, "latest", rev); err != nil {
 		return conan.RevisionTime{}, err

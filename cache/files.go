@@ -40,7 +40,7 @@ func (c *Cache) installRefused(ctx context.Context, rev conan.Revision, list con
 		}
 		r, isRefused := c.refusedLately(fileID(rev, f.Name))
 		if isRefused && r.isAbout(f) && errors.Is(r.err, conan.ErrUnavailable) {
-			return r.err
+			return c.refuseFile(rev, r)
 		}
 	}
 	return nil

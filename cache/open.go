@@ -66,7 +66,7 @@ func (c *Cache) fetch(ctx context.Context, rev conan.Revision, listed conan.File
 		return nil, conan.Origin{}, c.offline()
 	}
 	if r, ok := c.refusedFile(rev, listed); ok {
-		return nil, c.absence(r.said, false), r.err
+		return nil, c.absence(r.said, false), c.refuseFile(rev, r)
 	}
 	const tries = 3
 	for range tries {

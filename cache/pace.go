@@ -21,15 +21,19 @@ const (
 	maxTimeout = 10 * time.Second
 )
 
-// timeout is how long a client waits: several times as long as upstream usually takes, the least
-// when that is not known, and not at all while it is degraded.
+// timeout is how long a client waits: several times as long as upstream usually takes, or took for
+// the probe, the least when neither is known, and not at all while it is degraded.
 func (p *pace) timeout(kind string) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.degraded {
 		return 0
 	}
-	return min(max(minTimeout, 4*p.usual[kind]), maxTimeout)
+	usual, known := p.usual[kind]
+	if !known {
+		usual = p.usual[kindPing]
+	}
+	return min(max(minTimeout, 4*usual), maxTimeout)
 }
 
 // answered notes that upstream answered, also if it refused or has not what was asked for.
@@ -44,6 +48,14 @@ func (p *pace) answered(kind string, took time.Duration) {
 		took = (7*usual + took) / 8
 	}
 	p.usual[kind] = took
+}
+
+// unheard notes that a probe of upstream was not answered in time. That says nothing if upstream
+// has answered something else.
+func (p *pace) unheard() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.degraded = p.degraded || p.usual == nil
 }
 
 // missed notes that a client stopped waiting.

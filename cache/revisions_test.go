@@ -278,6 +278,49 @@ func TestSlowUpstream(t *testing.T) {
 	}
 }
 
+// After a start nothing is known of upstream's speed, but a probe tells whether it answers: beside a
+// silent upstream the first client that can have a stale answer does not wait either, and one of an
+// upstream that answers gets a new answer.
+func TestProbe(t *testing.T) {
+	for name, c := range map[string]struct {
+		delay time.Duration // of upstream
+		after time.Duration // when the first client comes
+		took  time.Duration
+		state conan.CacheState
+	}{
+		"silent":                  {time.Minute, time.Second, 0, conan.StateStale},
+		"silent, client at once":  {time.Minute, 0, minTimeout, conan.StateStale},
+		"healthy":                 {100 * time.Millisecond, time.Second, 100 * time.Millisecond, conan.StateMiss},
+		"healthy, client at once": {100 * time.Millisecond, 0, 100 * time.Millisecond, conan.StateMiss},
+		"far away":                {400 * time.Millisecond, time.Second, 400 * time.Millisecond, conan.StateMiss},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				up := newFake()
+				rev := conan.Revision{Ref: up.addRecipe(t, "zlib/1.3", "int a;", 100).Ref}
+				b := newBench(t, up, nil)
+				defer b.end(t)
+				if _, err := b.Latest(context.Background(), rev); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(10 * time.Minute)
+				b.Close()
+				up.set(func() { up.delay = c.delay })
+				b.start(t, nil)
+				var probe sync.WaitGroup
+				probe.Go(b.Probe)
+				time.Sleep(c.after)
+				begun := time.Now()
+				origin, err := traced(t, latest(b, rev))
+				if took := time.Since(begun); err != nil || took != c.took || origin.State != c.state {
+					t.Errorf("after %v: %+v, %v", took, origin, err)
+				}
+				probe.Wait()
+			})
+		})
+	}
+}
+
 // The newest revision is the newest of what upstream's two answers tell, as a client that asks
 // upstream itself gets it or a newer one; the list agrees with it.
 func TestNewestOfTwoAnswers(t *testing.T) {

@@ -131,7 +131,9 @@ func (c *Cache) openBytes(ctx context.Context, info conan.FileInfo, endUse func(
 		endUse()
 		return nil, err
 	}
-	return &conan.File{FileInfo: info, ReadCloser: r, OnClose: endUse}, nil
+	f := index.OpenFile(info, r)
+	f.OnClose = endUse
+	return f, nil
 }
 
 // openBlob opens stored bytes. It returns nil if they are not there or cut short; then they are to
@@ -142,7 +144,7 @@ func (c *Cache) openBlob(ctx context.Context, info conan.FileInfo) (blob.Reader,
 	case errors.Is(err, blob.ErrNotFound):
 		return nil, nil
 	case err != nil:
-		return nil, fmt.Errorf("open %s: %w", info.Name, err)
+		return nil, fmt.Errorf("open %s: %w", info.Name, index.Unavailable(err))
 	}
 	return r, nil
 }

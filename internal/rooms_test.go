@@ -25,7 +25,7 @@ type room struct {
 // rooms is the whole table. A package below a room, like blobtest, belongs to it.
 var rooms = map[string]room{
 	"internal/conan":       {tests: []string{"internal/conantest"}},
-	"internal/blob":        {},
+	"internal/blob":        {tests: []string{"internal/index", "internal/harness"}},
 	"internal/memory":      {code: []string{"internal/conan"}},
 	"internal/journal":     {code: []string{"internal/conan", "internal/blob"}},
 	"internal/index":       {code: []string{"internal/conan", "internal/blob", "internal/memory", "internal/journal"}, tests: []string{"internal/conantest"}},
@@ -46,7 +46,7 @@ var rooms = map[string]room{
 	"internal/harness":     {},
 	"upstream":             {code: []string{"internal/conan", "internal/netguard"}, tests: []string{"internal/conantest"}},
 	"cache":                {code: []string{"internal/conan", "internal/blob", "internal/index", "internal/memory", "internal/space"}, tests: []string{"internal/conantest"}},
-	"localstore":           {code: []string{"internal/conan", "internal/blob", "internal/index", "internal/memory", "internal/retention", "internal/selection", "internal/transfer"}, tests: []string{"internal/conantest"}},
+	"localstore":           {code: []string{"internal/conan", "internal/blob", "internal/index", "internal/memory", "internal/retention", "internal/selection", "internal/transfer"}, tests: []string{"internal/bundle", "internal/conantest"}},
 	"proxy/auth":           {code: []string{"internal/conan", "internal/identity"}},
 	"proxy/api":            {code: []string{"internal/conan", "internal/bundle", "internal/index", "internal/retention", "internal/selection", "internal/transfer", "proxy/auth", "proxy/resolver"}},
 	"proxy/resolver":       {code: []string{"internal/conan", "internal/memory", "internal/policy"}, tests: []string{"internal/conantest"}},
@@ -75,6 +75,7 @@ var libraryRooms = map[string][]string{
 	"modernc.org/sqlite":         {"internal/index"},
 	"github.com/pressly/goose/":  {"internal/index"},
 	"github.com/golang-jwt/":     {"proxy/auth", "internal/identity"},
+	"github.com/minio/":          {"internal/blob"},
 	"github.com/spf13/":          {"cmd/conanproxy"},
 	"aead.dev/minisign":          {"internal/bundle"},
 	"go.yaml.in/yaml/":           {"internal/config", "internal/harness"},

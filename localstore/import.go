@@ -146,31 +146,41 @@ func (i Import) prepare(ctx context.Context, item transfer.Item, by conan.Actor,
 		return nil, err
 	}
 	row.Existing = sums(withoutMetadata(there.Files))
-	if err := i.compare(ctx, item.Revision, there.Files, answer.Value); err != nil || !item.Time.After(there.Time) {
+	if err := i.compare(ctx, item.Revision, there.Files, answer.Value, by); err != nil || !item.Time.After(there.Time) {
 		return nil, err
 	}
 	return row, nil
 }
 
-func (i Import) compare(ctx context.Context, rev conan.Revision, stored, offered conan.Snapshot) error {
+// compare compares the files of a revision that the store has. Those that it opens are staged
+// first: another revision may need their bytes, and the source may give them once only.
+func (i Import) compare(ctx context.Context, rev conan.Revision, stored, offered conan.Snapshot, by conan.Actor) error {
+	st := i.newStage(rev, by)
 	return i.To.compare(ctx, comparison{rev: rev, stored: withoutMetadata(stored), offered: withoutMetadata(offered), from: i.Name,
 		open: func(f conan.FileInfo) (io.ReadCloser, error) {
-			answer, err := i.From.Open(ctx, rev, f.Name)
-			return answer.Value, err
+			staged, err := i.fetch(ctx, st, f)
+			if err != nil {
+				return nil, err
+			}
+			return i.To.blobs.Open(ctx, blob.Digest(staged.SHA256))
 		}})
+}
+
+func (i Import) newStage(rev conan.Revision, by conan.Actor) index.Stage {
+	return index.Stage{
+		Member: i.To.member, ID: "import-" + rand.Text(), Revision: rev, Uploader: by.Name, Address: by.Address, Touched: i.To.now(),
+	}
 }
 
 // stage puts all files of a revision into a stage and checks them as a publication does.
 func (i Import) stage(ctx context.Context, row *index.ImportItem, offered conan.Snapshot, by conan.Actor) error {
 	s := i.To
-	st := index.Stage{
-		Member: s.member, ID: "import-" + rand.Text(), Revision: row.Revision, Uploader: by.Name, Address: by.Address, Touched: s.now(),
-	}
+	st := i.newStage(row.Revision, by)
 	for _, f := range offered {
 		if conan.CheckFileName(f.Name, row.IsPackage()) != nil {
 			continue // another server's own file
 		}
-		if err := i.fetch(ctx, st, f); err != nil {
+		if _, err := i.fetch(ctx, st, f); err != nil {
 			return err
 		}
 	}
@@ -197,16 +207,16 @@ func (i Import) stage(ctx context.Context, row *index.ImportItem, offered conan.
 }
 
 // fetch puts one file into the stage. Bytes of a known digest that are stored here are not copied.
-func (i Import) fetch(ctx context.Context, st index.Stage, f conan.FileInfo) error {
+func (i Import) fetch(ctx context.Context, st index.Stage, f conan.FileInfo) (conan.FileInfo, error) {
 	if known, err := i.To.index.BlobSums(ctx, f.SHA256); err == nil {
 		known.Name = f.Name
 		if err := i.To.keep(ctx, st, known); !errors.Is(err, blob.ErrNotFound) {
-			return err
+			return known, err
 		}
 	}
 	answer, err := i.From.Open(ctx, st.Revision, f.Name)
 	if err != nil {
-		return fmt.Errorf("open %s of %s: %w", f.Name, st.Revision, err)
+		return f, fmt.Errorf("open %s of %s: %w", f.Name, st.Revision, err)
 	}
 	defer answer.Value.Close()
 	var lister *conan.ArchiveLister
@@ -214,8 +224,7 @@ func (i Import) fetch(ctx context.Context, st index.Stage, f conan.FileInfo) err
 		lister = i.To.checks.NewLister(f.Name)
 		defer lister.End()
 	}
-	_, err = i.To.receive(ctx, st, f.Name, i.Name, answer.Value, lister)
-	return err
+	return i.To.receive(ctx, st, f.Name, i.Name, answer.Value, lister)
 }
 
 // commit makes rows.

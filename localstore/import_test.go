@@ -1,6 +1,7 @@
 package localstore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"conanproxy/internal/bundle"
 	"conanproxy/internal/conan"
 	"conanproxy/internal/conantest"
 	"conanproxy/internal/index"
@@ -235,4 +237,46 @@ func TestImportReadsAhead(t *testing.T) {
 		wantEqual(t, "moved", m, conan.Moved{Revision: sets[n].Revision, Newest: true})
 	}
 	wantEqual(t, "all", len(moved), len(sets))
+}
+
+// TestImportNeedsBytesTwice: bytes that a bundle has once reach a later revision also if the first
+// one that has them is wrong, or is here in another packing.
+func TestImportNeedsBytesTwice(t *testing.T) {
+	t.Parallel()
+	one, two := conantest.Recipe("zlib", "1.3", conantest.Code("a")), conantest.Recipe("zlib", "1.3", conantest.Code("b"))
+	two.Time = one.Time.Add(time.Hour)
+	first, second := conantest.Package(one, conantest.File("lib/a", "a")), conantest.Package(two, conantest.File("lib/a", "a"))
+	packed := conantest.Package(one, conantest.File("lib/a", "a"), conantest.Compression("txz"))
+	for name, tc := range map[string]struct {
+		here []conantest.Set
+		sent conantest.Set // in place of first
+	}{
+		"wrong":                 {nil, first.With("conan_package.tgz", "damaged")},
+		"packed in another way": {[]conantest.Set{one, packed}, first},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t)
+			if tc.here != nil {
+				_, err := importing(e, conantest.NewSource("old", conan.StateLocal, tc.here...)).atOnce().Take(t.Context(), revisionsOf(tc.here...), conan.Actor{}, false)
+				wantError(t, err, nil)
+			}
+			b := bundled(t, one, tc.sent, two, second)
+			moved, err := importing(e, b).Take(t.Context(), revisionsOf(tc.sent, second), conan.Actor{}, false)
+			wantError(t, err, nil)
+			wantError(t, b.Complete(), nil)
+			wantEqual(t, "the last one", moved[len(moved)-1], conan.Moved{Revision: second.Revision, Newest: true})
+		})
+	}
+}
+
+// bundled reads a bundle of sets.
+func bundled(t *testing.T, sets ...conantest.Set) *bundle.Reader {
+	t.Helper()
+	plan, err := bundle.NewPlan(t.Context(), conantest.NewSource("old", conan.StateLocal, sets...), revisionsOf(sets...), bundle.Since{})
+	wantError(t, err, nil)
+	var b bytes.Buffer
+	wantError(t, plan.Write(t.Context(), &b), nil)
+	r, err := bundle.NewReader(&b, nil)
+	wantError(t, err, nil)
+	return r
 }

@@ -305,6 +305,10 @@ func (s *Store) refusal(ctx context.Context, up conan.Upload, err error) error {
 			return err
 		}
 	}
+	if errors.Is(err, blob.ErrUnavailable) {
+		s.logRefusal(up, err)
+		return fmt.Errorf("%s of %s was not stored: %w", up.Name, up.Revision, index.Unavailable(err))
+	}
 	if errors.Is(err, index.ErrNoStage) {
 		return fmt.Errorf("%w: %s was removed while %s was being stored; run conan upload again", conan.ErrConflict, up.Revision, up.Name)
 	}

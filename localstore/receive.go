@@ -2,6 +2,7 @@ package localstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -19,8 +20,8 @@ func (s *Store) keep(ctx context.Context, st index.Stage, info conan.FileInfo) e
 }
 
 // receive copies a file of a member, or of another place of that name, into a stage. Its bytes are
-// staged, so they are synced before they are relied on. lister lists an archive on the way; nil: it
-// is not listed.
+// staged, so they are synced before they are relied on. lister lists an archive on the way, so that
+// a check need not read it again; nil: it is not listed.
 func (s *Store) receive(ctx context.Context, st index.Stage, name, member string, f *conan.File, lister *conan.ArchiveLister) (conan.FileInfo, error) {
 	lease, err := s.lease(ctx, max(f.Size, 0))
 	if err != nil {
@@ -45,7 +46,8 @@ func (s *Store) receive(ctx context.Context, st index.Stage, name, member string
 	}
 	staged := index.StagedFile{FileInfo: copied}
 	if lister != nil {
-		if staged.Members, err = keptList(lister, s.checkTimeout); err != nil {
+		staged.Members, err = keptList(lister, s.checkTimeout)
+		if err != nil && !errors.Is(err, conan.ErrInvalid) { // what is wrong with it is the check's to tell
 			return conan.FileInfo{}, fmt.Errorf("%s of %s: %w", name, st.Revision, err)
 		}
 	}

@@ -249,7 +249,7 @@ func (s *Store) published(ctx context.Context, rev conan.Revision) (index.Held, 
 	return h, nil
 }
 
-// Open implements conan.Source. Files are always verified. Bytes that the index names and the blob
+// Open implements conan.Source. Files are verified, but for those that arrive from a bucket. Bytes that the index names and the blob
 // store lost are conan.ErrUnavailable.
 func (s *Store) Open(ctx context.Context, rev conan.Revision, name string) (conan.Answer[*conan.File], error) {
 	f, err := s.open(ctx, rev, name)
@@ -276,10 +276,12 @@ func (s *Store) openStored(ctx context.Context, rev conan.Revision, h index.Held
 	}
 	r, err := blob.OpenSized(ctx, s.blobs, blob.Digest(info.SHA256), info.Size)
 	if err == nil {
-		return &conan.File{FileInfo: info, ReadCloser: r, Replaced: h.Replaced[name]}, nil
+		f := index.OpenFile(info, r)
+		f.Replaced = h.Replaced[name]
+		return f, nil
 	}
 	if !errors.Is(err, blob.ErrNotFound) {
-		return nil, fmt.Errorf("open %s of %s: %w", name, rev, err)
+		return nil, fmt.Errorf("open %s of %s: %w", name, rev, index.Unavailable(err))
 	}
 	if err := isHere(); errors.Is(err, conan.ErrNotFound) {
 		return nil, s.notHere(rev)

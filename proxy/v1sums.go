@@ -147,7 +147,7 @@ func fetchSum(ctx context.Context, reader resolver.Reader, rev conan.Revision, n
 	opened, err := reader.Open(ctx, rev, name)
 	if errors.Is(err, conan.ErrNotFound) {
 		// The list says it is there: "not found" would claim that the whole revision is absent.
-		return "", fmt.Errorf("%w: %s of %s is listed but cannot be fetched", conan.ErrUnavailable, name, rev)
+		return "", refuse(statusShown, "%s of %s is listed but is not there any more; trying again does not help", name, rev)
 	}
 	if err != nil {
 		return "", err

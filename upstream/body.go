@@ -26,6 +26,7 @@ type body struct {
 	ctx     context.Context
 	name    string
 	locate  locate
+	path    string // of the URL that was asked last
 	release func() // gives the slot back; nil once done
 
 	resp    *http.Response
@@ -76,7 +77,7 @@ func (b *body) begin(ctx context.Context) error {
 		resp.Body.Close()
 		return b.r.classifyBody(ctx, err)
 	}
-	if f := checkStart(b.name, head); f != nil {
+	if f := b.r.pages.judge(b.path, checkStart(b.name, head)); f != nil {
 		discard(resp.Body)
 		return f
 	}
@@ -112,6 +113,7 @@ func (b *body) ask(ctx context.Context, header http.Header, want expect) (*http.
 		if err != nil {
 			return nil, err
 		}
+		b.path = u.Path
 		resp, err := b.r.send(ctx, request{url: u, header: header})
 		if err != nil {
 			return nil, err
@@ -119,6 +121,7 @@ func (b *body) ask(ctx context.Context, header http.Header, want expect) (*http.
 		if refused = b.r.classify(resp, want, b.name); refused == nil {
 			return resp, nil
 		}
+		refused = b.r.pages.judge(b.path, refused)
 		discard(resp.Body)
 		stale := resp.StatusCode == http.StatusForbidden || resp.StatusCode == http.StatusNotFound
 		if again || !stale {

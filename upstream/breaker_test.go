@@ -137,18 +137,19 @@ func TestRemoteBreaks(t *testing.T) {
 		metrics := NewMetrics(prometheus.NewRegistry())
 		r, f := newFake(t, Options{Metrics: metrics}, func(w http.ResponseWriter, req *http.Request) {
 			if down {
-				w.WriteHeader(http.StatusNotImplemented)
+				w.WriteHeader(http.StatusBadGateway)
 				return
 			}
 			notFoundPage(w)
 		})
 		rev := conan.Revision{Ref: mustRef(t, "zlib/1.3")}
-		began := time.Now()
-		for range breakerFailures + 3 {
-			r.Latest(t.Context(), rev)
+		r.Latest(t.Context(), rev)
+		firstFailed := time.Now()
+		for range breakerFailures + 2 {
 			time.Sleep(time.Millisecond)
+			r.Latest(t.Context(), rev)
 		}
-		if len(f.asked()) != breakerFailures || r.State() != Open {
+		if len(f.asked()) != breakerFailures*maxAttempts || r.State() != Open {
 			t.Errorf("asked %d times, state %v", len(f.asked()), r.State())
 		}
 		_, err := r.Latest(t.Context(), rev)
@@ -156,7 +157,7 @@ func TestRemoteBreaks(t *testing.T) {
 		if !errors.As(err, &got) {
 			t.Fatalf("error %v", err)
 		}
-		want := &conan.UnavailableError{Member: "test", Reason: "not asked for the moment because it failed before: failed with status 501", RetryAfter: breakerFirst, Permanent: true, Since: began}
+		want := &conan.UnavailableError{Member: "test", Reason: "not asked for the moment because it failed before: failed with status 502", RetryAfter: breakerFirst, Permanent: true, Since: firstFailed}
 		got.RetryAfter = got.RetryAfter.Round(time.Second)
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)

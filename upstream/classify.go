@@ -55,7 +55,7 @@ func (r *Remote) classify(resp *http.Response, want expect, name string) *failur
 		}
 	case expectFile, expectRest:
 		if isHTML(media) && !isPage(name) {
-			return badAnswer("answered with a web page instead of the file")
+			return pageInstead("the file", want)
 		}
 		if coding != "" && coding != "identity" {
 			return badAnswer("answered a file in the coding %q", clip(coding))
@@ -93,6 +93,8 @@ func (r *Remote) classifyStatus(resp *http.Response, want expect) *failure {
 		return &failure{kind: kindDenied, permanent: true, reason: withSentence("cannot give it (424)", r.sentence(resp))}
 	case status >= 400 && status < 500:
 		return r.refusal(resp, after)
+	case status == http.StatusNetworkAuthenticationRequired:
+		return foreign("is behind a network that asks for a sign-in (511)")
 	case status >= 500:
 		return r.serverError(resp, after)
 	}
@@ -112,12 +114,16 @@ func (r *Remote) refusal(resp *http.Response, after time.Duration) *failure {
 	return f
 }
 
-// serverError is an answer of 5xx. A 500 in JSON comes from the application, which failed at this
-// one thing.
+// serverError is an answer of 5xx. Unless it says that the server is gone or overloaded, it comes
+// from an application that failed at this one thing.
 func (r *Remote) serverError(resp *http.Response, after time.Duration) *failure {
 	status := resp.StatusCode
-	one := status == http.StatusInternalServerError && mediaType(resp) == "application/json"
-	f := &failure{kind: kindServerError, retryAfter: after, transient: isCurable(status), refused: one, permanent: one}
+	down := isDown(status)
+	one := !down && after == 0
+	f := &failure{
+		kind: kindServerError, retryAfter: after, refused: one, permanent: one,
+		transient: down || status == http.StatusInternalServerError,
+	}
 	f.reason = withSentence(fmt.Sprintf("failed with status %d", status), r.sentence(resp))
 	return f
 }
@@ -129,11 +135,11 @@ func withSentence(reason, sentence string) string {
 	return reason + ": " + sentence
 }
 
-// isCurable tells the server errors that another attempt may cure; 520 to 530 are those of a CDN
-// that does not reach its origin.
-func isCurable(status int) bool {
+// isDown tells the server errors of a server that is gone or overloaded; 520 to 530 are those of a
+// CDN that does not reach its origin.
+func isDown(status int) bool {
 	switch status {
-	case http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return true
 	}
 	return status >= 520 && status <= 530
@@ -181,17 +187,25 @@ func (r *Remote) classifyTransport(ctx context.Context, err error) error {
 
 // checkStart looks at the first bytes of a file before any of them is handed out.
 func checkStart(name string, head []byte) *failure {
+	if !conan.IsMetadata(name) && looksLikeHTML(head) {
+		return pageInstead(name, expectFile)
+	}
 	if conan.IsArchive(name) {
 		magic := map[string]string{".tgz": "\x1f\x8b", ".txz": "\xfd7zXZ\x00", ".tzst": "\x28\xb5\x2f\xfd"}[path.Ext(name)]
 		if !strings.HasPrefix(string(head), magic) {
 			return badAnswer("%s does not begin like such an archive", name)
 		}
-		return nil
-	}
-	if !conan.IsMetadata(name) && looksLikeHTML(head) {
-		return badAnswer("answered with a web page instead of %s", name)
 	}
 	return nil
+}
+
+// pageInstead is a web page in the place of a file: a refusal of that file, unless Remote.pages
+// finds that many are answered so.
+// In the place of the rest of a file it refuses nothing, since the beginning was given.
+func pageInstead(of string, want expect) *failure {
+	f := foreign("answered with a web page instead of %s", of)
+	f.refused, f.permanent = want == expectFile, want == expectFile
+	return f
 }
 
 // looksLikeHTML tells the beginning of a web page by its bytes.

@@ -17,9 +17,9 @@ const (
 	kindNotFound    kind = "not_found"
 	kindDenied      kind = "denied"       // 401, refused credentials, and other 4xx about one thing
 	kindThrottled   kind = "throttled"    // 429, or 503 with Retry-After
-	kindServerError kind = "server_error" // other 5xx
+	kindServerError kind = "server_error" // other 5xx; those about one thing are refusals
 	kindBadAnswer   kind = "bad_answer"   // wrong type, broken JSON, other statuses
-	kindForeign     kind = "foreign"      // no Conan server answers: a sign-in or block page
+	kindForeign     kind = "foreign"      // a web page: to sign in, of a firewall, or in the place of one file
 	kindTimeout     kind = "timeout"      // silence
 	kindConnection  kind = "connection"   // no connection, or one that broke before the answer
 	kindCut         kind = "cut"          // a body that ended short

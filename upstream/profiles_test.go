@@ -121,8 +121,14 @@ func TestOneRefusedThing(t *testing.T) {
 			"refuses it (400): file_name does not have a valid value", true, true},
 		"another proxy": {conantest.Fault{Route: "*/files/conan_export.tgz*", Status: 424, ContentType: "text/plain", Body: conantest.Text(`upstream "far" is unavailable: it is not asked for a while`)},
 			`cannot give it (424): upstream "far" is unavailable: it is not asked for a while`, false, true},
-		"legal":      {conantest.Fault{Route: "*/files/conan_export.tgz*", Status: 451}, "refuses it (451)", true, true},
-		"page":       {page, "answered with a web page instead of the file", false, false},
+		"legal": {conantest.Fault{Route: "*/files/conan_export.tgz*", Status: 451}, "refuses it (451)", true, true},
+		"page":  {page, "answered with a web page instead of the file", true, true},
+		"page by its bytes": {conantest.Fault{Route: "*/files/conan_export.tgz*", Body: conantest.Text("<!DOCTYPE html><html>blocked</html>")},
+			"answered with a web page instead of conan_export.tgz", true, true},
+		"500 page":   {conantest.Fault{Route: "*/files/conan_export.tgz*", Status: 500, ContentType: "text/html", Body: conantest.Text("<html>error</html>")}, "failed with status 500", true, true},
+		"501":        {conantest.Fault{Route: "*/files/conan_export.tgz*", Status: 501}, "failed with status 501", true, true},
+		"505":        {conantest.Fault{Route: "*/files/conan_export.tgz*", Status: 505}, "failed with status 505", true, true},
+		"531":        {conantest.Fault{Route: "*/files/conan_export.tgz*", Status: 531}, "failed with status 531", true, true},
 		"firewall":   {conantest.Fault{Route: "*/files/conan_export.tgz*", Status: 403, ContentType: "text/html", Body: conantest.Text("<html>no</html>")}, "forbids access (403)", false, false},
 		"JSON error": {conantest.Fault{Route: "*/files/conan_export.tgz*", Status: 500, ContentType: "application/json", Body: conantest.Text(`{"errors":[{"status":500,"message":"Missing section in conaninfo.txt"}]}`)}, "failed with status 500: Missing section in conaninfo.txt", true, true},
 	}
@@ -148,6 +154,49 @@ func TestOneRefusedThing(t *testing.T) {
 	}
 }
 
+// Pages in the place of several files, with no good file between them, are those of a firewall:
+// nothing is refused by them, and they count against the upstream.
+func TestBlockPage(t *testing.T) {
+	t.Parallel()
+	recipe, pkg := packages()
+	server := conantest.NewServerWith(t, conantest.Profiles()["artifactory"], recipe, pkg)
+	r := newRemote(t, upstream.Options{URL: server.URL})
+	refused := func(rev conan.Revision, name string) bool {
+		_, err := r.Open(t.Context(), rev, name)
+		var u *conan.UnavailableError
+		if !errors.As(err, &u) {
+			t.Fatalf("%s: %v", name, err)
+		}
+		return u.Refused
+	}
+	end := server.Fault(conantest.HTML("*/files/conan*"))
+	var got []bool
+	for _, name := range []string{"conan_export.tgz", "conan_export.tgz", conan.ManifestFile, conan.RecipeFile, "conan_export.tgz"} {
+		got = append(got, refused(recipe.Revision, name))
+	}
+	if diff := cmp.Diff([]bool{true, true, true, false, false}, got); diff != "" {
+		t.Errorf("the page of one file is its refusal, that of many is not:\n%s", diff)
+	}
+	for r.State() == upstream.Closed && len(got) < 20 {
+		got = append(got, refused(recipe.Revision, conan.RecipeFile))
+	}
+	if len(got) != 5+3 {
+		t.Errorf("the breaker opened after %d pages, want 8: five of the firewall", len(got))
+	}
+	end()
+
+	r = newRemote(t, upstream.Options{URL: server.URL})
+	server.Fault(conantest.HTML("*/files/conan_*.tgz"))
+	for range 4 { // refused archives with good files between them stay refusals
+		if !refused(recipe.Revision, "conan_export.tgz") || !refused(pkg.Revision, "conan_package.tgz") {
+			t.Error("a page was taken as that of a firewall")
+		}
+		if _, err := r.Open(t.Context(), recipe.Revision, conan.RecipeFile); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // Package search that fails for Conan 2 binaries takes no installs away.
 func TestPackageSearchFails(t *testing.T) {
 	t.Parallel()
@@ -170,10 +219,12 @@ func TestPackageSearchFails(t *testing.T) {
 // Something that is no Conan server has no packages to miss.
 func TestNoConanServer(t *testing.T) {
 	answers := map[string]conantest.Fault{
-		"empty 200":      {Route: "*/ping", Status: 200},
-		"404":            {Route: "*/ping", Status: 404},
-		"page":           conantest.HTML("*/ping"),
-		"200 everywhere": {Route: "*", Status: 200, ContentType: "application/json", Body: conantest.Text(`{"status":"ok"}`)},
+		"empty 200":        {Route: "*/ping", Status: 200},
+		"404":              {Route: "*/ping", Status: 404},
+		"page":             conantest.HTML("*/ping"),
+		"200 everywhere":   {Route: "*", Status: 200, ContentType: "application/json", Body: conantest.Text(`{"status":"ok"}`)},
+		"lists everywhere": {Route: "*", Status: 200, ContentType: "application/json", Body: conantest.Text(`[]`)},
+		"text everywhere":  {Route: "*", Status: 200, ContentType: "text/plain", Body: conantest.Text("ok")},
 	}
 	for name, fault := range answers {
 		t.Run(name, func(t *testing.T) {
@@ -187,7 +238,7 @@ func TestNoConanServer(t *testing.T) {
 				if !errors.As(err, &u) || errors.Is(err, conan.ErrNotFound) {
 					t.Fatalf("got %v, want unavailable", err)
 				}
-				if name != "200 everywhere" && !strings.Contains(u.Reason, "/api/conan/REPOSITORY") {
+				if !u.Permanent || !strings.Contains(u.Reason, "/api/conan/REPOSITORY") {
 					t.Errorf("the reason %q does not help", u.Reason)
 				}
 				if found, err := r.Search(t.Context(), conan.Pattern{}); err == nil {

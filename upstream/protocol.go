@@ -133,7 +133,7 @@ func (d *detector) speaksV1() bool {
 }
 
 // ask asks in the dialect of the server. A "not found" is passed on only if it comes from a Conan
-// server.
+// server, and so is an answer of no use: something that answers whatever is asked is none.
 func ask[T any](ctx context.Context, r *Remote, question func(dialect) (T, error)) (T, error) {
 	var none T
 	asked, err := r.dialect(ctx)
@@ -145,7 +145,9 @@ func ask[T any](ctx context.Context, r *Remote, question func(dialect) (T, error
 		r.detector.confirm(asked, r.now())
 		return value, nil
 	}
-	if !isNotFound(err) || r.detector.isConfirmed(asked) {
+	var f *failure
+	doubtful := isNotFound(err) || errors.As(err, &f) && f.kind == kindBadAnswer && !f.permanent
+	if !doubtful || r.detector.isConfirmed(asked) {
 		return none, err
 	}
 	right, checkErr := r.check(ctx)

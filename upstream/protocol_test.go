@@ -93,7 +93,7 @@ func TestDetectOnce(t *testing.T) {
 			defer mu.Unlock()
 			switch {
 			case down:
-				w.WriteHeader(http.StatusNotImplemented)
+				w.WriteHeader(http.StatusBadGateway)
 			case req.URL.Path == pingPath:
 				w.Header().Set(capabilityHeader, capability)
 			default:
@@ -170,7 +170,7 @@ func TestCheckDialect(t *testing.T) {
 		"v1 without search":  {"complex_search", nil, "not found", "v1"},
 		"nothing":            {"", nil, "unavailable: " + errNoConanServer.reason, "v1"},
 		"search of another":  {"", map[string]http.HandlerFunc{"/v1/conans/search": jsonBody(`{"hits": 0}`)}, "unavailable: " + errNoConanServer.reason, "v1"},
-		"broken":             {"", map[string]http.HandlerFunc{"/v1/conans/search": status(501)}, "unavailable: failed with status 501", "v1"},
+		"broken":             {"", map[string]http.HandlerFunc{"/v1/conans/search": status(502)}, "unavailable: failed with status 502", "v1 v1 v1"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -62,6 +62,7 @@ type Remote struct {
 	tokens    *tokens
 	folders   *folders // of a v1 server
 	detector  detector
+	pages     pages
 	tried     sync.Once
 }
 
@@ -175,6 +176,17 @@ func (r *Remote) MaxFiles() int { return r.budget.mostFiles }
 
 // Close ends the idle connections. Transfers that are under way are not disturbed.
 func (r *Remote) Close() { r.transport.CloseIdleConnections() }
+
+// Ping implements conan.Remote, by the question that finds the dialect unless it was answered
+// before.
+func (r *Remote) Ping(ctx context.Context) error {
+	if r.detector.fixed {
+		_, err := r.ping(ctx)
+		return r.outcome(err)
+	}
+	_, err := r.dialect(ctx)
+	return r.outcome(err)
+}
 
 // Latest implements conan.Remote.
 func (r *Remote) Latest(ctx context.Context, rev conan.Revision) (conan.RevisionTime, error) {

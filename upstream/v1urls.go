@@ -16,13 +16,14 @@ type fileURLs struct {
 	askedAt time.Time
 }
 
-// locate finds a file by the remembered URLs, which are asked for again when they are old, or when
-// they did not work and have not been renewed since. It is for one goroutine.
+// locate finds a listed file by the remembered URLs, which are asked for again when they are old or
+// lack the file, or when they did not work and have not been renewed since. It is for one goroutine.
 func (v v1) locate(f folder, name string) locate {
 	var tried time.Time // when the URLs were asked for that were used last
 	return func(ctx context.Context, again bool) (*url.URL, error) {
 		urls, ok := v.folders.urls.Get(f)
-		if !ok || v.now().Sub(urls.askedAt) >= folderMemory || again && !urls.askedAt.After(tried) {
+		isOld := !ok || v.now().Sub(urls.askedAt) >= folderMemory || urls.byName[name] == nil
+		if isOld || again && !urls.askedAt.After(tried) {
 			var err error
 			if urls, err = v.askURLs(ctx, f); err != nil {
 				return nil, err

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"sync"
 	"testing"
@@ -60,6 +62,7 @@ func look(ctx context.Context, base string, set conantest.Set) (state, string) {
 type killing struct {
 	*run
 	kind   string
+	blobs  harness.Settings // empty: the files are on the disk
 	s      *server
 	origin *conantest.Server // nil: none
 	round  int
@@ -75,29 +78,46 @@ func TestKill(t *testing.T) {
 	r := newRun(t)
 	for _, kind := range []string{"publish", "fill", "eviction", "delete", "gc"} {
 		k := &killing{run: r, kind: kind}
-		k.begin()
-		for k.round = range *rounds {
-			if r.Context().Err() != nil {
-				r.Fatal(r.Context().Err())
-			}
-			k.once()
-		}
-		k.s.start()
-		for _, w := range k.wares {
-			k.verify(w)
-		}
-		k.s.Stop()
-		k.fsck()
-		what := fmt.Sprintf("kill -9 during %s, %d rounds, %d revisions read back, fsck %d times", kind, *rounds, 2*len(k.wares), k.fscks)
-		demanded := "0 acknowledged losses, 0 half-visible revisions, 0 bad bytes"
-		all := append(append(append([]string(nil), k.lost...), k.halfSeen...), k.badBytes...)
-		r.none(what, demanded, fmt.Sprintf("%d, %d, %d", len(k.lost), len(k.halfSeen), len(k.badBytes)), all)
+		k.all("")
 	}
+}
+
+// TestKillBucket is TestKill with the files in a bucket. The disk loses its copies now and then.
+func TestKillBucket(t *testing.T) {
+	r := newRun(t)
+	s3, err := harness.StartS3(r.Context(), root, r.folder("s3"))
+	r.must(err)
+	r.Cleanup(s3.Stop)
+	for _, kind := range []string{"publish", "fill", "eviction", "delete", "gc"} {
+		k := &killing{run: r, kind: kind, blobs: s3.Settings(s3.URL(), kind)}
+		k.all(", files in a bucket")
+	}
+}
+
+// all runs all rounds of a kind.
+func (k *killing) all(where string) {
+	k.begin()
+	for k.round = range *rounds {
+		if k.Context().Err() != nil {
+			k.Fatal(k.Context().Err())
+		}
+		k.once()
+	}
+	k.s.start()
+	for _, w := range k.wares {
+		k.verify(w)
+	}
+	k.s.Stop()
+	k.fsck()
+	what := fmt.Sprintf("kill -9 during %s%s, %d rounds, %d revisions read back, fsck %d times", k.kind, where, *rounds, 2*len(k.wares), k.fscks)
+	demanded := "0 acknowledged losses, 0 half-visible revisions, 0 bad bytes"
+	all := append(append(append([]string(nil), k.lost...), k.halfSeen...), k.badBytes...)
+	k.none(what, demanded, fmt.Sprintf("%d, %d, %d", len(k.lost), len(k.halfSeen), len(k.badBytes)), all)
 }
 
 // begin makes the server of a kind.
 func (k *killing) begin() {
-	c := settings{}
+	c := settings{blobs: k.blobs}
 	switch k.kind {
 	case "fill", "eviction", "gc":
 		k.origin = conantest.NewServer(k.run, conantest.V2)
@@ -156,6 +176,9 @@ func (k *killing) once() {
 	}
 	if k.round%5 == 4 {
 		k.fsck()
+	}
+	if k.round%2 == 0 {
+		k.must(os.RemoveAll(filepath.Join(k.s.data, "tier")))
 	}
 	k.s.start()
 	for _, w := range k.fresh {
@@ -234,7 +257,7 @@ func (k *killing) killCollection() {
 		}
 	}
 	k.s.kill()
-	c := settings{upstreams: []harness.Settings{harness.Upstream("origin", k.origin.URL, quickly)}}
+	c := settings{blobs: k.blobs, upstreams: []harness.Settings{harness.Upstream("origin", k.origin.URL, quickly)}}
 	lower := c
 	lower.cache = harness.Settings{"memory": "8MiB", "max_size": tight}
 	k.s.configure(lower)

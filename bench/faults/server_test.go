@@ -25,6 +25,7 @@ type server struct {
 type settings struct {
 	upstreams []harness.Settings
 	stores    []harness.Settings // none: the store "local"
+	blobs     harness.Settings   // empty: below the data directory
 	cache     harness.Settings   // empty: small memory, no min_free
 	dataDir   string             // empty: data in the server's own folder
 	auth      harness.Settings   // besides the users
@@ -54,6 +55,9 @@ func (s *server) configure(c settings) {
 	}
 	all := harness.Settings{"upstreams": c.upstreams, "data_dir": s.data, "cache": cache, "auth": c.auth,
 		"log": harness.Settings{"level": "info", "access": false}}
+	if len(c.blobs) > 0 {
+		all["blobs"] = c.blobs
+	}
 	if len(c.stores) > 0 {
 		all["stores"] = c.stores
 	}

@@ -21,7 +21,8 @@ func backupCommand() *cobra.Command {
 		Use:   "backup DIR",
 		Short: "Copy the data directory into a new folder while the server runs",
 		Long: "Copies the data directory into DIR, which must be empty or not exist, while the server runs. Stored files are hard\n" +
-			"links where DIR is on the same filesystem. DIR can be used as a data_dir. The configuration and the files that it names\n" +
+			"links where DIR is on the same filesystem. DIR can be used as a data_dir. With a bucket (blobs.s3) only the index is copied:\n" +
+			"copy the bucket after it. The configuration and the files that it names\n" +
 			"are not in the data directory: the command lists them, so that they can be copied too.\n" +
 			"Exit code 0: the copy is complete; 1: the command failed; 2: wrong usage, configuration or folder; 3: files are\n" +
 			"damaged or missing, in the data directory as in the copy.",
@@ -40,7 +41,10 @@ func backupCommand() *cobra.Command {
 
 // backUp copies the data directory and writes a line for each file that is not as it should be.
 func backUp(ctx context.Context, cfg *config.Config, to string, check bool, out io.Writer) error {
-	dir := cfg.DataDir
+	dir, inBucket := cfg.DataDir, cfg.Blobs.S3.Endpoint != ""
+	if inBucket && check {
+		return usageError{errors.New("backup --check reads copied files, and files in a bucket are not copied; run conanproxy fsck")}
+	}
 	if err := checkDataDir(dir); err != nil {
 		return err
 	}
@@ -50,7 +54,7 @@ func backUp(ctx context.Context, cfg *config.Config, to string, check bool, out 
 	}
 	report, err := backup.Run(ctx, backup.Options{
 		From: dir, To: to, Index: relative(indexPath(dir)), Blobs: relative(blobsPath(dir)), Journal: relative(journalPath(dir)),
-		Check: check, Found: func(f scrub.Finding) { printFinding(out, f) },
+		Bucket: inBucket, Check: check, Found: func(f scrub.Finding) { printFinding(out, f) },
 	})
 	if errors.Is(err, backup.ErrNotEmpty) {
 		return usageError{err}
@@ -61,6 +65,11 @@ func backUp(ctx context.Context, cfg *config.Config, to string, check bool, out 
 	if err != nil {
 		return err
 	}
+	if inBucket {
+		fmt.Fprintf(out, "the index is copied; its %d files, %d bytes, are in the bucket %s: copy that now, after the index\n",
+			report.Blobs, report.Bytes, cfg.Blobs.S3.Bucket)
+		return nil
+	}
 	fmt.Fprintf(out, "%d files, %d bytes; %d of them were copied, the others are hard links\n", report.Blobs, report.Bytes, report.Copied)
 	if report.Bad > 0 {
 		return unsoundError{fmt.Errorf("%d files are damaged or missing; run: conanproxy fsck --repair", report.Bad)}
@@ -70,7 +79,7 @@ func backUp(ctx context.Context, cfg *config.Config, to string, check bool, out 
 
 // listFiles names the files outside of the data directory that a server needs too.
 func listFiles(out io.Writer, configFile string, cfg *config.Config) {
-	files := []string{configFile, cfg.Auth.HtpasswdFile, cfg.TLS.CertFile, cfg.TLS.KeyFile}
+	files := []string{configFile, cfg.Auth.HtpasswdFile, cfg.TLS.CertFile, cfg.TLS.KeyFile, cfg.Blobs.S3.SecretKeyFile}
 	for _, u := range cfg.Upstreams {
 		files = append(files, u.PasswordFile, u.CAFile)
 	}

@@ -75,8 +75,11 @@ func build(ctx context.Context, cfg *config.Config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if _, err := openBucket(ctx, cfg.Blobs.S3, zap.NewNop()); err != nil {
+		return err
+	}
 	trial := *cfg
-	trial.DataDir = dir
+	trial.DataDir, trial.Blobs.S3 = dir, config.S3{} // the trial must not mark the bucket
 	s, err := newServer(ctx, &trial, &loggers{app: zap.NewNop(), access: zap.NewNop()})
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"conanproxy/internal/config"
 	"conanproxy/internal/index"
 	"conanproxy/internal/memory"
+	"conanproxy/internal/scrub"
 	"conanproxy/internal/space"
 	"conanproxy/localstore"
 	"conanproxy/upstream"
@@ -24,7 +25,8 @@ import (
 // data is an opened data directory with the parts that all settings share.
 type data struct {
 	log     *zap.Logger
-	blobs   *blob.Disk
+	blobs   blobs
+	tiered  *blob.Tiered // the same, if the files are in a bucket; else nil
 	index   *index.DB
 	memory  *memory.Answers // decoded answers of all members
 	budget  *space.Budget
@@ -35,6 +37,15 @@ type data struct {
 	cacheMetrics    *cache.Metrics
 	storeMetrics    *localstore.Metrics
 	spaceMetrics    *space.Metrics
+}
+
+// blobs is the store of all files, on the disk or in a bucket.
+type blobs interface {
+	scrub.Blobs
+	Empty(context.Context) (bool, error)
+	MakeFolders(context.Context) error
+	BlockSize() int64
+	TempBytes() int64
 }
 
 // dataOptions are what openData needs.
@@ -68,10 +79,7 @@ func openData(ctx context.Context, o dataOptions) (_ *data, err error) {
 		return nil, err
 	}
 	d.closers = append(d.closers, lock.Close)
-	if d.blobs, err = blob.NewDisk(blobsPath(dir), blob.DiskOptions{}); err != nil {
-		return nil, err
-	}
-	if err := d.openIndex(ctx, dir, o.mustExist); err != nil {
+	if err := d.openBlobs(ctx, o); err != nil {
 		return nil, err
 	}
 	d.budget = space.New(space.Options{
@@ -81,15 +89,49 @@ func openData(ctx context.Context, o dataOptions) (_ *data, err error) {
 	return d, nil
 }
 
-// openIndex opens the index and its journal. It is made only where there are no blobs: beside a new
-// index stored blobs would count as orphaned.
-func (d *data) openIndex(ctx context.Context, dir string, mustExist bool) error {
-	empty, err := d.blobs.Empty(ctx)
+// openBlobs opens the store of files and its index. The index is made only where there are no
+// files: beside a new index stored files would count as orphaned.
+func (d *data) openBlobs(ctx context.Context, o dataOptions) error {
+	dir := o.config.DataDir
+	disk, err := blob.NewDisk(blobsPath(dir), blob.DiskOptions{}) // the journal lies there in any case
 	if err != nil {
 		return err
 	}
+	empty, err := disk.Empty(ctx)
+	if err != nil {
+		return err
+	}
+	bucket, err := openBucket(ctx, o.config.Blobs.S3, d.log)
+	if err != nil {
+		return err
+	}
+	isNew := empty && (bucket == nil || bucket.marker == "")
+	err = d.openIndex(ctx, dir, isNew && !o.mustExist)
+	if errors.Is(err, index.ErrNoIndex) && bucket != nil && bucket.marker != "" {
+		return bucket.ofAnother()
+	}
+	if err != nil {
+		return err
+	}
+	if err := checkBucket(ctx, bucket, d.index); err != nil {
+		return err
+	}
+	d.blobs = disk
+	if bucket == nil {
+		return nil
+	}
+	if d.tiered, err = newTiered(o.config, bucket, d.index, d.log, o.registry); err != nil {
+		return err
+	}
+	d.blobs = d.tiered
+	d.closers = append(d.closers, d.tiered.Close)
+	return nil
+}
+
+// openIndex opens the index and its journal; it is made if that is allowed.
+func (d *data) openIndex(ctx context.Context, dir string, mayMake bool) (err error) {
 	open := index.OpenExisting
-	if empty && !mustExist {
+	if mayMake {
 		open = index.Open
 	}
 	d.index, err = open(ctx, indexPath(dir))

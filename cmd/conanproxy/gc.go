@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,13 +19,24 @@ func gcCommand() *cobra.Command {
 		Long: "Evicts the longest unused cached revisions until cache.max_size and cache.min_free are kept, removes abandoned\n" +
 			"uploads, and moves orphaned files (which the index does not list) to blobs/orphaned. Published packages are never\n" +
 			"removed. A running server evicts and removes by itself; the command is for a limit that was lowered, or a disk that\n" +
-			"must be freed before the next start. The server must be stopped: the command takes the lock of the data directory.\n" +
+			"must be freed before the next start. With a bucket (blobs.s3) it also compares the bucket with the index and removes\n" +
+			"objects that nothing refers to for a day; orphaned ones are set aside. The server must be stopped: the command takes the lock of the data directory.\n" +
 			"With --dry-run it only reports what it would do.\n" +
 			"Exit code 0: the limits are kept; 1: the command failed; 2: wrong usage, configuration or folder; 3: a limit is still\n" +
 			"exceeded.",
 	}, func(ctx context.Context, o *offline, out io.Writer) error { return gc(ctx, o, dry, out) })
 	c.Flags().BoolVar(&dry, "dry-run", false, "change nothing, only report what would be done")
 	return c
+}
+
+// countOrphans moves orphaned files away, or only counts them.
+func countOrphans(ctx context.Context, o *offline, dry bool) (orphans int, err error) {
+	err = scrub.Orphans(ctx, scrub.Options{Index: o.index, Blobs: o.blobs, Repair: !dry, Found: func(f scrub.Finding) {
+		if dry || f.Healed {
+			orphans++
+		}
+	}})
+	return orphans, err
 }
 
 // gc writes a line about what was removed, or would be.
@@ -38,12 +50,7 @@ func gc(ctx context.Context, o *offline, dry bool, out io.Writer) error {
 			return err
 		}
 	}
-	orphans := 0
-	err = scrub.Orphans(ctx, scrub.Options{Index: o.index, Blobs: o.blobs, Repair: !dry, Found: func(f scrub.Finding) {
-		if dry || f.Healed {
-			orphans++
-		}
-	}})
+	orphans, err := countOrphans(ctx, o, dry)
 	if err != nil {
 		return err
 	}
@@ -51,9 +58,18 @@ func gc(ctx context.Context, o *offline, dry bool, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	removed, moved := "removed", "moved to blobs/orphaned"
+	if o.tiered != nil && !dry {
+		if err := o.tiered.Clean(ctx, time.Now()); err != nil {
+			return err
+		}
+	}
+	moved := "moved to blobs/orphaned"
+	if o.tiered != nil {
+		moved = "set aside in the bucket for 30 days"
+	}
+	removed := "removed"
 	if dry {
-		removed, moved = "would remove", "would be moved to blobs/orphaned"
+		removed, moved = "would remove", "would be "+moved
 	}
 	fmt.Fprintf(out, "%s: %d cached revisions, %d abandoned uploads, %d packages without a recipe, %d files of %d bytes; %d orphaned files %s\n",
 		removed, sum.Revisions, uploads, packages, sum.Blobs, sum.Bytes, orphans, moved)

@@ -60,7 +60,7 @@ func TestLostIndexIsRebuilt(t *testing.T) {
 		t.Errorf("fsck --repair: exit code %d, want %d", got, exitUnsound)
 	}
 	var out bytes.Buffer
-	if err := rebuildIndex(t.Context(), cfg.DataDir, &out); err != nil {
+	if err := rebuildIndex(t.Context(), cfg, &out); err != nil {
 		t.Fatalf("rebuild: %v\n%s", err, out.String())
 	}
 	if after := timesOf(t, cfg, sets); after != before {

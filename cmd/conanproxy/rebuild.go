@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
+	"go.uber.org/zap"
 
 	"conanproxy/internal/blob"
 	"conanproxy/internal/config"
@@ -25,13 +27,14 @@ func rebuildCommand() *cobra.Command {
 			"index is made, but published files are missing.",
 	}
 	onDataDir(c, true, func(ctx context.Context, cfg *config.Config, _ []string) error {
-		return rebuildIndex(ctx, cfg.DataDir, c.OutOrStdout())
+		return rebuildIndex(ctx, cfg, c.OutOrStdout())
 	})
 	return c
 }
 
 // rebuildIndex writes a line for each missing file and each store.
-func rebuildIndex(ctx context.Context, dir string, out io.Writer) (err error) {
+func rebuildIndex(ctx context.Context, cfg *config.Config, out io.Writer) (err error) {
+	dir := cfg.DataDir
 	if err := checkDataDir(dir); err != nil {
 		return err
 	}
@@ -40,12 +43,8 @@ func rebuildIndex(ctx context.Context, dir string, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	blobs, err := blob.NewDisk(blobsPath(dir), blob.DiskOptions{})
-	if err != nil {
-		return err
-	}
 	report, err := rebuild.Run(ctx, rebuild.Options{
-		Index: indexPath(dir), Journal: journalPath(dir), Blobs: blobs,
+		Index: indexPath(dir), Journal: journalPath(dir), Blobs: func(ctx context.Context, db *index.DB) (rebuild.Blobs, error) { return rebuiltBlobs(ctx, cfg, db) },
 		Missing: func(f index.FileRow) { fmt.Fprintf(out, "missing: %s %s %s\n", f.Member.Name, f.Revision, f.Name) },
 	})
 	if errors.Is(err, rebuild.ErrIndexThere) {
@@ -63,4 +62,27 @@ func rebuildIndex(ctx context.Context, dir string, out io.Writer) (err error) {
 		return unsoundError{errors.New("published files are missing; publish these revisions again")}
 	}
 	return nil
+}
+
+// rebuiltBlobs is the store of an index that is being made. The rows of a bucket's objects are made from their list.
+func rebuiltBlobs(ctx context.Context, cfg *config.Config, db *index.DB) (rebuild.Blobs, error) {
+	log := zap.NewNop()
+	b, err := openBucket(ctx, cfg.Blobs.S3, log)
+	if err != nil {
+		return nil, err
+	}
+	if b == nil {
+		return blob.NewDisk(blobsPath(cfg.DataDir), blob.DiskOptions{})
+	}
+	if b.marker == "" {
+		return nil, usageError{fmt.Errorf("%s is of no installation: the object %s is missing", b.name, b.MarkerKey())}
+	}
+	if err := db.SetInstallation(ctx, b.marker); err != nil {
+		return nil, err
+	}
+	t, err := newTiered(cfg, b, db, log, prometheus.NewRegistry())
+	if err != nil {
+		return nil, err
+	}
+	return t, t.Adopt(ctx)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"conanproxy/internal/blob"
 	"conanproxy/internal/config"
 	"conanproxy/internal/identity"
 	"conanproxy/internal/index"
@@ -86,10 +87,18 @@ func (s *server) start() {
 		}
 	})
 	s.workers.Go(func() { s.budget.Run(s.ctx) })
+	for _, m := range s.current.Load().upstreams {
+		s.workers.Go(m.cache.Probe)
+	}
 	s.workers.Go(s.sweep)
 	s.workers.Go(s.writeUses)
+	read := scrub.Blobs(s.blobs)
+	if s.tiered != nil {
+		s.workers.Go(func() { s.tiered.Run(s.ctx) })
+		read = blob.Copies{Tiered: s.tiered}
+	}
 	s.workers.Go(func() {
-		o := scrub.Options{Index: s.index, Blobs: s.blobs, Fetch: s.fetch, Found: s.metrics.found}
+		o := scrub.Options{Index: s.index, Blobs: read, Fetch: s.fetch, Found: s.metrics.found}
 		scrub.Run(s.ctx, o, scrubRate, s.log.Named("scrub"))
 	})
 }
@@ -156,6 +165,9 @@ func (s *server) reload(load func() (*config.Config, error)) {
 	s.index.Changes().ChangedSettings()
 	s.logs.setLevel(next.config.Log.Level)
 	s.budget.SetBounds(int64(next.config.Cache.MaxSize), int64(next.config.Cache.MinFree))
+	if s.tiered != nil {
+		s.tiered.SetBounds(int64(next.config.Blobs.Disk), int64(next.config.Cache.MinFree))
+	}
 	s.workers.Go(func() { s.retire(old, next) })
 
 	fields := []zap.Field{zap.String("digest", next.config.Digest())}

@@ -237,6 +237,7 @@ func needRestart(running, next *config.Config) []string {
 		{"listen", running.Listen, next.Listen},
 		{"data_dir", running.DataDir, next.DataDir},
 		{"tls", running.TLS.CertFile != "", next.TLS.CertFile != ""},
+		{"blobs.s3", running.Blobs.S3, next.Blobs.S3},
 		{"cache.memory", running.Cache.Memory, next.Cache.Memory},
 		{"log.format", running.Log.Format, next.Log.Format},
 		{"log.access", running.Log.Access, next.Log.Access},

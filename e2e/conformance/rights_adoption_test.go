@@ -34,7 +34,7 @@ func TestAdoptionNeedsTheRightToRead(t *testing.T) {
 	list := "/local" + path2(recipe.Revision) + "/files"
 
 	put("bob").refuses(t, http.StatusNotFound)
-	if n := up.Count("*"); n != 0 {
+	if n := up.Count("*/conans/*"); n != 0 { // a ping is sent at the start
 		t.Errorf("upstream was asked %d times for a caller who may not read it", n)
 	}
 	s.call(t, http.MethodGet, list, s.as(t, "bob")).refuses(t, http.StatusNotFound)

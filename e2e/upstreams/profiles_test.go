@@ -2,6 +2,7 @@ package upstreams
 
 import (
 	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -70,36 +71,50 @@ func hasMarker(t *testing.T, c *e2etest.Client) {
 	}
 }
 
-// TestRefusedPackage: one package that upstream's policy refuses fails with upstream's sentence, is
-// asked for once, and all others are installed as ever.
+// TestRefusedPackage: one package that upstream does not give, in whatever words, fails with these,
+// is asked for once, and all others are installed as ever.
 func TestRefusedPackage(t *testing.T) {
 	t.Parallel()
-	for _, client := range clients {
-		t.Run(client.name, func(t *testing.T) {
-			t.Parallel()
-			zlib, zlibPkg := library("zlib", client.sets...)
-			bad, badPkg := library("refused", client.sets...)
-			up := conantest.NewServerWith(t, conantest.Profiles()["artifactory"], zlib, zlibPkg, bad, badPkg)
-			up.Fault(conantest.Refused("*/refused/*/conan_package.tgz*"))
-			proxy := e2etest.StartConanproxy(t, harness.Settings{"upstreams": []harness.Settings{harness.Upstream("up", up.URL)}})
-			c := client.make(t, proxy.URL())
-			for attempt := range 3 {
-				out, ok := c.Try(c.InstallArgs("refused/1.0", "-s", "os=Linux")...)
-				if ok {
-					t.Fatalf("the client succeeded:\n%s", out)
+	const route = "*/refused/*/conan_package.tgz*"
+	tests := map[string]struct {
+		fault conantest.Fault
+		says  string
+		asked int
+	}{
+		"policy":   {conantest.Refused(route), "blocked by policy 'no-gpl'", 1},
+		"web page": {conantest.HTML(route), "web page instead of the file", 1},
+		"500 in text": {conantest.Fault{Route: route, Status: http.StatusInternalServerError, Body: conantest.Text("out of luck")},
+			"status 500: out of luck", 3}, // a 500 is tried again inside the question
+		"501": {conantest.Fault{Route: route, Status: http.StatusNotImplemented}, "status 501", 1},
+	}
+	for name, test := range tests {
+		for _, client := range clients {
+			t.Run(name+", "+client.name, func(t *testing.T) {
+				t.Parallel()
+				zlib, zlibPkg := library("zlib", client.sets...)
+				bad, badPkg := library("refused", client.sets...)
+				up := conantest.NewServerWith(t, conantest.Profiles()["artifactory"], zlib, zlibPkg, bad, badPkg)
+				up.Fault(test.fault)
+				proxy := e2etest.StartConanproxy(t, harness.Settings{"upstreams": []harness.Settings{harness.Upstream("up", up.URL)}})
+				c := client.make(t, proxy.URL())
+				for attempt := range 3 {
+					out, ok := c.Try(c.InstallArgs("refused/1.0", "-s", "os=Linux")...)
+					if ok {
+						t.Fatalf("the client succeeded:\n%s", out)
+					}
+					// Clients print nothing but the status of a file that fails, but the text of a list:
+					// that one is refused as soon as the refusal of the file is known.
+					if attempt > 0 && !strings.Contains(out, test.says) {
+						t.Fatalf("the client does not say why:\n%s", out)
+					}
 				}
-				// Conan 2 prints nothing but the status of a file that fails, but the text of a list:
-				// that one is refused as soon as the refusal of the file is known.
-				if attempt > 0 && !strings.Contains(out, "blocked by policy 'no-gpl'") {
-					t.Fatalf("the client does not say why:\n%s", out)
+				if n := up.Count(route); n != test.asked {
+					t.Errorf("the refused file was asked for %d times, want %d", n, test.asked)
 				}
-			}
-			if n := up.Count("*/refused/*/conan_package.tgz*"); n != 1 {
-				t.Errorf("the refused file was asked for %d times, want once", n)
-			}
-			c.Install("zlib/1.0", "-s", "os=Linux")
-			hasMarker(t, c)
-		})
+				c.Install("zlib/1.0", "-s", "os=Linux")
+				hasMarker(t, c)
+			})
+		}
 	}
 }
 
@@ -107,16 +122,22 @@ func TestRefusedPackage(t *testing.T) {
 // package that does not exist.
 func TestNoConanRemote(t *testing.T) {
 	t.Parallel()
-	for _, client := range clients {
-		t.Run(client.name, func(t *testing.T) {
-			t.Parallel()
-			up := conantest.NewServerWith(t, conantest.Profiles()["artifactory"])
-			up.Fault(conantest.Fault{Route: "*/v1/ping", Status: 200})
-			proxy := e2etest.StartConanproxy(t, harness.Settings{"upstreams": []harness.Settings{
-				harness.Upstream("up", strings.TrimSuffix(up.URL, "/api/conan/conan-local")),
-			}})
-			c := client.make(t, proxy.URL())
-			c.Fails([]string{"is not a Conan remote", "/api/conan/REPOSITORY"}, c.InstallArgs("zlib/1.0", "--build=missing")...)
-		})
+	answers := map[string]conantest.Fault{
+		"ping alone":      {Route: "*/v1/ping", Status: http.StatusOK},
+		"JSON everywhere": {Route: "*", Status: http.StatusOK, ContentType: "application/json", Body: conantest.Text(`{"status":"ok"}`)},
+	}
+	for name, fault := range answers {
+		for _, client := range clients {
+			t.Run(name+", "+client.name, func(t *testing.T) {
+				t.Parallel()
+				up := conantest.NewServerWith(t, conantest.Profiles()["artifactory"])
+				up.Fault(fault)
+				proxy := e2etest.StartConanproxy(t, harness.Settings{"upstreams": []harness.Settings{
+					harness.Upstream("up", strings.TrimSuffix(up.URL, "/api/conan/conan-local")),
+				}})
+				c := client.make(t, proxy.URL())
+				c.Fails([]string{"is not a Conan remote", "/api/conan/REPOSITORY"}, c.InstallArgs("zlib/1.0", "--build=missing")...)
+			})
+		}
 	}
 }

@@ -20,6 +20,8 @@ type Options struct {
 	To   string // folder of the copy; it must be empty or not exist
 	// Names of the parts below both folders.
 	Index, Blobs, Journal string
+	// Bucket says that the blobs are in a bucket: only the index and the journal are copied.
+	Bucket bool
 	// Check reads every copied file again and compares it with its digest.
 	Check bool
 	// Found is called for every damaged or missing file of the copy; nil: they are only counted.
@@ -52,6 +54,10 @@ func Run(ctx context.Context, o Options) (Report, error) {
 
 func run(ctx context.Context, o Options) (r Report, err error) {
 	if err := makeEmpty(o.To); err != nil {
+		return r, err
+	}
+	if o.Bucket {
+		err := indexAlone(ctx, o, &r)
 		return r, err
 	}
 	from := blob.Peek(filepath.Join(o.From, o.Blobs))
@@ -89,6 +95,30 @@ func run(ctx context.Context, o Options) (r Report, err error) {
 		return r, err
 	}
 	return r, inspect(ctx, o, db, to, &r)
+}
+
+// indexAlone copies the index and its journal, and counts the blobs that the bucket must have.
+func indexAlone(ctx context.Context, o Options, r *Report) (err error) {
+	path, journal := filepath.Join(o.To, o.Index), filepath.Join(o.To, o.Journal)
+	if err := os.MkdirAll(filepath.Dir(journal), 0o700); err != nil {
+		return err
+	}
+	if err := index.Snapshot(ctx, filepath.Join(o.From, o.Index), path); err != nil {
+		return err
+	}
+	db, err := index.OpenExisting(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if err := db.KeepJournal(ctx, journal); err != nil {
+		return err
+	}
+	return db.EachBlob(ctx, func(row index.BlobRow) error {
+		r.Blobs++
+		r.Bytes += row.Size
+		return nil
+	})
 }
 
 // makeEmpty makes a folder or finds it empty.

@@ -109,10 +109,19 @@ type Store interface {
 	Free(ctx context.Context) (int64, error)
 }
 
+// sizedOpener is a store that has blobs twice, and knows by their size which one is damaged.
+type sizedOpener interface {
+	openSized(ctx context.Context, d Digest, size int64) (Reader, error)
+}
+
 // OpenSized opens a blob of a known size in bytes. One of another size, which a broken disk or a
 // restored backup leaves behind, is as good as lost: ErrNotFound.
 func OpenSized(ctx context.Context, s Store, digest Digest, size int64) (Reader, error) {
-	r, err := s.Open(ctx, digest)
+	open := s.Open
+	if sized, ok := s.(sizedOpener); ok {
+		open = func(ctx context.Context, d Digest) (Reader, error) { return sized.openSized(ctx, d, size) }
+	}
+	r, err := open(ctx, digest)
 	if err != nil {
 		return nil, err
 	}

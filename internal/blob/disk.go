@@ -89,6 +89,14 @@ func (d *Disk) path(digest Digest) string {
 
 // Create implements Store.
 func (d *Disk) Create(ctx context.Context) (Writer, error) {
+	w, err := d.newWriter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+func (d *Disk) newWriter(ctx context.Context) (*diskWriter, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -201,9 +209,11 @@ func (d *Disk) Walk(ctx context.Context, fn func(digest Digest, size int64) erro
 }
 
 // Empty tells whether no blob is stored.
-func (d *Disk) Empty(ctx context.Context) (bool, error) {
+func (d *Disk) Empty(ctx context.Context) (bool, error) { return empty(ctx, d) }
+
+func empty(ctx context.Context, s Store) (bool, error) {
 	found := errors.New("found")
-	err := d.Walk(ctx, func(Digest, int64) error { return found })
+	err := s.Walk(ctx, func(Digest, int64) error { return found })
 	if errors.Is(err, found) {
 		return false, nil
 	}

@@ -21,6 +21,7 @@ type diskWriter struct {
 	sent int64 // bytes whose writing to the disk was begun
 	err  error // the first failure; the bytes and the sums may differ after it
 	done bool
+	kept bool // the bytes were stored; false if the store had them already
 
 	mu     sync.Mutex
 	file   *os.File // nil once closed
@@ -144,6 +145,7 @@ func (w *diskWriter) place(ctx context.Context, sums Sums, mode fs.FileMode) (*h
 	}
 	if there, err = w.found(ctx, sums, mode); err == nil && !there {
 		err = w.store(sums, mode)
+		w.kept = err == nil
 	}
 	if err != nil {
 		lock.unlock()

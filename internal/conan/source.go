@@ -43,6 +43,9 @@ type Source interface {
 // remembered, and no byte is verified. It is implemented by upstream.Remote; a cache stands in
 // front of it. Questions and failures are those of Source.
 type Remote interface {
+	// Ping asks for a sign of life. nil means that the server answered.
+	Ping(ctx context.Context) error
+
 	// Latest returns what the server calls the newest revision.
 	Latest(ctx context.Context, rev Revision) (RevisionTime, error)
 

@@ -30,6 +30,7 @@ type Config struct {
 	Views          []View         `yaml:"views"`                        // none: only the built-in ones
 	AllowNetworks  []netip.Prefix `yaml:"allow_networks"`               // private networks that an import may read from
 	VerifyKeys     []string       `yaml:"verify_keys"`                  // public keys of minisign that sign bundles; none: unsigned ones are taken
+	Blobs          Blobs          `yaml:"blobs"`                        //
 	Cache          Cache          `yaml:"cache"`                        //
 	Audit          Audit          `yaml:"audit"`                        //
 	Log            Log            `yaml:"log"`                          //
@@ -95,6 +96,22 @@ type Local struct {
 	Retention Retention     `yaml:"retention"` // what is removed because it is no longer needed
 }
 
+// Blobs tells where the stored files are: below the data directory, or in a bucket.
+type Blobs struct {
+	S3   S3   `yaml:"s3"`
+	Disk Size `yaml:"disk"` // with S3: bytes of copies of files in the data directory
+}
+
+// S3 is a bucket of an S3 server.
+type S3 struct {
+	Endpoint      string `yaml:"endpoint"`        // http[s]://host[:port]; empty: the files are on the disk
+	Bucket        string `yaml:"bucket"`          //
+	Prefix        string `yaml:"prefix"`          // of all keys, without a slash at its ends; may be empty
+	Region        string `yaml:"region"`          // empty: us-east-1
+	AccessKey     string `yaml:"access_key"`      //
+	SecretKeyFile string `yaml:"secret_key_file"` // its first line is the secret key; see Secret
+}
+
 // Cache bounds what is stored of upstreams.
 type Cache struct {
 	MaxSize Size `yaml:"max_size"` // of cached files on disk
@@ -142,6 +159,7 @@ func Default() *Config {
 		AllowNetworks: []netip.Prefix{},
 		VerifyKeys:    []string{},
 		Local:         Local{Owns: []string{}, Overwrite: true, TrashFor: defaultTrashFor, Retention: noRetention()},
+		Blobs:         Blobs{Disk: 100 << 30},
 		Cache:         Cache{MaxSize: 50 << 30, MinFree: 2 << 30, Memory: 64 << 20},
 		Audit:         Audit{Keep: 400 * 24 * time.Hour},
 		Log:           Log{Level: "info", Format: "json", Access: true},

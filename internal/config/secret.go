@@ -13,13 +13,31 @@ func (u Upstream) Secret() (string, error) {
 	if u.PasswordFile == "" {
 		return u.Password, nil
 	}
-	const limit = 64 << 10
-	b, err := readFile(u.PasswordFile, limit)
+	secret, err := firstLine(u.PasswordFile)
 	if err != nil {
 		return "", fmt.Errorf("password_file of %s: %w", u.Name, err)
 	}
+	return secret, nil
+}
+
+// Secret returns the secret key: the first line of SecretKeyFile, read anew at each call.
+func (s S3) Secret() (string, error) {
+	secret, err := firstLine(s.SecretKeyFile)
+	if err == nil && secret == "" {
+		err = fmt.Errorf("%s is empty", s.SecretKeyFile)
+	}
+	if err != nil {
+		return "", fmt.Errorf("blobs.s3.secret_key_file: %w", err)
+	}
+	return secret, nil
+}
+
+// firstLine reads the first line of a file.
+func firstLine(path string) (string, error) {
+	const limit = 64 << 10
+	b, err := readFile(path, limit)
 	line, _, _ := bytes.Cut(b, []byte("\n"))
-	return string(bytes.TrimSuffix(line, []byte("\r"))), nil
+	return string(bytes.TrimSuffix(line, []byte("\r"))), err
 }
 
 // readFile reads a file of at most limit bytes.

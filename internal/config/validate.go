@@ -32,6 +32,7 @@ func (l *loader) validate(c *Config) {
 	l.notNegative("local.trash_for", c.Local.TrashFor)
 	l.validateRetention("local.retention", &c.Local.Retention)
 	l.validateStores(c)
+	l.validateBlobs(c.Blobs)
 	l.validateCache(c.Cache)
 	l.positive("audit.keep", c.Audit.Keep)
 	l.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
@@ -172,15 +173,59 @@ func (l *loader) validateCredentials(path string, u Upstream) {
 }
 
 func (l *loader) validateCache(c Cache) {
+	l.validateSize("cache.max_size", c.MaxSize)
+	l.validateSize("cache.memory", c.Memory)
+}
+
+// validateSize refuses a size without a unit.
+func (l *loader) validateSize(path string, s Size) {
 	const least = 1 << 20
-	for _, s := range []struct {
-		path string
-		size Size
-	}{{"cache.max_size", c.MaxSize}, {"cache.memory", c.Memory}} {
-		if s.size < least {
-			l.problem(s.path, "%v is less than %v; write a unit, as in 50GiB", s.size, Size(least))
-		}
+	if s < least {
+		l.problem(path, "%v is less than %v; write a unit, as in 50GiB", s, Size(least))
 	}
+}
+
+func (l *loader) validateBlobs(b Blobs) {
+	l.validateSize("blobs.disk", b.Disk)
+	s := b.S3
+	if s.Endpoint == "" {
+		if s != (S3{}) {
+			l.problem("blobs.s3.endpoint", "is missing beside the other keys of the bucket")
+		}
+		return
+	}
+	l.check("blobs.s3.endpoint", checkEndpoint(s.Endpoint))
+	if !bucketPattern.MatchString(s.Bucket) {
+		l.problem("blobs.s3.bucket", "%.80q is not the name of a bucket: 3 to 63 lower-case letters, digits, dots and hyphens", s.Bucket)
+	}
+	if s.Prefix != "" && !prefixPattern.MatchString(s.Prefix) {
+		l.problem("blobs.s3.prefix", "%.60q is not a prefix like conan/prod, without a slash at its ends", s.Prefix)
+	}
+	if s.AccessKey == "" {
+		l.problem("blobs.s3.access_key", "is missing")
+	}
+	if s.SecretKeyFile == "" {
+		l.problem("blobs.s3.secret_key_file", "is missing; it names a file whose first line is the secret key")
+	}
+	l.readable("blobs.s3.secret_key_file", s.SecretKeyFile)
+}
+
+var (
+	bucketPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+	prefixPattern = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$`)
+)
+
+func checkEndpoint(text string) error {
+	u, err := parseURL(text)
+	switch {
+	case err != nil && u == nil && strings.Contains(text, "@"):
+		return errors.New("must not hold keys; use access_key and secret_key_file")
+	case err != nil:
+		return err
+	case u.Path != "" && u.Path != "/":
+		return errors.New("must not have a path; the bucket has a key of its own")
+	}
+	return nil
 }
 
 var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,63}$`)

@@ -3,6 +3,7 @@ package index
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
@@ -20,6 +21,30 @@ type Held struct {
 // FileInfo describes stored bytes under a file name.
 func FileInfo(name string, s blob.Sums) conan.FileInfo {
 	return conan.FileInfo{Name: name, Size: s.Size, MD5: s.MD5, SHA1: s.SHA1, SHA256: string(s.SHA256)}
+}
+
+// OpenFile is a stored file that was opened. One whose bytes arrive yet is to be waited for.
+func OpenFile(info conan.FileInfo, r blob.Reader) *conan.File {
+	f := &conan.File{FileInfo: info, ReadCloser: r}
+	if a, ok := r.(blob.Arriving); ok {
+		f.Wait = func(ctx context.Context) (*conan.File, error) {
+			r, err := a.Wait(ctx)
+			if err != nil {
+				return nil, Unavailable(err)
+			}
+			return OpenFile(info, r), nil
+		}
+	}
+	return f
+}
+
+// Unavailable makes the error of an object store that does not answer match conan.ErrUnavailable.
+// Another error stays as it is.
+func Unavailable(err error) error {
+	if !errors.Is(err, blob.ErrUnavailable) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", conan.ErrUnavailable, err)
 }
 
 const fileColumns = `x.name, b.size, b.md5, b.sha1, b.sha256`

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"conanproxy/internal/blob"
 	"conanproxy/internal/conan"
 )
 
@@ -43,10 +44,19 @@ func TestPlans(t *testing.T) {
 			}
 			return nil
 		},
-		"FilesOf":          func() error { _, err := db.FilesOf(ctx, sumOf(1)); return err },
-		"HoldersBySHA1":    func() error { _, err := db.HoldersBySHA1(ctx, "x"); return err },
-		"Garbage":          func() error { _, err := db.Garbage(ctx, 10); return err },
-		"Blobs":            func() error { _, err := db.Blobs(ctx, "", 10); return err },
+		"FilesOf":       func() error { _, err := db.FilesOf(ctx, sumOf(1)); return err },
+		"HoldersBySHA1": func() error { _, err := db.HoldersBySHA1(ctx, "x"); return err },
+		"Garbage":       func() error { _, err := db.Garbage(ctx, 10); return err },
+		"Blobs":         func() error { _, err := db.Blobs(ctx, "", 10); return err },
+		"FindObject": func() error {
+			_, err := db.FindObject(ctx, blob.Digest(sumOf(1)))
+			if errors.Is(err, blob.ErrNotFound) {
+				err = nil
+			}
+			return err
+		},
+		"DeadObjects":      func() error { _, err := db.DeadObjects(ctx, 10); return err },
+		"UnknownObjects":   func() error { _, err := db.UnknownObjects(ctx, []string{"k"}); return err },
 		"Coldest":          func() error { _, err := db.Coldest(ctx, 10); return err },
 		"Frees":            func() error { _, err := db.Frees(ctx, []int64{1}); return err },
 		"StageExists":      func() error { _, err := db.StageExists(ctx, "s"); return err },
@@ -149,6 +159,10 @@ func TestWritePlans(t *testing.T) {
 		{"Hide", db.Hide(ctx, []Hide{{Revision: recipe}}, audit.By, noon)},
 		{"Unhide", db.Unhide(ctx, []Hide{{ID: 1}}, audit.By, noon)},
 		{"PutDocument", db.PutDocument(ctx, center, "list", "k", Document{Body: []byte("{}")})},
+		{"BeginObject", db.BeginObject(ctx, blob.Object{Key: "k", Digest: blob.Digest(sumOf(9))})},
+		{"CompleteObject", db.CompleteObject(ctx, "k")},
+		{"DropObject", onlyError(db.DropObject(ctx, blob.Digest(sumOf(9))))},
+		{"ForgetObjects", db.ForgetObjects(ctx, []string{"k"})},
 		{"DeleteDocuments", db.DeleteDocuments(ctx, center, "list", "k")},
 	} {
 		if write.err != nil {
@@ -190,6 +204,7 @@ var mayScan = regexp.MustCompile(`^SCAN (` +
 	`cached_bytes|store_bytes.*|` + // a few rows
 	`\(subquery-\d+\)|` + // what another step found
 	`garbage|` + // in order, up to a limit
+	`objects USING COVERING INDEX objects_dead|` + // in order, up to a limit
 	`json_each VIRTUAL TABLE INDEX 1:|` + // the argument
 	`stages|` + // uploads under way; not asked for by requests that read
 	`trash_files USING COVERING INDEX trash_files_sha256|in_trash|` + // all of the trash, when the disk is full

@@ -17,11 +17,18 @@ import (
 	"conanproxy/internal/journal"
 )
 
+// Blobs is a store that may have set blobs aside.
+type Blobs interface {
+	blob.Store
+	// TakeBack has the store serve an orphaned blob again, and tells whether it has the blob now.
+	TakeBack(ctx context.Context, d blob.Digest) (bool, error)
+}
+
 // Options of Run.
 type Options struct {
-	Index   string // path of the index to be made; there must be none
-	Journal string // path of the journal, which is not changed
-	Blobs   *blob.Disk
+	Index   string                                          // path of the index to be made; there must be none
+	Journal string                                          // path of the journal, which is not changed
+	Blobs   func(context.Context, *index.DB) (Blobs, error) // the store of the index that is being made
 	// Missing is called for every file of a published revision whose bytes are not there; nil: they
 	// are only counted. The revision is back nevertheless.
 	Missing func(index.FileRow)
@@ -64,10 +71,14 @@ func makeIndex(ctx context.Context, o Options, path string) (r Report, err error
 		return r, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	if r.Changes, err = replay(ctx, o, db); err != nil {
+	blobs, err := o.Blobs(ctx, db)
+	if err != nil {
 		return r, err
 	}
-	if r.Missing, err = findBytes(ctx, o, db); err != nil {
+	if r.Changes, err = replay(ctx, o, db, blobs); err != nil {
+		return r, err
+	}
+	if r.Missing, err = findBytes(ctx, o, db, blobs); err != nil {
 		return r, err
 	}
 	r.Stores, err = db.Usage(ctx)
@@ -75,7 +86,7 @@ func makeIndex(ctx context.Context, o Options, path string) (r Report, err error
 }
 
 // replay makes the changes that the journal tells.
-func replay(ctx context.Context, o Options, db *index.DB) (n int64, err error) {
+func replay(ctx context.Context, o Options, db *index.DB, blobs Blobs) (n int64, err error) {
 	const batch = 500
 	var changes []index.Change
 	for line, err := range journal.Read(o.Journal) {
@@ -83,7 +94,7 @@ func replay(ctx context.Context, o Options, db *index.DB) (n int64, err error) {
 			return n, err
 		}
 		c := index.Change{Line: line}
-		if c.Info, err = info(ctx, o.Blobs, line); err != nil {
+		if c.Info, err = info(ctx, blobs, line); err != nil {
 			return n, err
 		}
 		n++
@@ -100,7 +111,7 @@ func replay(ctx context.Context, o Options, db *index.DB) (n int64, err error) {
 
 // info reads the conaninfo.txt of a package, which the index has as text. It is nil for a recipe
 // and for bytes that are not there, for example of a package that was removed later.
-func info(ctx context.Context, blobs *blob.Disk, line journal.Line) (*string, error) {
+func info(ctx context.Context, blobs Blobs, line journal.Line) (*string, error) {
 	for _, f := range line.Files {
 		if f.Name != conan.InfoFile || line.PackageID == "" {
 			continue
@@ -124,9 +135,9 @@ func info(ctx context.Context, blobs *blob.Disk, line journal.Line) (*string, er
 }
 
 // findBytes takes back orphaned blobs that the index names and counts the files without bytes.
-func findBytes(ctx context.Context, o Options, db *index.DB) (missing int64, err error) {
+func findBytes(ctx context.Context, o Options, db *index.DB, blobs Blobs) (missing int64, err error) {
 	err = db.EachBlob(ctx, func(row index.BlobRow) error {
-		there, err := o.Blobs.TakeBack(ctx, blob.Digest(row.SHA256))
+		there, err := blobs.TakeBack(ctx, blob.Digest(row.SHA256))
 		if err != nil || there {
 			return err
 		}

@@ -147,7 +147,7 @@ func TestRebuiltIndexShowsTheSame(t *testing.T) {
 			}
 			want := d.contents(t)
 			d.lose(t)
-			_, err := Run(ctx, Options{Index: d.index(), Journal: d.journal(), Blobs: d.blobs})
+			_, err := Run(ctx, Options{Index: d.index(), Journal: d.journal(), Blobs: d.store})
 			check(t, err)
 			d.open(t)
 			defer d.db.Close()
@@ -215,7 +215,7 @@ func TestRebuildKeepsTheHistory(t *testing.T) {
 		t.Fatalf("before (-want +got):\n%s", diff)
 	}
 	d.lose(t)
-	_, err = Run(ctx, Options{Index: d.index(), Journal: d.journal(), Blobs: d.blobs})
+	_, err = Run(ctx, Options{Index: d.index(), Journal: d.journal(), Blobs: d.store})
 	check(t, err)
 	d.open(t)
 	defer d.db.Close()
@@ -236,7 +236,7 @@ func TestRebuildTellsWhatItFound(t *testing.T) {
 
 	var missing []string
 	r, err := Run(ctx, Options{
-		Index: d.index(), Journal: d.journal(), Blobs: d.blobs,
+		Index: d.index(), Journal: d.journal(), Blobs: d.store,
 		Missing: func(f index.FileRow) { missing = append(missing, f.Member.Name+" "+f.Revision.String()+" "+f.Name) },
 	})
 	check(t, err)
@@ -249,7 +249,7 @@ func TestRebuildTellsWhatItFound(t *testing.T) {
 	if _, err := d.blobs.Stat(ctx, blob.Digest(aside.SHA256)); err != nil {
 		t.Errorf("the blob that was set aside: %v", err)
 	}
-	_, err = Run(ctx, Options{Index: d.index(), Journal: d.journal(), Blobs: d.blobs})
+	_, err = Run(ctx, Options{Index: d.index(), Journal: d.journal(), Blobs: d.store})
 	if !errors.Is(err, ErrIndexThere) {
 		t.Errorf("again: %v, want ErrIndexThere", err)
 	}
@@ -271,7 +271,7 @@ func TestRebuildStopsAtUnknownLines(t *testing.T) {
 			check(t, err)
 			_, err = f.WriteString(line + "\n")
 			check(t, errors.Join(err, f.Close()))
-			if _, err := Run(ctx, Options{Index: d.index(), Journal: d.journal(), Blobs: d.blobs}); err == nil {
+			if _, err := Run(ctx, Options{Index: d.index(), Journal: d.journal(), Blobs: d.store}); err == nil {
 				t.Error("no error")
 			}
 			if left, err := filepath.Glob(filepath.Join(d.dir, "*")); err != nil || len(left) != 1 {
@@ -279,8 +279,12 @@ func TestRebuildStopsAtUnknownLines(t *testing.T) {
 			}
 		})
 	}
-	_, err := Run(ctx, Options{Index: filepath.Join(t.TempDir(), "index.db"), Journal: filepath.Join(t.TempDir(), "no")})
+	_, err := Run(ctx, Options{Index: filepath.Join(t.TempDir(), "index.db"), Journal: filepath.Join(t.TempDir(), "no"),
+		Blobs: func(context.Context, *index.DB) (Blobs, error) { return nil, nil }})
 	if !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("without a journal: %v", err)
 	}
 }
+
+// store is Options.Blobs.
+func (d *data) store(context.Context, *index.DB) (Blobs, error) { return d.blobs, nil }

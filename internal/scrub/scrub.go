@@ -35,10 +35,21 @@ type Finding struct {
 	Trouble string
 }
 
+// Blobs is a store whose blobs can be read again and set aside.
+type Blobs interface {
+	blob.Store
+	// Verify reads a blob again and tells whether its bytes still have its digest; a missing one is
+	// blob.ErrNotFound. wait, if not nil, is called with the number of bytes before they are read.
+	Verify(ctx context.Context, d blob.Digest, wait func(context.Context, int) error) (bool, error)
+	// SetAside ends that a blob is served; a missing one is blob.ErrNotFound. The store may have it
+	// again at once, from another copy.
+	SetAside(ctx context.Context, d blob.Digest, why blob.Aside) error
+}
+
 // Options of Check, Orphans and Run.
 type Options struct {
 	Index *index.DB
-	Blobs *blob.Disk
+	Blobs Blobs
 	// Repair sets damaged and orphaned blobs aside, drops the cached files that name a damaged or
 	// missing one, and fetches them again. It deletes nothing.
 	Repair bool
@@ -112,6 +123,8 @@ func one(ctx context.Context, o Options, row index.BlobRow) (*Finding, error) {
 		kind = Missing
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
+	case errors.Is(err, blob.ErrUnavailable):
+		return nil, err // it says nothing about the blob
 	case err == nil && good:
 		return nil, nil
 	}
@@ -131,11 +144,13 @@ func one(ctx context.Context, o Options, row index.BlobRow) (*Finding, error) {
 
 // heal sets the blob aside, drops the cached files that name it and fetches every file again.
 func heal(ctx context.Context, o Options, f *Finding) {
-	if f.Kind == Damaged {
-		if err := o.Blobs.SetAside(ctx, f.Digest, blob.Damaged); err != nil && !errors.Is(err, blob.ErrNotFound) {
-			f.Trouble = err.Error()
-			return
-		}
+	if err := o.Blobs.SetAside(ctx, f.Digest, blob.Damaged); err != nil && !errors.Is(err, blob.ErrNotFound) {
+		f.Trouble = err.Error()
+		return
+	}
+	if _, err := o.Blobs.Stat(ctx, f.Digest); err == nil {
+		f.Healed = true // from another copy
+		return
 	}
 	if err := o.Index.DropCachedFiles(ctx, string(f.Digest)); err != nil {
 		f.Trouble = err.Error()

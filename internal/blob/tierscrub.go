@@ -1,0 +1,102 @@
+package blob
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"go.uber.org/zap"
+)
+
+// Verify reads the object of a blob, and its copy in the tier, and tells whether the object has its
+// digest. wait, if not nil, is called with the number of bytes before they are read. Errors:
+// ErrNotFound, ErrUnavailable, or reading failed.
+func (t *Tiered) Verify(ctx context.Context, d Digest, wait func(context.Context, int) error) (bool, error) {
+	o, err := t.find(ctx, d)
+	if err != nil {
+		return false, err
+	}
+	if err := t.verifyCopy(ctx, d, wait); err != nil {
+		return false, err
+	}
+	return t.intactObject(ctx, o, wait)
+}
+
+// verifyCopy reads the copy in the tier, if there is one. A damaged one is removed.
+func (t *Tiered) verifyCopy(ctx context.Context, d Digest, wait func(context.Context, int) error) error {
+	good, err := t.disk.Verify(ctx, d, wait)
+	if err == nil && !good {
+		t.log.Warn("a damaged copy in the disk tier is removed", zap.String("blob", string(d)))
+		err = t.removeCopy(d)
+	}
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// SetAside ends that the object of a blob is served; it is removed after 30 days. If the tier has
+// an intact copy, that is uploaded in its place, unless the blob is orphaned.
+func (t *Tiered) SetAside(ctx context.Context, d Digest, why Aside) error {
+	o, err := t.find(ctx, d)
+	if err != nil {
+		return err
+	}
+	if err := t.keys.SetObjectAside(ctx, o.Key); err != nil {
+		return err
+	}
+	t.log.Warn("an object is set aside", zap.String("key", o.Key), zap.String("why", string(why)))
+	if why == Orphaned {
+		return nil
+	}
+	return t.uploadCopy(ctx, d)
+}
+
+// uploadCopy uploads the copy in the tier if it is there and intact.
+func (t *Tiered) uploadCopy(ctx context.Context, d Digest) error {
+	f, err := t.disk.open(ctx, d)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	hash := NewHasher()
+	if _, err := io.Copy(hash, f); err != nil {
+		return fmt.Errorf("read the copy of blob %s: %w", d, err)
+	}
+	sums := hash.Sums()
+	if sums.SHA256 != d {
+		return t.removeCopy(d)
+	}
+	key, err := t.upload(ctx, f, sums)
+	if err != nil {
+		return err
+	}
+	return t.name(ctx, key, sums, nil)
+}
+
+// TakeBack tells whether a blob has a stored object.
+func (t *Tiered) TakeBack(ctx context.Context, d Digest) (bool, error) {
+	_, err := t.find(ctx, d)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Copies is a Tiered of which Verify reads only the copies in the tier: the objects are the
+// business of their server, and reading them all again and again may cost money.
+type Copies struct{ *Tiered }
+
+// Verify reads the copy in the tier, if there is one; a damaged one is removed. A blob without an
+// object is ErrNotFound.
+func (c Copies) Verify(ctx context.Context, d Digest, wait func(context.Context, int) error) (bool, error) {
+	if _, err := c.find(ctx, d); err != nil {
+		return false, err
+	}
+	err := c.verifyCopy(ctx, d, wait)
+	return err == nil, err
+}

@@ -1,0 +1,97 @@
+package blob
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// trimIfFull removes the copies that were unused longest, until the tier keeps its bounds with a
+// tenth to spare.
+func (t *Tiered) trimIfFull(ctx context.Context) error {
+	free, err := t.disk.Free(ctx)
+	if err != nil {
+		return err
+	}
+	bound := t.max.Load()
+	lacking := t.minFree.Load() - free
+	if t.used.Load() <= bound && lacking <= 0 {
+		t.metrics.stored.Set(float64(t.used.Load()))
+		return nil
+	}
+	copies, used, err := t.copies(ctx)
+	if err != nil {
+		return err
+	}
+	excess := used - bound
+	if excess > 0 {
+		excess += bound / 10
+	}
+	freed, err := t.removeOldest(ctx, copies, max(excess, lacking))
+	t.used.Store(used - freed)
+	t.metrics.stored.Set(float64(used - freed))
+	t.metrics.trimmed.Add(float64(freed))
+	return err
+}
+
+// tierCopy is a file of the tier.
+type tierCopy struct {
+	used time.Time
+	size int64
+}
+
+// copies lists what the tier has, without names: those of millions would take much memory.
+func (t *Tiered) copies(ctx context.Context) (list []tierCopy, bytes int64, err error) {
+	err = t.eachCopy(ctx, func(_ string, c tierCopy) error {
+		list = append(list, c)
+		bytes += c.size
+		return nil
+	})
+	return list, bytes, err
+}
+
+func (t *Tiered) eachCopy(ctx context.Context, fn func(path string, c tierCopy) error) error {
+	return t.disk.Walk(ctx, func(d Digest, size int64) error {
+		path := t.disk.path(d)
+		info, err := os.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("look at the disk tier: %w", err)
+		}
+		return fn(path, tierCopy{used: info.ModTime(), size: size})
+	})
+}
+
+// removeOldest removes the oldest of the copies, at least so many bytes of them or all. Files that
+// are open keep their bytes.
+func (t *Tiered) removeOldest(ctx context.Context, copies []tierCopy, bytes int64) (freed int64, err error) {
+	slices.SortFunc(copies, func(a, b tierCopy) int { return cmp.Or(a.used.Compare(b.used), cmp.Compare(a.size, b.size)) })
+	var last time.Time // use of the youngest copy that goes
+	sum := int64(0)
+	for _, c := range copies {
+		if sum >= bytes {
+			break
+		}
+		sum += c.size
+		last = c.used
+	}
+	err = t.eachCopy(ctx, func(path string, c tierCopy) error {
+		if freed >= bytes || c.used.After(last) {
+			return nil
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("trim %s: %w", filepath.Dir(path), err)
+		}
+		freed += c.size
+		return nil
+	})
+	return freed, err
+}
