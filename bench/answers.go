@@ -97,7 +97,8 @@ func rowAnswers(ctx context.Context, l *lab, o options, rep *report) error {
 	return nil
 }
 
-// contestants starts every contestant over the conan_server at url, warm. stop ends them, after an error too.
+// contestants starts every contestant over the conan_server at url, warm. stop ends them, after an
+// error too.
 func (l *lab) contestants(ctx context.Context, dir, url string, works []work) (list []contestant, stop func(), err error) {
 	var started []*harness.Process
 	stop = func() {

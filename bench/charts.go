@@ -11,7 +11,8 @@ import (
 	"gonum.org/v1/plot/vg"
 )
 
-// drawGrowth draws how times grow with the number of references, both axes logarithmic, into an SVG file.
+// drawGrowth draws how times grow with the number of references, both axes logarithmic, into an SVG
+// file.
 func (r *report) drawGrowth(file string) error {
 	if len(r.Growth) == 0 {
 		return errors.New("only the row growth has curves to draw")

@@ -8,7 +8,8 @@ import (
 	"conanproxy/internal/harness"
 )
 
-// rowCold measures one cold file, one client, straight from upstream, through this server, through nginx.
+// rowCold measures one cold file, one client, straight from upstream, through this server, through
+// nginx.
 func rowCold(ctx context.Context, l *lab, o options, rep *report) error {
 	size, rate, rounds := int64(200<<20), int64(30<<20), o.times(3)
 	if o.quick {
@@ -71,7 +72,8 @@ func coldFile(ctx context.Context, l *lab, s *sample, rate int64, rounds int) (c
 	return c, nil
 }
 
-// measure starts a contestant with an empty cache, asks what a client asks before the file, and then the file.
+// measure starts a contestant with an empty cache, asks what a client asks before the file, and
+// then the file.
 func (c *cold) measure(ctx context.Context, l *lab, i int, begin func(context.Context, string) (*harness.Process, error), s *sample, path string) error {
 	dir, err := l.folder("cold")
 	if err != nil {

@@ -45,7 +45,8 @@ func (s *sample) packageURL(base string) string {
 
 const archiveName = "conan_package.tgz"
 
-// makeSample writes an archive of about size bytes of hardly compressible content, the rest stays in memory.
+// makeSample writes an archive of about size bytes of hardly compressible content, the rest stays
+// in memory.
 func makeSample(dir, name, version string, size int64, seed uint64) (*sample, error) {
 	s := &sample{ref: name + "/" + version + "/_/_", name: name}
 	recipe := fmt.Sprintf("from conan import ConanFile\n\n\nclass Pkg(ConanFile):\n    name = %q\n    version = %q\n    settings = \"os\", \"arch\"\n", name, version)
@@ -83,7 +84,8 @@ func (s *sample) forOS(os string) (*sample, error) {
 // payloadName is the one member of a sample's archive.
 const payloadName = "lib/payload.a"
 
-// writeArchive makes a .tgz with one member of half random, half repeated text, as object code compresses, and returns the member's md5.
+// writeArchive makes a .tgz with one member of half random, half repeated text, as object code
+// compresses, and returns the member's md5.
 func writeArchive(path string, size int64, seed uint64) (string, error) {
 	f, err := os.Create(path)
 	if err != nil {
@@ -96,7 +98,8 @@ func writeArchive(path string, size int64, seed uint64) (string, error) {
 		return "", err
 	}
 	pack := tar.NewWriter(zip)
-	// About half of the content is random, so that the archive is a little more than half of the payload.
+	// About half of the content is random, so that the archive is a little more than half of the
+	// payload.
 	payload := size * 19 / 10
 	if err := pack.WriteHeader(&tar.Header{Name: payloadName, Mode: 0o644, Size: payload, ModTime: time.Unix(1700000000, 0)}); err != nil {
 		return "", err

@@ -83,7 +83,8 @@ func warmFile(ctx context.Context, l *lab, rep *report, size int64, goal float64
 	return nil
 }
 
-// pull downloads a URL again and again over n connections for about d and returns the body bytes. Whole files only are started in time.
+// pull downloads a URL again and again over n connections for about d and returns the body bytes.
+// Whole files only are started in time.
 func pull(ctx context.Context, url string, n int, d time.Duration) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, d+2*time.Minute)
 	defer cancel()

@@ -23,7 +23,8 @@ type shape struct {
 	removed  bool // all of it is in the trash, removed one reference after the other
 }
 
-// generatedName is the name of reference i: a word that repeats, so that searches in the middle find something.
+// generatedName is the name of reference i: a word that repeats, so that searches in the middle
+// find something.
 func generatedName(i int) string {
 	words := [...]string{"boost", "core", "mid", "image", "crypto", "net", "json", "math"}
 	return fmt.Sprintf("lib%06d-%s", i, words[i%len(words)])
@@ -31,7 +32,8 @@ func generatedName(i int) string {
 
 const wideName = "wide"
 
-// generate writes rows of a store straight into a new index at dataDir. The blobs' bytes do not exist.
+// generate writes rows of a store straight into a new index at dataDir. The blobs' bytes do not
+// exist.
 func generate(ctx context.Context, dataDir string, s shape) error {
 	if err := os.MkdirAll(dataDir, 0o750); err != nil {
 		return err
@@ -79,7 +81,8 @@ func generate(ctx context.Context, dataDir string, s shape) error {
 	return writeJournal(ctx, dataDir, path)
 }
 
-// writeJournal makes the journal of the generated store, as the server's first start over a store without one does.
+// writeJournal makes the journal of the generated store, as the server's first start over a store
+// without one does.
 func writeJournal(ctx context.Context, dataDir, indexFile string) error {
 	blobs := filepath.Join(dataDir, "blobs")
 	if err := os.MkdirAll(blobs, 0o750); err != nil {
@@ -223,7 +226,8 @@ func (g *generator) revision(rrev, pid, prev string, info any, files ...string) 
 	return nil
 }
 
-// hex returns n digits that no other call returned, in rising order: rows then go to the end of each index.
+// hex returns n digits that no other call returned, in rising order: rows then go to the end of
+// each index.
 func (g *generator) hex(n int) string {
 	g.seed++
 	sum := sha256.Sum256(fmt.Appendf(nil, "%d", g.seed))

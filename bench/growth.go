@@ -6,8 +6,9 @@ import (
 	"math"
 )
 
-// rowGrowth measures the same questions at growing sizes. "No worse than logarithmic" is shown as the time at the largest size over
-// the time at the smallest, divided by the ratio of the logarithms of the sizes.
+// rowGrowth measures the same questions at growing sizes. "No worse than logarithmic" is shown as
+// the time at the largest size over the time at the smallest, divided by the ratio of the
+// logarithms of the sizes.
 func rowGrowth(ctx context.Context, l *lab, o options, rep *report) error {
 	sizes := []int{1000, 10_000, 100_000}
 	if o.quick {

@@ -18,9 +18,9 @@ type client struct {
 	environment string // of harness.Venv
 }
 
-// rowInstall measures the real clients: they install a graph of packages from a conan_server on the LAN, and through this
-// server cold and warm, with a round trip between the server and its upstream (and between client and conan_server when
-// straight).
+// rowInstall measures the real clients: they install a graph of packages from a conan_server on the
+// LAN, and through this server cold and warm, with a round trip between the server and its upstream
+// (and between client and conan_server when straight).
 func rowInstall(ctx context.Context, l *lab, o options, rep *report) error {
 	packages, rounds := 30, o.times(3)
 	delays := []time.Duration{0, 20 * time.Millisecond, 100 * time.Millisecond}
@@ -86,8 +86,8 @@ type installs struct {
 	askedCold, askedWarm float64 // requests upstream, in the last round
 }
 
-// round installs straight and cold with each round trip, and then warm with all of them in turn: what is compared with
-// each other is measured at the same time.
+// round installs straight and cold with each round trip, and then warm with all of them in turn:
+// what is compared with each other is measured at the same time.
 func (c client) round(ctx context.Context, l *lab, packages int, runs []installs) error {
 	servers := make([]*harness.Process, len(runs))
 	for i := range runs {
@@ -159,7 +159,8 @@ func runConan(ctx context.Context, c *harness.Client, args ...string) error {
 	return nil
 }
 
-// publishGraph makes a chain and a fan of packages with an archive of some kilobytes each and uploads them.
+// publishGraph makes a chain and a fan of packages with an archive of some kilobytes each and
+// uploads them.
 func (c client) publishGraph(ctx context.Context, l *lab, url string, n int) error {
 	home, err := c.home(ctx, l, url)
 	if err != nil {
@@ -199,7 +200,8 @@ func graphRecipe(i int) string {
 		"    def requirements(self):\n%s        pass\n\n    def package(self):\n        with open(os.path.join(self.package_folder, \"lib.bin\"), \"wb\") as f:\n            f.write(os.urandom(200000))\n", i, requires)
 }
 
-// install installs the last package of the graph into an empty cache and returns the seconds of the install alone.
+// install installs the last package of the graph into an empty cache and returns the seconds of the
+// install alone.
 func (c client) install(ctx context.Context, l *lab, url string, packages int) (float64, error) {
 	home, err := c.home(ctx, l, url)
 	if err != nil {

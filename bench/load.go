@@ -29,9 +29,9 @@ var (
 	wrkStatus  = regexp.MustCompile(`Non-2xx or 3xx responses: (\d+)`)
 )
 
-// wrk asks one question over keep-alive connections. Each request is another one, by a script: wrk makes them as strings,
-// which costs it less than the servers need to parse them. wrk counts answers of 404 as errors; notFound says that they
-// are expected.
+// wrk asks one question over keep-alive connections. Each request is another one, by a script: wrk
+// makes them as strings, which costs it less than the servers need to parse them. wrk counts
+// answers of 404 as errors; notFound says that they are expected.
 func wrk(ctx context.Context, dir, base string, q question, connections int, d time.Duration, notFound bool) (load, error) {
 	host, prefix, _ := strings.Cut(strings.TrimPrefix(base, "http://"), "/")
 	if prefix != "" {

@@ -1,6 +1,7 @@
-// Command bench measures conanproxy beside what a user would take instead: nginx with proxy_cache, a conan_server on
-// the LAN, a bare handler. It starts everything itself on the loopback, makes its data from a seed, interleaves the
-// contestants round by round and prints medians as ratios of this one run.
+// Command bench measures conanproxy beside what a user would take instead: nginx with proxy_cache,
+// a conan_server on the LAN, a bare handler. It starts everything itself on the loopback, makes its
+// data from a seed, interleaves the contestants round by round and prints medians as ratios of this
+// one run.
 //
 //	go run ./bench                          every row; about an hour
 //	go run ./bench -quick                   small sizes, three minutes, a smoke test

@@ -122,7 +122,8 @@ func (u *uploader) post(ctx context.Context, url string, body, into any) error {
 	return json.Unmarshal(text, into)
 }
 
-// fullTrash compares a server whose trash and audit have many references with one that never had any.
+// fullTrash compares a server whose trash and audit have many references with one that never had
+// any.
 func fullTrash(ctx context.Context, l *lab, o options, rep *report) error {
 	refs := 100_000
 	if o.quick {

@@ -13,7 +13,8 @@ import (
 	"conanproxy/internal/conan"
 )
 
-// origin is an upstream inside this process that serves samples by the v2 API at a limited rate and counts what it sends.
+// origin is an upstream inside this process that serves samples by the v2 API at a limited rate and
+// counts what it sends.
 type origin struct {
 	*httptest.Server
 	samples map[string]*sample // by name
@@ -108,8 +109,8 @@ func (w *slowWriter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// catchUp is how much time of a line a writer may make good that came late: the buffer in front of a real line keeps it
-// busy meanwhile.
+// catchUp is how much time of a line a writer may make good that came late: the buffer in front of
+// a real line keeps it busy meanwhile.
 const catchUp = 20 * time.Millisecond
 
 // limiter shares a rate in bytes per second among all writers, as a line does.

@@ -57,7 +57,8 @@ func over(url string) harness.Settings {
 		harness.Settings{"fresh_for": "1h", "not_found_for": "1h", "max_connections": 16})}}
 }
 
-// echo starts a bare echo handler that answers every path of answers with constant bytes, with an access log and metrics like ours.
+// echo starts a bare echo handler that answers every path of answers with constant bytes, with an
+// access log and metrics like ours.
 func (l *lab) echo(ctx context.Context, dir, answers string) (*harness.Process, error) {
 	port, err := harness.FreePort()
 	if err != nil {

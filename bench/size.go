@@ -88,8 +88,9 @@ func measureSize(ctx context.Context, l *lab, o options, s shape) (sized, error)
 	if o.quick {
 		n = 30
 	}
-	// Every question is another one, so that none is answered from what was rendered before; an argument that no server knows
-	// makes it so. Such short answers need many, or their p99 is that of a few moments in which the machine did something else.
+	// Every question is another one, so that none is answered from what was rendered before; an
+	// argument that no server knows makes it so. Such short answers need many, or their p99 is that
+	// of a few moments in which the machine did something else.
 	if m.prefix, err = percentile(ctx, 10*n, 0.99, func(i int) string { return fmt.Sprintf("%s&n=%d", search(generatedName((i*37)%s.refs)+"/*"), i) }); err != nil {
 		return m, err
 	}
@@ -147,8 +148,9 @@ func fileRate(ctx context.Context, l *lab, p *harness.Process, d time.Duration) 
 	return float64(sent) / time.Since(begin).Seconds(), err
 }
 
-// evictSome starts a server over the same store with an upstream and a cache for a few files, and returns the seconds that
-// downloads of many take: from the second quarter of them on each is stored in place of another.
+// evictSome starts a server over the same store with an upstream and a cache for a few files, and
+// returns the seconds that downloads of many take: from the second quarter of them on each is
+// stored in place of another.
 func evictSome(ctx context.Context, l *lab, dir string) (float64, error) {
 	const files, size = 64, 256 << 10
 	samples := make([]*sample, files)
@@ -200,7 +202,8 @@ func (m *sized) wide(ctx context.Context, p *harness.Process, s shape) error {
 	return err
 }
 
-// percentile asks n questions one after the other and returns the p-quantile of the time in milliseconds.
+// percentile asks n questions one after the other and returns the p-quantile of the time in
+// milliseconds.
 func percentile(ctx context.Context, n int, p float64, question func(int) string) (float64, error) {
 	times := make([]float64, n)
 	for i := range times {

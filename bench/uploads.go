@@ -60,7 +60,8 @@ func largeUpload(ctx context.Context, l *lab, o options, rep *report) error {
 	return nil
 }
 
-// uploadOnce publishes a sample to an empty server and returns the seconds of the archive and the two small files.
+// uploadOnce publishes a sample to an empty server and returns the seconds of the archive and the
+// two small files.
 func uploadOnce(ctx context.Context, l *lab, s *sample) (float64, error) {
 	dir, err := l.folder("uploads")
 	if err != nil {
@@ -122,7 +123,8 @@ func seconds(fn func() error) (float64, error) {
 	return time.Since(begin).Seconds(), err
 }
 
-// smallUploads publishes recipes with three small files each by eight clients, here and at conan_server.
+// smallUploads publishes recipes with three small files each by eight clients, here and at
+// conan_server.
 func smallUploads(ctx context.Context, l *lab, o options, rep *report) error {
 	recipes, rounds := 200, o.times(3)
 	if o.quick {
@@ -165,7 +167,8 @@ func smallUploads(ctx context.Context, l *lab, o options, rep *report) error {
 	return nil
 }
 
-// smallSamples are packages with one recipe file, one info and a small archive; three files are uploaded of each.
+// smallSamples are packages with one recipe file, one info and a small archive; three files are
+// uploaded of each.
 func (l *lab) smallSamples(n, round int) ([]*sample, error) {
 	dir, err := l.folder("small")
 	if err != nil {

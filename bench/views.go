@@ -8,8 +8,8 @@ import (
 	"conanproxy/internal/harness"
 )
 
-// rowViews compares a view over three stores and two upstreams with one store that has the same: searches, the newest
-// revision, and lists of packages, warm.
+// rowViews compares a view over three stores and two upstreams with one store that has the same:
+// searches, the newest revision, and lists of packages, warm.
 func rowViews(ctx context.Context, l *lab, o options, rep *report) error {
 	const names = 50 // in each member
 	dir, err := l.folder("views")
@@ -59,7 +59,8 @@ func rowViews(ctx context.Context, l *lab, o options, rep *report) error {
 	return nil
 }
 
-// fillMembers publishes some packages in each member and all of them in another store; one recipe has a package in each.
+// fillMembers publishes some packages in each member and all of them in another store; one recipe
+// has a package in each.
 func (l *lab) fillMembers(ctx context.Context, dir string, names int, members []string, all string) (*sample, error) {
 	shared, err := makeSample(dir, "libshared", "1.0", 4<<10, l.seed)
 	if err != nil {

@@ -37,7 +37,7 @@ type Options struct {
 	Remote conan.Remote    // required, but in mode Offline never called and may be nil
 	Index  *index.DB       // required
 	Blobs  blob.Store      // required
-	Budget *space.Budget   // shared by all caches over the same Blobs; nil: nothing is bounded and nothing evicted
+	Budget *space.Budget   // shared by all caches over the same Blobs; nil: no bound, no eviction
 	Memory *memory.Answers // shared by all caches over the same Index; nil: 16 MiB of its own
 	Mode   Mode            // empty means Normal
 

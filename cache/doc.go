@@ -7,16 +7,20 @@
 //
 // A question goes this way; the first place that has an answer gives it:
 //
-//	ask          refusal of a short time ago ──► not found, or the refusal
+//	recall       refusal of a short time ago ──► not found, or the refusal
 //	             document in memory, else in the index, that is fresh ──► hit
 //	askUpstream  one question to upstream for all that ask the same ──► miss
 //	fallBack     an older document, an older "not found", what is stored ──► stale
 //
 // and a file this way:
 //
-//	open         bytes that are stored ──► hit
-//	listed       the list of its revision, by ask
+//	openHere     bytes that are being downloaded ──► miss, while they arrive
+//	             bytes that are stored ──► hit
+//	listedFile   the list of its revision, by ask
 //	fetch        refusal of a short time ago ──► not found, or the refusal
 //	             one fill for all that ask for the same file ──► miss, while it arrives
 //	             no space to store it: pass hands it to one client ──► miss
+//
+// A file that may change is listed first, and what is stored of it is used while it is current
+// (openMutable).
 package cache

@@ -40,11 +40,7 @@ func (q question[T]) memoryKey(c *Cache) memory.Key {
 // isCurrent tells whether a document need not be asked again: it is fresh, and upstream has not
 // contradicted it since.
 func isCurrent[T any](c *Cache, q question[T], doc *document[T]) bool {
-	if doc == nil || !c.isFresh(doc.Fetched) {
-		return false
-	}
-	_, contradicted := c.refusals.Get(contradictedID(q.id()))
-	return !contradicted
+	return doc != nil && c.isFresh(doc.Fetched) && !c.isContradicted(q.id())
 }
 
 // load returns the remembered answer to a question, nil if there is none.

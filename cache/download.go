@@ -78,9 +78,9 @@ func (c *Cache) openFailure(rev conan.Revision, name string, err error) error {
 	return err
 }
 
-// remember notes how the download ended. Once the same wrong bytes arrived twice, a client that tries
-// again does not have all of them sent again. The list is asked again, since upstream may have
-// replaced the file.
+// remember notes how the download ended. Once the same wrong bytes arrived twice, a client that
+// tries again does not have all of them sent again. The list is asked again, since upstream may
+// have replaced the file.
 func (in *incoming) remember(err error) {
 	c, id := in.c, fileID(in.rev, in.listed.Name)
 	if err == nil {
@@ -114,14 +114,14 @@ func (c *Cache) refuseFile(rev conan.Revision, r refusal) error {
 // contradicted has the list of a revision asked again at the next occasion, also where it was
 // rendered already.
 func (c *Cache) contradicted(rev conan.Revision) {
-	c.refusals.Add(contradictedID(c.filesQuestion(rev).id()), refusal{})
+	c.contradict(c.filesQuestion(rev).id())
 	c.o.Index.Changes().ChangedRef(rev.Ref)
 }
 
 // refusedFile returns why upstream is known not to give a file; ok is false if it has to be asked.
 func (c *Cache) refusedFile(rev conan.Revision, listed conan.FileInfo) (r refusal, ok bool) {
 	r, ok = c.refusedLately(fileID(rev, listed.Name))
-	return r, ok && r.holds(listed) && r.validator == ""
+	return r, ok && r.isAbout(listed) && r.validator == ""
 }
 
 // outline sums up the manifest that the files of a revision are checked with: nil if upstream lists

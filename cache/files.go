@@ -39,7 +39,7 @@ func (c *Cache) installRefused(ctx context.Context, rev conan.Revision, list con
 			continue
 		}
 		r, isRefused := c.refusedLately(fileID(rev, f.Name))
-		if isRefused && r.holds(f) && errors.Is(r.err, conan.ErrUnavailable) {
+		if isRefused && r.isAbout(f) && errors.Is(r.err, conan.ErrUnavailable) {
 			return c.refuseFile(rev, r)
 		}
 	}

@@ -44,28 +44,30 @@ type fillKey struct {
 
 // fillState is how far a fill has got. A state only moves along an arrow:
 //
-//	waiting ──► receiving ──► verified ──► stored
-//	   │            │            └───────► unstored
-//	   └────────────┴────────────────────► failed     (waiting ──► stored if an earlier fill stored the file)
+//	waiting ──► arriving ──► verified ──► stored
+//	   │            │            └──────► unstored
+//	   └────────────┴───────────────────► failed
+//
+// A fill goes from waiting to stored if an earlier fill stored the file meanwhile.
 //
 // Clients of a small file wait until it is verified and get it from memory. Clients of a large one
-// follow it from receiving on, and get its tail once it is verified. Clients of a large one whose
+// follow it from arriving on, and get its tail once it is verified. Clients of a large one whose
 // size upstream did not tell wait for the end.
 type fillState int
 
 const (
-	waiting   fillState = iota // for the manifest, a slot, upstream, and space
-	receiving                  // bytes arrive
-	verified                   // every byte arrived and is right; storing the file may take a while
-	stored                     // the end: the index has it
-	unstored                   // the end: verified, but it could not be stored; clients that follow it get all of it
-	failed                     // the end: clients get err
+	waiting  fillState = iota // for the manifest, a slot, upstream, and space
+	arriving                  // bytes come in
+	verified                  // every byte arrived and is verified; storing the file may take a while
+	stored                    // the end: the index has it
+	unstored                  // the end: verified, but not stored; its followers get all of it
+	failed                    // the end: clients get err
 )
 
 // ended tells whether nothing changes any more.
 func (s fillState) ended() bool { return s >= stored }
 
-// complete tells whether every byte is there and right.
+// complete tells whether every byte is there and verified.
 func (s fillState) complete() bool { return s == verified || s == stored || s == unstored }
 
 // fill is one download with any number of clients. It runs by itself: clients watch how far it got.
@@ -89,9 +91,9 @@ type fill struct {
 	endUse    func()      // lets the revision be evicted
 }
 
-// join adds a client to the fill of a file, which is started if there is none. The client ends with
-// leave.
-func (c *Cache) join(rev conan.Revision, want conan.FileInfo) (*fill, error) {
+// attach adds a client to the fill of a file, which is started if there is none. The client ends
+// with leave.
+func (c *Cache) attach(rev conan.Revision, want conan.FileInfo) (*fill, error) {
 	key := fillKey{rev, want.Name}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -111,8 +113,8 @@ func (c *Cache) join(rev conan.Revision, want conan.FileInfo) (*fill, error) {
 	return f, nil
 }
 
-// underWay joins the fill of a file if there is one.
-func (c *Cache) underWay(rev conan.Revision, name string) *fill {
+// attachRunning adds a client to the fill of a file if there is one, else it returns nil.
+func (c *Cache) attachRunning(rev conan.Revision, name string) *fill {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f := c.fills[fillKey{rev, name}]
@@ -206,10 +208,10 @@ func (f *fill) run(ctx context.Context, want conan.FileInfo) {
 	}
 }
 
-// guarded is do, of which a panic is an error.
+// guarded is download, of which a panic is an error.
 func (f *fill) guarded(ctx context.Context, want conan.FileInfo) (err error) {
 	defer f.c.recovered("a fill", &err)
-	return f.do(ctx, want)
+	return f.download(ctx, want)
 }
 
 // end tells the clients that the fill ended, and how.

@@ -469,7 +469,7 @@ func TestJoinTooLate(t *testing.T) {
 	defer b.end(t)
 	for _, name := range []string{conan.RecipeFile, "metadata/log"} {
 		b.read(t, recipe, name)
-		late, err := b.fetch(context.Background(), recipe, conan.FileInfo{Name: name, Size: -1})
+		late, _, err := b.fetch(context.Background(), recipe, conan.FileInfo{Name: name, Size: -1})
 		if err != nil || !late.Verified() {
 			t.Fatal(err)
 		}

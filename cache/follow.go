@@ -14,7 +14,7 @@ import (
 // as it arrives. The client has left if it fails.
 func (f *fill) open(ctx context.Context) (*conan.File, error) {
 	f.mu.Lock()
-	for f.state == waiting || !f.large && (f.state == receiving || f.state == verified && f.small == nil) {
+	for f.state == waiting || !f.large && (f.state == arriving || f.state == verified && f.small == nil) {
 		if err := f.await(ctx, nil); err != nil {
 			f.mu.Unlock()
 			f.leave()
@@ -51,7 +51,7 @@ func (f *fill) wait(ctx context.Context) (*conan.File, error) {
 		file, err = f.openStored(ctx)
 	}
 	if errors.Is(err, errEvicted) {
-		return f.c.fetch(ctx, f.key.rev, conan.FileInfo{Name: f.key.name, Size: -1})
+		file, _, err = f.c.fetch(ctx, f.key.rev, conan.FileInfo{Name: f.key.name, Size: -1})
 	}
 	return file, err
 }

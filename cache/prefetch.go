@@ -57,7 +57,7 @@ func (c *Cache) prefetch(rev conan.Revision, list conan.Snapshot) {
 // start begins a fill for a client that is about to ask: a large file waits for it as long as for
 // one that left.
 func (c *Cache) start(rev conan.Revision, want conan.FileInfo) {
-	f, err := c.join(rev, want)
+	f, err := c.attach(rev, want)
 	if err != nil {
 		return
 	}

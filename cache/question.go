@@ -38,30 +38,48 @@ func (q question[T]) absent(c *Cache) error {
 	return fmt.Errorf("%s of %s in %s: %w", q.kind, q.about, c.o.Name, conan.ErrNotFound)
 }
 
+// recalled is what is remembered of a question.
+type recalled[T any] struct {
+	doc     *document[T] // nil if there is none
+	current bool         // doc need not be asked again
+	refused bool         // a short time ago, as refusal tells
+	refusal refusal
+}
+
+// recall looks up what is remembered of a question. What upstream does not have needs no document.
+func recall[T any](ctx context.Context, c *Cache, q question[T]) (recalled[T], error) {
+	var known recalled[T]
+	known.refusal, known.refused = c.refusedLately(q.id())
+	if known.isAbsent() {
+		return known, nil
+	}
+	doc, err := load(ctx, c, q)
+	if err != nil {
+		return known, err
+	}
+	known.doc, known.current = doc, isCurrent(c, q, doc)
+	return known, nil
+}
+
+// isAbsent tells whether upstream said a short time ago that there is no answer.
+func (k recalled[T]) isAbsent() bool {
+	return k.refused && errors.Is(k.refusal.err, conan.ErrNotFound)
+}
+
 // ask answers a question: from memory or index while that is fresh, else from upstream, by one
 // question for all callers that ask the same; if upstream fails, with what it said earlier.
 func ask[T any](ctx context.Context, c *Cache, q question[T]) (T, conan.Origin, error) {
 	var none T
-	r, refused := c.refusedLately(q.id())
-	if refused && errors.Is(r.err, conan.ErrNotFound) {
-		return none, c.absence(r.said, false), r.err
-	}
-	doc, err := load(ctx, c, q)
+	known, err := recall(ctx, c, q)
 	switch {
 	case err != nil:
 		return none, conan.Origin{}, err
-	case isCurrent(c, q, doc):
-		return doc.Value, c.fresh(doc.Fetched, false), nil
-	case c.o.Mode == Offline:
-		return fallBack(ctx, c, q, doc, c.offline())
-	case refused:
-		return fallBack(ctx, c, q, doc, r.err)
+	case known.isAbsent():
+		return none, c.absence(known.refusal.said, false), known.refusal.err
+	case known.current:
+		return known.doc.Value, c.fresh(known.doc.Fetched, false), nil
 	}
-	timeout := askTimeout
-	if doc != nil && c.isUsable(doc.Fetched) {
-		timeout = c.pace.timeout(q.kind)
-	}
-	got, err := askUpstream(ctx, c, q, timeout)
+	got, err := askUnlessKnown(ctx, c, q, known)
 	switch {
 	case err == nil:
 		return got.Value, c.fresh(got.Fetched, true), nil
@@ -70,29 +88,26 @@ func ask[T any](ctx context.Context, c *Cache, q question[T]) (T, conan.Origin, 
 	case ctx.Err() != nil:
 		return none, conan.Origin{}, err
 	}
-	return fallBack(ctx, c, q, doc, err)
+	return fallBack(ctx, c, q, known.doc, err)
 }
 
-// fallBack answers after upstream failed with err.
-func fallBack[T any](ctx context.Context, c *Cache, q question[T], doc *document[T], err error) (T, conan.Origin, error) {
-	var none T
-	if doc != nil && c.isUsable(doc.Fetched) {
-		return doc.Value, c.stale(doc.Fetched, reason(err)), nil
+// askUnlessKnown asks upstream, unless the mode forbids it or upstream refused a short time ago. A
+// caller that could have a stale answer waits less long.
+func askUnlessKnown[T any](ctx context.Context, c *Cache, q question[T], known recalled[T]) (document[T], error) {
+	switch {
+	case c.o.Mode == Offline:
+		return document[T]{}, c.offline()
+	case known.refused:
+		return document[T]{}, known.refusal.err
+	case known.doc != nil && c.isUsable(known.doc.Fetched):
+		return askUpstream(ctx, c, q, c.pace.timeout(q.kind))
 	}
-	if r, ok := c.refusals.Get(q.id()); ok && c.isUsableAbsence(r) {
-		return none, c.stale(r.said, reason(err)), r.err
-	}
-	if q.instead != nil {
-		if value, insteadErr, ok := q.instead(ctx); ok {
-			return value, conan.Origin{Member: c.o.Name, State: conan.StateStale, Reason: reason(err)}, insteadErr
-		}
-	}
-	return none, conan.Origin{}, err
+	return askUpstream(ctx, c, q, askTimeout)
 }
 
-// askUpstream joins or starts the question to upstream. It returns with the answer, when the
-// caller's context ends, or after the timeout; the question goes on by itself. Its first caller
-// need not wait for the index.
+// askUpstream waits for the question to upstream, which it starts unless another caller has. It
+// returns with the answer, when the caller's context ends, or after the timeout; the question goes
+// on by itself. Its first caller need not wait for the index.
 func askUpstream[T any](ctx context.Context, c *Cache, q question[T], timeout time.Duration) (document[T], error) {
 	answered := make(chan document[T], 1)
 	purges := c.purges.Load() // what was asked before a purge answers no later question
@@ -129,59 +144,52 @@ func refresh[T any](c *Cache, q question[T], purges uint64, answered chan<- docu
 	defer cancel()
 
 	// An earlier question may have been answered after our caller looked.
-	if r, ok := c.refusedLately(q.id()); ok {
-		return document[T]{}, r.err
-	}
-	doc, err := load(ctx, c, q)
-	if err != nil {
+	known, err := recall(ctx, c, q)
+	switch {
+	case err != nil:
 		return document[T]{}, err
-	}
-	if isCurrent(c, q, doc) {
-		return *doc, nil
+	case known.refused:
+		return document[T]{}, known.refusal.err
+	case known.current:
+		return *known.doc, nil
 	}
 
 	// What was asked under settings that are replaced meanwhile is not remembered under the new
 	// ones, and nothing that a purge came after.
 	settings := c.o.Index.Changes().Settings()
+	got, err := fetch(ctx, c, q, known.doc)
+	ctx = context.WithoutCancel(ctx)
+	c.remembering.RLock()
+	defer c.remembering.RUnlock()
+	switch {
+	case !settings.Valid() || c.purges.Load() != purges:
+	case err == nil:
+		c.given(q.id())
+		store(ctx, c, q, got, func() { answered <- got })
+	case isLasting(err):
+		c.refuse(q.id(), err)
+		if known.doc != nil && errors.Is(err, conan.ErrNotFound) {
+			c.dropOne(ctx, q.kind, q.key)
+		}
+	}
+	return got, err
+}
+
+// fetch asks upstream. earlier is the answer that the new one replaces, nil if there is none.
+func fetch[T any](ctx context.Context, c *Cache, q question[T], earlier *document[T]) (document[T], error) {
 	begun := c.o.Now()
 	value, err := q.fetch(ctx)
 	now := c.o.Now().UTC()
 	if err != nil {
 		err = q.failure(c, err)
 	}
-	lasting := isLasting(err)
-	if err == nil || lasting {
+	if err == nil || isLasting(err) {
 		c.pace.answered(q.kind, now.Sub(begun))
 	}
 	if err == nil && q.dated != nil {
-		value = q.dated(ctx, value, doc, c.saidAbsent(q.id()), now)
+		value = q.dated(ctx, value, earlier, c.saidAbsent(q.id()), now)
 	}
-	got := document[T]{Value: value, Fetched: now}
-	c.remembering.RLock()
-	defer c.remembering.RUnlock()
-	switch {
-	case !settings.Valid() || c.purges.Load() != purges:
-	case err == nil:
-		c.refusals.Remove(q.id())
-		c.refusals.Remove(contradictedID(q.id()))
-		store(context.WithoutCancel(ctx), c, q, got, func() { answered <- got })
-	case lasting:
-		q.refuse(context.WithoutCancel(ctx), c, err, doc != nil)
-	}
-	return got, err
-}
-
-// refuse remembers that upstream refused the answer. "Not found" takes an earlier one back.
-func (q question[T]) refuse(ctx context.Context, c *Cache, err error, hasEarlier bool) {
-	r := c.refused(err)
-	isAbsent := errors.Is(err, conan.ErrNotFound)
-	if c.o.Mode == Frozen && isAbsent {
-		r.until = conan.Forever
-	}
-	c.refusals.Add(q.id(), r)
-	if hasEarlier && isAbsent {
-		c.dropOne(ctx, q.kind, q.key)
-	}
+	return document[T]{Value: value, Fetched: now}, err
 }
 
 // failure is the error of a fetch as a reader may see it.
@@ -191,4 +199,21 @@ func (q question[T]) failure(c *Cache, err error) error {
 	}
 	c.o.Log.Debug("upstream failed", zap.String("kind", q.kind), zap.String("key", q.key), zap.Error(err))
 	return c.classify(err)
+}
+
+// fallBack answers after upstream failed with err.
+func fallBack[T any](ctx context.Context, c *Cache, q question[T], doc *document[T], err error) (T, conan.Origin, error) {
+	var none T
+	if doc != nil && c.isUsable(doc.Fetched) {
+		return doc.Value, c.stale(doc.Fetched, reason(err)), nil
+	}
+	if r, ok := c.usableAbsence(q.id()); ok {
+		return none, c.stale(r.said, reason(err)), r.err
+	}
+	if q.instead != nil {
+		if value, insteadErr, ok := q.instead(ctx); ok {
+			return value, conan.Origin{Member: c.o.Name, State: conan.StateStale, Reason: reason(err)}, insteadErr
+		}
+	}
+	return none, conan.Origin{}, err
 }

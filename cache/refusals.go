@@ -25,8 +25,8 @@ type refusal struct {
 	arrived   string // as in wrongError
 }
 
-// holds tells whether the refusal of a file is still about what upstream lists.
-func (r refusal) holds(listed conan.FileInfo) bool {
+// isAbout tells whether the refusal of a file is still about what upstream lists.
+func (r refusal) isAbout(listed conan.FileInfo) bool {
 	return r.listed.Name == "" || r.listed == listed
 }
 
@@ -49,6 +49,16 @@ func (c *Cache) refused(err error) refusal {
 	return refusal{said: now, until: now.Add(c.o.NotFoundFor), err: err}
 }
 
+// refuse remembers that upstream refused a question. What it does not have it never will in mode
+// Frozen.
+func (c *Cache) refuse(id string, err error) {
+	r := c.refused(err)
+	if c.o.Mode == Frozen && errors.Is(err, conan.ErrNotFound) {
+		r.until = conan.Forever
+	}
+	c.refusals.Add(id, r)
+}
+
 // refusedLately returns what upstream refused so short a time ago that it is not asked again.
 func (c *Cache) refusedLately(id string) (refusal, bool) {
 	r, ok := c.refusals.Get(id)
@@ -64,17 +74,31 @@ func (c *Cache) saidAbsent(id string) time.Time {
 	return time.Time{}
 }
 
-// isUsableAbsence tells whether a refusal is a "not found" that may be used if upstream cannot be
-// asked.
-func (c *Cache) isUsableAbsence(r refusal) bool {
-	if !errors.Is(r.err, conan.ErrNotFound) {
-		return false
+// usableAbsence returns a "not found" that may be used if upstream cannot be asked.
+func (c *Cache) usableAbsence(id string) (refusal, bool) {
+	r, ok := c.refusals.Get(id)
+	if !ok || !errors.Is(r.err, conan.ErrNotFound) {
+		return r, false
 	}
-	return c.o.Mode != Normal || c.o.Now().Before(r.until.Add(c.o.StaleFor))
+	return r, c.o.Mode != Normal || c.o.Now().Before(r.until.Add(c.o.StaleFor))
 }
 
-// contradictedID names the mark that upstream contradicted what it said before: a file that it
-// listed is missing or other than listed. The answer is asked again at the next occasion.
+// given ends the refusal of a question that upstream answered.
+func (c *Cache) given(id string) {
+	c.refusals.Remove(id)
+	c.refusals.Remove(contradictedID(id))
+}
+
+// contradict notes that upstream contradicted its answer to a question: a file that it listed is
+// missing or other than listed. The question is asked again at the next occasion.
+func (c *Cache) contradict(id string) { c.refusals.Add(contradictedID(id), refusal{}) }
+
+// isContradicted tells whether upstream contradicted its last answer to a question.
+func (c *Cache) isContradicted(id string) bool {
+	_, ok := c.refusals.Get(contradictedID(id))
+	return ok
+}
+
 func contradictedID(id string) string { return "contradicted\x00" + id }
 
 // fileID names a file of a revision.

@@ -99,17 +99,28 @@ func (c *Cache) storedOutline(ctx context.Context, stored *storedRevision) (*con
 	return &o, nil
 }
 
-// openBlob opens stored bytes. It returns nil if they are not there or cut short; then they are to
-// be fetched again.
-func (c *Cache) openBlob(ctx context.Context, info conan.FileInfo) (blob.Reader, error) {
-	r, err := blob.OpenSized(ctx, c.o.Blobs, blob.Digest(info.SHA256), info.Size)
-	switch {
-	case errors.Is(err, blob.ErrNotFound):
-		return nil, nil
-	case err != nil:
-		return nil, fmt.Errorf("open %s: %w", info.Name, index.Unavailable(err))
+// openStored opens a file that is stored, or returns nil. Its revision stays until it is closed.
+func (c *Cache) openStored(ctx context.Context, rev conan.Revision, name string) (*conan.File, error) {
+	endUse, err := c.o.Budget.Use(ctx, c.o.Member, rev)
+	if err != nil {
+		return nil, err
 	}
-	return r, nil
+	stored, err := c.stored(ctx, rev)
+	info, ok := stored.find(name)
+	if err != nil || !ok {
+		endUse()
+		return nil, err
+	}
+	f, err := c.openBytes(ctx, info, endUse)
+	switch {
+	case err != nil:
+		return nil, err
+	case f == nil:
+		c.o.Memory.Remove(c.storedKey(rev)) // its bytes are lost
+		return nil, nil
+	}
+	c.touch(stored)
+	return f, nil
 }
 
 // openBytes opens the bytes of a revision that the caller has in use, or returns nil if they are
@@ -123,4 +134,17 @@ func (c *Cache) openBytes(ctx context.Context, info conan.FileInfo, endUse func(
 	f := index.OpenFile(info, r)
 	f.OnClose = endUse
 	return f, nil
+}
+
+// openBlob opens stored bytes. It returns nil if they are not there or cut short; then they are to
+// be fetched again.
+func (c *Cache) openBlob(ctx context.Context, info conan.FileInfo) (blob.Reader, error) {
+	r, err := blob.OpenSized(ctx, c.o.Blobs, blob.Digest(info.SHA256), info.Size)
+	switch {
+	case errors.Is(err, blob.ErrNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("open %s: %w", info.Name, index.Unavailable(err))
+	}
+	return r, nil
 }

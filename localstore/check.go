@@ -43,9 +43,9 @@ func keptList(lister *conan.ArchiveLister, timeout time.Duration) (string, error
 	return string(text), nil
 }
 
-// check compares the contents of a complete candidate with its manifest, and its archives with
-// those that they would replace.
-func (s *Store) check(ctx context.Context, c *candidate) error {
+// compareContents compares the contents of a complete candidate with its manifest, and its archives
+// with those that they would replace.
+func (s *Store) compareContents(ctx context.Context, c *candidate) error {
 	if c.rev.IsPackage() {
 		if err := c.checkPackageID(); err != nil {
 			return err

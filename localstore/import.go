@@ -194,11 +194,11 @@ func (i Import) stage(ctx context.Context, row *index.ImportItem, offered conan.
 	if err := s.identify(ctx, c, nil); err != nil {
 		return err
 	}
-	if err := s.complete(ctx, c, nil); err != nil {
+	if err := s.completeSet(ctx, c, nil); err != nil {
 		return err
 	}
 	if !i.Verified {
-		if err := s.check(ctx, c); err != nil {
+		if err := s.compareContents(ctx, c); err != nil {
 			return err
 		}
 	}

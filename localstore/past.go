@@ -75,25 +75,25 @@ func (p *Past) OwnRevisions(ctx context.Context, ref conan.Ref) ([]string, error
 
 // Snapshot implements conan.Source.
 func (p *Past) Snapshot(ctx context.Context, rev conan.Revision) (conan.Answer[conan.Snapshot], error) {
-	h, err := p.held(ctx, rev)
+	h, err := p.visible(ctx, rev)
 	return pastAnswer(p, h.Files, err)
 }
 
 // Open implements conan.Source.
 func (p *Past) Open(ctx context.Context, rev conan.Revision, name string) (conan.Answer[*conan.File], error) {
-	h, err := p.held(ctx, rev)
+	h, err := p.visible(ctx, rev)
 	if err != nil {
 		return pastAnswer[*conan.File](p, nil, err)
 	}
-	f, err := p.s.openHeld(ctx, rev, h, name, func() error {
-		_, err := p.held(ctx, rev)
+	f, err := p.s.openStored(ctx, rev, h, name, func() error {
+		_, err := p.visible(ctx, rev)
 		return err
 	})
 	return pastAnswer(p, f, err)
 }
 
-// held is a revision that was visible, with its files: published or from the trash.
-func (p *Past) held(ctx context.Context, rev conan.Revision) (index.Held, error) {
+// visible is a revision that was visible then, with its files: published or from the trash.
+func (p *Past) visible(ctx context.Context, rev conan.Revision) (index.Held, error) {
 	if err := p.wasVisible(ctx, rev); err != nil {
 		return index.Held{}, err
 	}

@@ -258,7 +258,7 @@ func (s *Store) finish(ctx context.Context, st index.Stage, name string, names [
 // putAgain answers a file of a declared set that is over. Bytes that were published with it are
 // welcome again, since the answer may have been lost on the way.
 func (s *Store) putAgain(ctx context.Context, up conan.Upload) error {
-	v, ok := s.verdicts.Get(up.Stage)
+	v, ok := s.outcomes.Get(up.Stage)
 	if !ok || v.err != nil {
 		return fmt.Errorf("%w: this upload of %s is over or was never announced; run conan upload again", conan.ErrNotFound, up.Revision)
 	}

@@ -85,7 +85,7 @@ type Store struct {
 	retaining sync.Mutex // held by a retention run
 
 	adoptions singleflight.Group
-	verdicts  *lru.Cache[string, verdict] // by stage id
+	outcomes  *lru.Cache[string, outcome] // by stage id
 
 	ctx  context.Context // of the work that requests only watch
 	stop context.CancelFunc
@@ -108,8 +108,8 @@ func New(o Options) (*Store, error) {
 	if o.Name == "" || o.Member == 0 || o.Index == nil || o.Blobs == nil {
 		return nil, errors.New("store: a name, a row, an index and a blob store are required")
 	}
-	const rememberedVerdicts = 1024
-	verdicts, err := lru.New[string, verdict](rememberedVerdicts)
+	const rememberedOutcomes = 1024
+	outcomes, err := lru.New[string, outcome](rememberedOutcomes)
 	if err != nil {
 		return nil, fmt.Errorf("store %q: %w", o.Name, err)
 	}
@@ -118,7 +118,7 @@ func New(o Options) (*Store, error) {
 		name: o.Name, member: o.Member, index: o.Index, blobs: o.Blobs, memory: o.Memory, upstream: o.Upstream,
 		checkSpace: o.CheckSpace, lease: o.Lease, deleteUnused: o.DeleteUnused, checks: o.Checks, names: names{index: o.Index, member: o.Member},
 		log: o.Log.With(zap.String("member", o.Name)), metrics: o.Metrics, now: o.Now, checkTimeout: o.CheckTimeout,
-		verdicts: verdicts, works: make(map[string]*work), uses: uses{noted: make(map[conan.Revision]time.Time)},
+		outcomes: outcomes, works: make(map[string]*work), uses: uses{noted: make(map[conan.Revision]time.Time)},
 	}
 	s.Set(o.Overwrite, o.TrashFor, o.Quota)
 	s.metrics.prime(s.name)
@@ -225,13 +225,13 @@ func revisionTimes(rows []index.Stored) []conan.RevisionTime {
 
 // Snapshot implements conan.Source.
 func (s *Store) Snapshot(ctx context.Context, rev conan.Revision) (conan.Answer[conan.Snapshot], error) {
-	h, err := s.held(ctx, rev)
+	h, err := s.published(ctx, rev)
 	return answer(s, h.Files, err)
 }
 
-// held is a published revision with its files. It is remembered, so that a warm download reads no
-// rows.
-func (s *Store) held(ctx context.Context, rev conan.Revision) (index.Held, error) {
+// published is a visible revision with its files. It is remembered, so that a warm download reads
+// no rows.
+func (s *Store) published(ctx context.Context, rev conan.Revision) (index.Held, error) {
 	key := memory.Key{Member: s.name, Kind: "files", Rev: rev}
 	if h, ok := memory.Get[index.Held](s.memory, key); ok {
 		return h, nil
@@ -257,19 +257,19 @@ func (s *Store) Open(ctx context.Context, rev conan.Revision, name string) (cona
 }
 
 func (s *Store) open(ctx context.Context, rev conan.Revision, name string) (*conan.File, error) {
-	h, err := s.held(ctx, rev)
+	h, err := s.published(ctx, rev)
 	if err != nil {
 		return nil, err
 	}
-	return s.openHeld(ctx, rev, h, name, func() error {
+	return s.openStored(ctx, rev, h, name, func() error {
 		_, err := s.index.Find(ctx, s.member, rev)
 		return err
 	})
 }
 
-// openHeld opens a file of a revision. isHere is conan.ErrNotFound if the revision was removed
+// openStored opens a file of a revision. isHere is conan.ErrNotFound if the revision was removed
 // since its files were listed.
-func (s *Store) openHeld(ctx context.Context, rev conan.Revision, h index.Held, name string, isHere func() error) (*conan.File, error) {
+func (s *Store) openStored(ctx context.Context, rev conan.Revision, h index.Held, name string, isHere func() error) (*conan.File, error) {
 	info, ok := h.Files.Find(name)
 	if !ok {
 		return nil, fmt.Errorf("%s of %w", name, s.notHere(rev))

@@ -38,8 +38,8 @@ func (s *Store) RemoveRevisions(ctx context.Context, revs []conan.Revision, by c
 	return nil
 }
 
-// Erase removes revisions for good; see index.DB.Erase. Their bytes are gone when it returns, unless
-// something else names them. A dry run only tells what would be done.
+// Erase removes revisions for good; see index.DB.Erase. Their bytes are gone when it returns,
+// unless something else names them. A dry run only tells what would be done.
 func (s *Store) Erase(ctx context.Context, revs []conan.Revision, by conan.Actor, dry bool) ([]index.Erased, error) {
 	audit := index.Audit{By: by, Action: index.ActionRemoveNow, Member: s.name, Target: index.Targets(revs)}
 	erased, err := s.index.Erase(ctx, s.member, revs, audit, s.now(), dry)

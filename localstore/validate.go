@@ -73,10 +73,10 @@ func (s *Store) validateCandidate(ctx context.Context, c *candidate) error {
 	if err := s.identify(ctx, c, base); err != nil {
 		return err
 	}
-	if err := s.complete(ctx, c, base); err != nil {
+	if err := s.completeSet(ctx, c, base); err != nil {
 		return err
 	}
-	if err := s.check(ctx, c); err != nil {
+	if err := s.compareContents(ctx, c); err != nil {
 		return err
 	}
 	c.checked = true
@@ -193,8 +193,9 @@ func (s *Store) findExisting(ctx context.Context, c *candidate) error {
 	return nil
 }
 
-// complete drops and adds until the set is what the manifest implies, or says what is missing.
-func (s *Store) complete(ctx context.Context, c *candidate, base conan.Snapshot) error {
+// completeSet drops and adds files until the set is what the manifest implies, or says what is
+// missing.
+func (s *Store) completeSet(ctx context.Context, c *candidate, base conan.Snapshot) error {
 	if c.stage.Declared == nil && c.stage.RRev == "" {
 		c.dropLeftovers()
 	}
@@ -217,8 +218,8 @@ func (s *Store) complete(ctx context.Context, c *candidate, base conan.Snapshot)
 	return nil
 }
 
-// dropLeftovers forgets archives that the manifest does not imply: a set that is not bound to a
-// revision may hold what an earlier upload of another content left behind.
+// dropLeftovers drops archives that the manifest does not imply: a set that is not bound to a
+// revision may have what an earlier upload of another content left behind.
 func (c *candidate) dropLeftovers() {
 	if c.rev.IsPackage() {
 		return
@@ -249,7 +250,7 @@ func (c *candidate) incomplete(missing []string) error {
 	return fmt.Errorf("%w: the upload of %s lacks %s", conan.ErrIncomplete, c.stage.Revision, strings.Join(missing, ", "))
 }
 
-// takeOver adds a file of the base revision to the stage, so that its bytes are held: an archive of
+// takeOver adds a file of the base revision to the stage, so that its bytes stay: an archive of
 // any compression, or another file if its md5 is the manifest's.
 func (s *Store) takeOver(ctx context.Context, c *candidate, base conan.Snapshot, name string) error {
 	info, ok := findFile(base, name)

@@ -19,8 +19,8 @@ type work struct {
 	err   error         // valid once done
 }
 
-// verdict is what became of a stage, for clients that ask again.
-type verdict struct {
+// outcome is what became of a stage, for clients that ask again.
+type outcome struct {
 	err   error             // nil: published; else ErrInvalid
 	files map[string]string // name → sha256 of what was validated
 }
@@ -85,7 +85,7 @@ func (s *Store) run(id string, w *work) {
 
 		err := s.validate(s.ctx, id)
 		gone := errors.Is(err, index.ErrNoStage)
-		switch v, _ := s.verdicts.Get(id); {
+		switch v, _ := s.outcomes.Get(id); {
 		case gone && !first && w.err == nil: // published by the round before
 		case gone && first && v.files != nil && v.err == nil: // published by an earlier work
 			w.err = nil
@@ -120,12 +120,12 @@ func (s *Store) validateOnce(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	if v, ok := s.verdicts.Get(id); ok && v.err != nil && maps.Equal(v.files, c.sent()) {
+	if v, ok := s.outcomes.Get(id); ok && v.err != nil && maps.Equal(v.files, c.sent()) {
 		return v.err // the check of these very files may have taken long
 	}
 	err = s.validateCandidate(ctx, c)
 	if err == nil || errors.Is(err, conan.ErrInvalid) && !c.checked {
-		s.verdicts.Add(id, verdict{err: err, files: c.sent()})
+		s.outcomes.Add(id, outcome{err: err, files: c.sent()})
 	}
 	return err
 }

@@ -246,7 +246,9 @@ func (s *Server) follow(r *request, f *conan.File) error {
 		if err != nil {
 			break
 		}
-		runtime.Gosched() // a reader that has caught up never waits, and would keep new ones waiting for its whole time slice
+		// a reader that has caught up never waits, and would keep new ones waiting for its whole
+		// time slice
+		runtime.Gosched()
 		n, err = f.Read(buf)
 	}
 	if err == io.EOF && sent == f.Size {
@@ -256,7 +258,7 @@ func (s *Server) follow(r *request, f *conan.File) error {
 		err = io.ErrUnexpectedEOF
 	}
 	if r.ctx().Err() == nil {
-		s.log.Warn("body ended short", zap.String("id", r.id), zap.String("file", f.Name), zap.String("path", printable(r.path)),
+		s.log.Warn("the body of an answer ended early", zap.String("id", r.id), zap.String("file", f.Name), zap.String("path", printable(r.path)),
 			zap.Int64("sent", sent), zap.Int64("size", f.Size), zap.Error(err))
 		r.failure = sentence(err)
 	}

@@ -195,7 +195,7 @@ func TestFillThatFailsEndsTheBodyShort(t *testing.T) {
 	if lines := w.access.All(); len(lines) != 1 || lines[0].ContextMap()["aborted"] != true {
 		t.Errorf("lines of the access log: %v", lines)
 	}
-	if w.log.FilterMessage("body ended short").Len() != 1 {
+	if w.log.FilterMessage("the body of an answer ended early").Len() != 1 {
 		t.Error("the log does not say why")
 	}
 }

@@ -30,7 +30,8 @@ type startData struct {
 	Style   template.CSS
 	Version string
 	Remote  *startView // of the view that was asked for; nil: there is none at the root
-	Publish *startView // shows only its store and takes uploads; nil: there is none, or nobody may
+	// shows only its store and takes uploads; nil: there is none, or none that may be written
+	Publish *startView
 	Views   []*startView
 }
 

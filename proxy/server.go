@@ -28,12 +28,13 @@ type Options struct {
 	API  *api.API // the operators' API; nil: there is none
 	Uses Uses     // told what clients use; nil: nothing is
 
-	Log       *zap.Logger                 // nil logs nothing
-	AccessLog *zap.Logger                 // one line per request; nil logs nothing
-	Registry  *prometheus.Registry        // where the metrics are registered and /metrics reads; nil makes one
-	Ready     func(context.Context) error // for /readyz; nil is always ready
-	Version   string                      // for /version
-	Now       func() time.Time            // nil is time.Now
+	Log       *zap.Logger // nil logs nothing
+	AccessLog *zap.Logger // one line per request; nil logs nothing
+	// where the metrics are registered and /metrics reads; nil makes one
+	Registry *prometheus.Registry
+	Ready    func(context.Context) error // for /readyz; nil is always ready
+	Version  string                      // for /version
+	Now      func() time.Time            // nil is time.Now
 }
 
 // Server answers the v1 and v2 API of Conan. It is the whole HTTP surface.

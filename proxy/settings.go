@@ -48,15 +48,18 @@ type SettingsOptions struct {
 	Views []View
 	Guard *auth.Guard // users and rules
 
-	PublicURL      string         // scheme, host and perhaps a path, for absolute URLs; empty: URLs begin at the root of the host
-	BasePath       string         // external path prefix, "/conan"; requests are answered with and without it
+	// scheme, host and perhaps a path, for absolute URLs; empty: URLs begin at the root of the host
+	PublicURL string
+	// external path prefix, "/conan"; requests are answered with and without it
+	BasePath       string
 	TrustedProxies []netip.Prefix // peers whose X-Forwarded-* headers count
 
 	// At gives what answers for a view as it was at a moment, which is not in the future: from the
 	// same members, for the same callers. Nil: paths with /at/ do not exist.
 	At func(view *View, at time.Time) (Readers, error)
 
-	LogProbes bool // whether successful requests for /healthz, /readyz and /metrics get a line in the access log
+	// whether successful requests for /healthz, /readyz and /metrics get a line in the access log
+	LogProbes bool
 }
 
 // Settings are what may be replaced while the server runs. They never change: a request takes the

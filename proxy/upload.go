@@ -73,7 +73,7 @@ func (s *Server) link(r *request, up conan.Upload) error {
 	}
 	if err != nil {
 		if r.classify(err).status == http.StatusInternalServerError {
-			s.log.Warn("link by checksum", zap.String("id", r.id), zap.Stringer("revision", up.Revision), zap.String("file", up.Name), zap.Error(err))
+			s.log.Warn("an upload could not be linked to stored bytes", zap.String("id", r.id), zap.Stringer("revision", up.Revision), zap.String("file", up.Name), zap.Error(err))
 		}
 		return refuse(http.StatusNotFound, "send the file: it cannot be linked by its checksum")
 	}

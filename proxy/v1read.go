@@ -31,7 +31,7 @@ func (s *Server) v1Snapshot(r *request) error {
 		key := sumsKey{
 			settings: r.settings, view: r.view.Name, generation: r.generation, readable: r.readableSet(), revision: found.Value.rev,
 		}
-		sums, err := s.sums.complete(r.ctx(), key, r.reader(), found.Value.files)
+		sums, err := s.sums.sumsOf(r.ctx(), key, r.reader(), found.Value.files)
 		if err != nil {
 			return rendering{Origin: found.Origin}, err
 		}

@@ -60,8 +60,8 @@ func newSumFetches() *sumFetches {
 // close ends all fetches.
 func (d *sumFetches) close() { d.cancel() }
 
-// complete maps the names of the files to their md5 sums, fetching those files that lack one.
-func (d *sumFetches) complete(ctx context.Context, key sumsKey, reader resolver.Reader, files conan.Snapshot) (map[string]string, error) {
+// sumsOf maps the names of the files to their md5 sums, fetching those files that lack one.
+func (d *sumFetches) sumsOf(ctx context.Context, key sumsKey, reader resolver.Reader, files conan.Snapshot) (map[string]string, error) {
 	sums := make(map[string]string, len(files))
 	var unknown []string
 	for _, f := range files {

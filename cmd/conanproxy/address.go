@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// addressFile is written in the data directory while a server listens: the URL at which this machine reaches it. So the
-// health check asks the server that runs, however it was configured.
+// addressFile is written in the data directory while a server listens: the URL at which this
+// machine reaches it. So the health check asks the server that runs, however it was configured.
 const addressFile = "address"
 
 // localURL is the URL at which this machine reaches a server that listens on addr.
@@ -35,7 +35,8 @@ func writeAddress(dir string, useTLS bool, addr net.Addr) error {
 	return nil
 }
 
-// removeAddress is for the end of the server; a file that stays behind only makes the health check fail later.
+// removeAddress is for the end of the server; a file that stays behind only makes the health check
+// fail later.
 func removeAddress(dir string) { _ = os.Remove(filepath.Join(dir, addressFile)) }
 
 // readAddress returns the URL of the server that runs on a data directory.

@@ -67,8 +67,8 @@ func onDataDir(c *cobra.Command, noFiles bool, work func(ctx context.Context, cf
 	return flags
 }
 
-// build builds everything that serve builds, in a data directory of its own that is removed again: a server may be
-// running on the configured one.
+// build builds everything that serve builds, in a data directory of its own that is removed again:
+// a server may be running on the configured one.
 func build(ctx context.Context, cfg *config.Config) (err error) {
 	dir, err := os.MkdirTemp("", "conanproxy-check-")
 	if err != nil {

@@ -56,7 +56,8 @@ type dataOptions struct {
 	mustExist bool // a new directory is an error
 }
 
-// openData takes the lock of the data directory and opens what lies in it. The caller calls close on the result.
+// openData takes the lock of the data directory and opens what lies in it. The caller calls close
+// on the result.
 func openData(ctx context.Context, o dataOptions) (_ *data, err error) {
 	d := &data{
 		log:             o.log,
@@ -88,8 +89,8 @@ func openData(ctx context.Context, o dataOptions) (_ *data, err error) {
 	return d, nil
 }
 
-// openBlobs opens the store of files and its index. The index is made only where there are no files: beside a new index
-// stored files would count as orphaned.
+// openBlobs opens the store of files and its index. The index is made only where there are no
+// files: beside a new index stored files would count as orphaned.
 func (d *data) openBlobs(ctx context.Context, o dataOptions) error {
 	dir := o.config.DataDir
 	disk, err := blob.NewDisk(blobsPath(dir), blob.DiskOptions{}) // the journal lies there in any case
@@ -157,9 +158,9 @@ func (d *data) close() error {
 	return errors.Join(errs...)
 }
 
-// answersMemory is the memory of decoded answers, and as much again is that of rendered ones: together cache.memory, but
-// at most a quarter of GOMEMLIMIT, since remembered answers must leave memory for requests, or the garbage collector
-// would never rest.
+// answersMemory is the memory of decoded answers, and as much again is that of rendered ones:
+// together cache.memory, but at most a quarter of GOMEMLIMIT, since remembered answers must leave
+// memory for requests, or the garbage collector would never rest.
 func answersMemory(cfg *config.Config) int64 {
 	return min(int64(cfg.Cache.Memory), debug.SetMemoryLimit(-1)/4) / 2
 }

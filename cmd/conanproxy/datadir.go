@@ -16,7 +16,8 @@ func indexPath(dir string) string   { return filepath.Join(dir, "index.db") }
 func journalPath(dir string) string { return filepath.Join(dir, "blobs", "journal.jsonl") }
 func secretPath(dir string) string  { return filepath.Join(dir, "secret") }
 
-// checkDataDir refuses a folder that no server has used: commands must not make a store of it and report it as sound.
+// checkDataDir refuses a folder that no server has used: commands must not make a store of it and
+// report it as sound.
 func checkDataDir(dir string) error {
 	for _, path := range []string{indexPath(dir), blobsPath(dir)} {
 		if _, err := os.Stat(path); err == nil {
@@ -83,7 +84,8 @@ func writeSecret(dir, path string, b []byte) error {
 	return nil
 }
 
-// copySecret copies the signing key into another data directory. A directory that no server has used has none.
+// copySecret copies the signing key into another data directory. A directory that no server has
+// used has none.
 func copySecret(from, to string) error {
 	b, err := os.ReadFile(secretPath(from))
 	if errors.Is(err, os.ErrNotExist) {

@@ -228,11 +228,11 @@ answer: 404, no member has a visible revision of zlib/1.3
 			prepare: func(w *explainWorld) {
 				w.get("/v2/conans/zlib/1.3/_/_/latest", 200, nil)
 				w.get("/v2/conans/zlib/1.3/_/_/revisions/"+old.RRev+"/files", 200, nil)
-				w.a.Fault(conantest.Fault{Route: "*", Status: http.StatusNotImplemented, Body: conantest.Text("no")})
+				w.a.Fault(conantest.Fault{Route: "*", Status: http.StatusTooManyRequests, Body: conantest.Text("no")})
 			},
 			want: `release: does not have zlib/1.3
 dev: does not have zlib/1.3
-a: has zlib/1.3#OLD, published 2026-03-01 10:00 UTC (an answer of NOW, used because the upstream could not be asked: failed with status 501: no)
+a: has zlib/1.3#OLD, published 2026-03-01 10:00 UTC (an answer of NOW, used because the upstream could not be asked: asks for a pause (429))
 answer: 200, zlib/1.3#OLD from a: it is the first member in order that has it
 `,
 		},

@@ -48,8 +48,8 @@ func healthcheck(ctx context.Context, dataDir string) error {
 	return nil
 }
 
-// localClient asks this machine's own server: without a proxy, and with any certificate, since it is made for the host
-// name that clients use.
+// localClient asks this machine's own server: without a proxy, and with any certificate, since it
+// is made for the host name that clients use.
 func localClient() *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		Proxy:           nil,

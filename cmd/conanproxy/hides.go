@@ -48,7 +48,7 @@ func (h *hiding) Unhide(ctx context.Context, hides []index.Hide, by conan.Actor)
 	return h.changed(ctx, h.index.Unhide(ctx, hides, by, time.Now()), hides)
 }
 
-// changed puts hides that were written in force, and has answers about their references forgotten.
+// changed puts hides that were written in force, and invalidates answers about their references.
 // err is that of the write.
 func (h *hiding) changed(ctx context.Context, err error, hides []index.Hide) error {
 	if err == nil {

@@ -7,7 +7,8 @@ import (
 	"net"
 )
 
-// listen opens the configured address, with TLS if there is a certificate, and notes the address in the data directory.
+// listen opens the configured address, with TLS if there is a certificate, and notes the address in
+// the data directory.
 func (s *server) listen() (net.Listener, error) {
 	cfg := s.started
 	listener, err := net.Listen("tcp", cfg.Listen)
@@ -34,14 +35,14 @@ func (s *server) tlsConfig() *tls.Config {
 	}
 }
 
-// unsent is how many bytes the kernel may queue for a connection beyond those that are on their way to the client.
-// Without a bound it queues up to 4 MB (the third number of net.ipv4.tcp_wmem) for each slow client, and a few hundred
-// of them put the TCP of the whole machine under memory pressure. It does not bound the window of a fast client on a
-// long line.
+// unsent is how many bytes the kernel may queue for a connection beyond those that are on their way
+// to the client. Without a bound it queues up to 4 MB (the third number of net.ipv4.tcp_wmem) for
+// each slow client, and a few hundred of them put the TCP of the whole machine under memory
+// pressure. It does not bound the window of a fast client on a long line.
 const unsent = 1 << 20
 
-// leanListener bounds what the kernel queues for each connection: accepted sockets do not inherit that from the
-// listening one.
+// leanListener bounds what the kernel queues for each connection: accepted sockets do not inherit
+// that from the listening one.
 type leanListener struct{ net.Listener }
 
 // Accept implements net.Listener. The connection stays a *net.TCPConn, for sendfile.

@@ -6,7 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// boundUnsent sets TCP_NOTSENT_LOWAT. It saves memory and promises nothing, so its failure means nothing.
+// boundUnsent sets TCP_NOTSENT_LOWAT. It saves memory and promises nothing, so its failure means
+// nothing.
 func boundUnsent(conn *net.TCPConn, bytes int) {
 	raw, err := conn.SyscallConn()
 	if err != nil {

@@ -18,7 +18,8 @@ type loggers struct {
 	flush       func()          // writes the lines of the access log that wait
 }
 
-// accessFlush is how long lines of the access log may wait for more, so that they are written many at a time.
+// accessFlush is how long lines of the access log may wait for more, so that they are written many
+// at a time.
 const accessFlush = time.Second
 
 // newLoggers makes the loggers; both write to out.

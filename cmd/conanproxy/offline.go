@@ -25,7 +25,8 @@ func (o *offline) fetch(ctx context.Context, f index.FileRow) error {
 	return o.upstreams.fetch(ctx, o.stores.owned(), f)
 }
 
-// offlineCommand makes work a command on the data directory, which must exist. Signals end its context.
+// offlineCommand makes work a command on the data directory, which must exist. Signals end its
+// context.
 func offlineCommand(c *cobra.Command, work func(context.Context, *offline, io.Writer) error) *cobra.Command {
 	onDataDir(c, false, func(ctx context.Context, cfg *config.Config, _ []string) error {
 		return withOffline(ctx, cfg, func(o *offline) error { return work(ctx, o, c.OutOrStdout()) })

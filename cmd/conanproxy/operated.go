@@ -16,7 +16,8 @@ import (
 	"conanproxy/upstream"
 )
 
-// operated are the stores and upstreams in force, for the operators' API and for what tells of uses.
+// operated are the stores and upstreams in force, for the operators' API and for what tells of
+// uses.
 type operated struct{ server *server }
 
 // Store implements api.Stores.

@@ -36,10 +36,12 @@ func serveCommand() *cobra.Command {
 	return c
 }
 
-// drainTimeout bounds how long SIGTERM waits for running requests; long transfers continue by Range elsewhere.
+// drainTimeout bounds how long SIGTERM waits for running requests; long transfers continue by Range
+// elsewhere.
 const drainTimeout = 5 * time.Minute
 
-// serve runs the server until a signal or ctx ends it. load reads the configuration again at SIGHUP.
+// serve runs the server until a signal or ctx ends it. load reads the configuration again at
+// SIGHUP.
 func serve(ctx context.Context, cfg *config.Config, load func() (*config.Config, error), out io.Writer) error {
 	logs, err := newLoggers(cfg.Log, os.Stderr)
 	if err != nil {
@@ -111,7 +113,7 @@ func drain(server *http.Server, signals <-chan os.Signal, log *zap.Logger) error
 		}
 	}()
 	if err := server.Shutdown(ctx); err != nil {
-		log.Warn("ended before every request was finished", zap.Error(err))
+		log.Warn("the drain time is over; requests that still run are cut off", zap.Error(err))
 		return server.Close()
 	}
 	log.Info("stopped")

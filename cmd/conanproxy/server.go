@@ -19,7 +19,8 @@ import (
 	"conanproxy/proxy/api"
 )
 
-// server is the whole server but its listener: the data, the settings in force, and the HTTP handlers over both.
+// server is the whole server but its listener: the data, the settings in force, and the HTTP
+// handlers over both.
 type server struct {
 	*data
 	logs            *loggers
@@ -38,7 +39,8 @@ type server struct {
 	workers sync.WaitGroup
 }
 
-// newServer puts the rooms together; start begins the work in the background. The caller calls close on the result.
+// newServer puts the rooms together; start begins the work in the background. The caller calls
+// close on the result.
 func newServer(ctx context.Context, cfg *config.Config, logs *loggers) (_ *server, err error) {
 	registry := newRegistry()
 	s := &server{logs: logs, registry: registry, started: cfg, identityMetrics: identity.NewMetrics(registry)}
@@ -81,7 +83,7 @@ const scrubRate = 2 << 20
 func (s *server) start() {
 	s.workers.Go(func() {
 		if err := s.blobs.MakeFolders(s.ctx); err != nil && s.ctx.Err() == nil {
-			s.log.Warn("folders are made one by one", zap.Error(err))
+			s.log.Warn("the folders of blobs could not be made ahead; each is made when it is needed", zap.Error(err))
 		}
 	})
 	s.workers.Go(func() { s.budget.Run(s.ctx) })
@@ -176,7 +178,8 @@ func (s *server) reload(load func() (*config.Config, error)) {
 	s.log.Info("the new configuration is in force", fields...)
 }
 
-// retire closes the stores and upstreams that are no longer configured, once the requests that use them had time to end.
+// retire closes the stores and upstreams that are no longer configured, once the requests that use
+// them had time to end.
 func (s *server) retire(old, next *settings) {
 	select {
 	case <-time.After(drainTimeout):
@@ -202,6 +205,6 @@ func (s *server) close() {
 		current.closeExcept(&settings{})
 	}
 	if err := s.data.close(); err != nil {
-		s.log.Error("close", zap.Error(err))
+		s.log.Error("the data directory was not closed cleanly", zap.Error(err))
 	}
 }

@@ -19,8 +19,8 @@ import (
 	"conanproxy/proxy/resolver"
 )
 
-// settings is everything that is made of one configuration. It is built whole, never changes, and replaces its
-// predecessor in one step. A request that began with one keeps it to its end.
+// settings is everything that is made of one configuration. It is built whole, never changes, and
+// replaces its predecessor in one step. A request that began with one keeps it to its end.
 type settings struct {
 	config      *config.Config
 	stores      stores
@@ -32,8 +32,9 @@ type settings struct {
 	http        *proxy.Settings
 }
 
-// newSettings builds the settings of a configuration, or fails and leaves nothing behind. Stores, and upstreams that are
-// configured as before, are shared with old, which has no members at the start.
+// newSettings builds the settings of a configuration, or fails and leaves nothing behind. Stores,
+// and upstreams that are configured as before, are shared with old, which has no members at the
+// start.
 func (s *server) newSettings(ctx context.Context, cfg *config.Config, old *settings) (_ *settings, err error) {
 	next := &settings{config: cfg}
 	defer func() {
@@ -80,8 +81,9 @@ func (s *server) newSettings(ctx context.Context, cfg *config.Config, old *setti
 	return next, s.logUnconfigured(ctx, next.stores)
 }
 
-// adoptFrom is the Source of the recipes that stores adopt: what the uploader may read of all upstreams of the settings
-// in force. An uploader who is gone meanwhile may read what anonymous callers may.
+// adoptFrom is the Source of the recipes that stores adopt: what the uploader may read of all
+// upstreams of the settings in force. An uploader who is gone meanwhile may read what anonymous
+// callers may.
 func (s *server) adoptFrom(by conan.Actor) conan.Source {
 	of := s.current.Load()
 	rights := auth.ReadRights{Guard: of.guard}
@@ -123,16 +125,17 @@ func rules(in []config.Rule) []auth.Rule {
 	return out
 }
 
-// resolver answers from members in order. Upstreams are not asked about what is owned. The scope keeps what it remembers
-// apart from other resolvers.
+// resolver answers from members in order. Upstreams are not asked about what is owned. The scope
+// keeps what it remembers apart from other resolvers.
 func (s *server) resolver(scope string, owned policy.Globs, members []resolver.Member) (*resolver.Resolver, error) {
 	return resolver.New(resolver.Options{
 		Members: members, Owns: owned, Memory: s.memory, Scope: scope, Log: s.log.Named("resolver"),
 	})
 }
 
-// views mounts each store, upstream and configured view at /r/NAME, the first store also at /local and each upstream also
-// at /upstream/NAME. At the root is the view named default, else all members.
+// views mounts each store, upstream and configured view at /r/NAME, the first store also at /local
+// and each upstream also at /upstream/NAME. At the root is the view named default, else all
+// members.
 func (s *server) views(of *settings) (views []proxy.View, err error) {
 	mount := func(v proxy.View, names ...string) {
 		v.Members = names
@@ -201,8 +204,8 @@ func (of *settings) members(names []string, at time.Time) []resolver.Member {
 	return members
 }
 
-// ownedIn are the patterns of names that no upstream among the members is asked about: what their stores own, or where
-// there is no store, what any store owns.
+// ownedIn are the patterns of names that no upstream among the members is asked about: what their
+// stores own, or where there is no store, what any store owns.
 func (of *settings) ownedIn(members []resolver.Member) policy.Globs {
 	for _, m := range members {
 		if m.Store != nil {

@@ -31,9 +31,9 @@ type store struct {
 	rules  []retention.Rule
 }
 
-// openStores opens each configured store. Those of old are shared, by name. After an error nothing stays open that was
-// not open before. The caller calls closeExcept on the result. adoptFrom has the recipes that packages are published
-// for; nil: none.
+// openStores opens each configured store. Those of old are shared, by name. After an error nothing
+// stays open that was not open before. The caller calls closeExcept on the result. adoptFrom has
+// the recipes that packages are published for; nil: none.
 func (d *data) openStores(ctx context.Context, cfg *config.Config, old stores, adoptFrom func(conan.Actor) conan.Source) (list stores, err error) {
 	defer func() {
 		if err != nil {
@@ -73,8 +73,8 @@ func (d *data) openStore(ctx context.Context, c config.Store, adoptFrom func(con
 	return s, id, err
 }
 
-// member finds or makes the row of a member. A name that the data knows with another kind is an error of the
-// configuration.
+// member finds or makes the row of a member. A name that the data knows with another kind is an
+// error of the configuration.
 func (d *data) member(ctx context.Context, name string, kind index.Kind) (index.MemberID, error) {
 	id, err := d.index.Member(ctx, name, kind)
 	if errors.Is(err, conan.ErrConflict) {
@@ -170,7 +170,8 @@ func (list stores) sweep(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// logUnconfigured logs the stores that the data knows and the configuration does not: their packages are not served.
+// logUnconfigured logs the stores that the data knows and the configuration does not: their
+// packages are not served.
 func (d *data) logUnconfigured(ctx context.Context, configured stores) error {
 	known, err := d.index.Members(ctx)
 	if err != nil {

@@ -32,8 +32,9 @@ type member struct {
 	ages   *policy.CoolDown // over the cache
 }
 
-// openUpstreams makes a cache over each configured upstream. Those of old that are configured as before are shared.
-// After an error nothing stays open that was not open before. The caller calls closeExcept on the result.
+// openUpstreams makes a cache over each configured upstream. Those of old that are configured as
+// before are shared. After an error nothing stays open that was not open before. The caller calls
+// closeExcept on the result.
 func (d *data) openUpstreams(ctx context.Context, cfg *config.Config, old upstreams) (us upstreams, err error) {
 	defer func() {
 		if err != nil {
@@ -174,8 +175,8 @@ func (us upstreams) resolverMembers(at time.Time) []resolver.Member {
 	return list
 }
 
-// fetch downloads a stored file again: from the upstream that it came from, or a published one from any that has it,
-// unless its name is owned.
+// fetch downloads a stored file again: from the upstream that it came from, or a published one from
+// any that has it, unless its name is owned.
 func (us upstreams) fetch(ctx context.Context, owned policy.Globs, f index.FileRow) error {
 	if owned.Match(f.Revision.Ref) {
 		return errors.New("a store owns its name, so no upstream is asked")

@@ -10,7 +10,8 @@ import (
 	"conanproxy/internal/index"
 )
 
-// usageCollector reports how much each member has. Counting reads all rows, so it is done at most once in usageEvery.
+// usageCollector reports how much each member has. Counting reads all rows, so it is done at most
+// once in usageEvery.
 type usageCollector struct {
 	index *index.DB
 

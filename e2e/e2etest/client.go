@@ -150,7 +150,8 @@ func (c *Client) Output(args ...string) string {
 	return stdout.String()
 }
 
-// Create builds the recipe in dir into the client's cache; where is "user/channel", for Conan 2 also "user", or empty.
+// Create builds the recipe in dir into the client's cache; where is "user/channel", for Conan 2
+// also "user", or empty.
 func (c *Client) Create(dir, where string, args ...string) string {
 	c.t.Helper()
 	if c.Two {
@@ -201,8 +202,8 @@ func (c *Client) Install(ref string, args ...string) string {
 	return c.Must(c.InstallArgs(ref, args...)...)
 }
 
-// CacheTree returns the files of the packages that the client has installed: path inside the package folder to
-// content, or to "-> target" for symlinks.
+// CacheTree returns the files of the packages that the client has installed: path inside the
+// package folder to content, or to "-> target" for symlinks.
 func (c *Client) CacheTree(name string) map[string]string {
 	c.t.Helper()
 	if c.Two {

@@ -38,7 +38,8 @@ var Htpasswd = sync.OnceValues(func() (string, error) {
 	return out.String(), nil
 })
 
-// StartConanproxy starts the built program with a data directory of its own; env is added to its environment.
+// StartConanproxy starts the built program with a data directory of its own; env is added to its
+// environment.
 func StartConanproxy(t testing.TB, s harness.Settings, env ...string) *Conanproxy {
 	t.Helper()
 	program, err := binary()

@@ -6,8 +6,8 @@ import (
 	"conanproxy/internal/harness"
 )
 
-// conanServer is a real conan_server, stopped when the test ends. Users: demo, ann and bob with their names as
-// passwords, who may all write; everybody reads, unless the options say otherwise.
+// conanServer is a real conan_server, stopped when the test ends. Users: demo, ann and bob with
+// their names as passwords, who may all write; everybody reads, unless the options say otherwise.
 type conanServer struct {
 	*process
 }

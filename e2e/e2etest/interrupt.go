@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// KillDuring starts a command and kills the client when a part of the body of the named file has gone through.
+// KillDuring starts a command and kills the client when a part of the body of the named file has
+// gone through.
 func KillDuring(t testing.TB, front *Recorder, c *Client, file string, args ...string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -1,5 +1,5 @@
-// Package e2etest has what the end-to-end tests share: the built program, real clients and servers, and recorders between
-// them, whose failures end the test. Only tests import it.
+// Package e2etest has what the end-to-end tests share: the built program, real clients and servers,
+// and recorders between them, whose failures end the test. Only tests import it.
 package e2etest
 
 import (
@@ -22,9 +22,9 @@ import (
 // folder holds everything that these tests write.
 var folder *harness.Folder
 
-// Main is what TestMain of each package calls. Temporary files go away with the process even if it is killed, and a line
-// a minute says what is waited for. More tests run at once than there are cores: they wait for other processes most of
-// the time.
+// Main is what TestMain of each package calls. Temporary files go away with the process even if it
+// is killed, and a line a minute says what is waited for. More tests run at once than there are
+// cores: they wait for other processes most of the time.
 func Main(m *testing.M) {
 	flag.Parse()
 	given := false
@@ -59,8 +59,8 @@ func Root(t testing.TB) string {
 	return dir
 }
 
-// required reports whether a missing client, server or tool is a failure and not a skip. The variable is not named
-// CONANPROXY_…: the program refuses those that it does not know.
+// required reports whether a missing client, server or tool is a failure and not a skip. The
+// variable is not named CONANPROXY_…: the program refuses those that it does not know.
 func required() bool {
 	return os.Getenv("CI") == "true" || os.Getenv("E2E_CLIENTS") == "required"
 }
@@ -99,7 +99,8 @@ var binary = sync.OnceValues(func() (string, error) {
 	return path, harness.Build(context.Background(), root, path)
 })
 
-// readSources opens every source file of the program, so that the test cache knows what these tests depend on.
+// readSources opens every source file of the program, so that the test cache knows what these tests
+// depend on.
 func readSources(root string) error {
 	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {

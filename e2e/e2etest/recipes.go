@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Recipe copies e2e/testdata/recipes/NAME into a new folder and returns it. Each pair of edits replaces a text in every
-// file. All recipes but alias load in Conan 1.66 and in Conan 2.
+// Recipe copies e2e/testdata/recipes/NAME into a new folder and returns it. Each pair of edits
+// replaces a text in every file. All recipes but alias load in Conan 1.66 and in Conan 2.
 func Recipe(t testing.TB, name string, edits ...string) string {
 	t.Helper()
 	dir := t.TempDir()

@@ -38,9 +38,9 @@ const (
 	OnlyV2
 )
 
-// Recorder is a reverse proxy on 127.0.0.1 that writes down every exchange when the request comes, and its status
-// before the answer goes: who has the answer finds it written down. It can be stopped and continued under the same
-// address, as a server that goes away and comes back.
+// Recorder is a reverse proxy on 127.0.0.1 that writes down every exchange when the request comes,
+// and its status before the answer goes: who has the answer finds it written down. It can be
+// stopped and continued under the same address, as a server that goes away and comes back.
 type Recorder struct {
 	t       testing.TB
 	addr    string
@@ -124,7 +124,8 @@ func (r *Recorder) CarryOn() {
 	go server.Serve(l)
 }
 
-// InterceptWith installs a function that may answer a request itself (true) before it is passed on; nil removes it.
+// InterceptWith installs a function that may answer a request itself (true) before it is passed on;
+// nil removes it.
 func (r *Recorder) InterceptWith(f func(http.ResponseWriter, *http.Request) bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -10,8 +10,8 @@ import (
 	"conanproxy/internal/harness"
 )
 
-// World is a real conan_server, a recorder before it, and the program under test with the recorder as its upstream
-// "up".
+// World is a real conan_server, a recorder before it, and the program under test with the recorder
+// as its upstream "up".
 type World struct {
 	t        testing.TB
 	Server   *conanServer

@@ -22,11 +22,11 @@ const (
 // looked at. The same bytes may be committed again afterwards. A blob that is not there is
 // ErrNotFound.
 func (d *Disk) SetAside(ctx context.Context, digest Digest, why Aside) error {
-	held, err := d.locks.lock(ctx, digest)
+	lock, err := d.locks.lock(ctx, digest)
 	if err != nil {
 		return err
 	}
-	defer held.unlock()
+	defer lock.unlock()
 	if !digest.Valid() {
 		return fmt.Errorf("set blob %.80q aside: %w", digest, ErrNotFound)
 	}
@@ -66,11 +66,11 @@ func (d *Disk) TakeBack(ctx context.Context, digest Digest) (bool, error) {
 }
 
 func (d *Disk) putInPlace(ctx context.Context, path string, digest Digest) error {
-	held, err := d.locks.lock(ctx, digest)
+	lock, err := d.locks.lock(ctx, digest)
 	if err != nil {
 		return err
 	}
-	defer held.unlock()
+	defer lock.unlock()
 	to, folder := d.path(digest), d.fanoutOf(digest)
 	if err := folder.create(d.sync, filepath.Dir(to)); err != nil {
 		return err

@@ -99,9 +99,9 @@ type Store interface {
 	// Keep calls record, which names a blob that is already stored, while the blob cannot be
 	// deleted.
 	Keep(ctx context.Context, d Digest, record func() error) error
-	// Delete removes a blob if named, called while nobody can commit or keep the same digest, says
-	// that no row names it. It returns the bytes freed, 0 if it is still named or was not there
-	// (named is asked then too, so that it can forget the digest).
+	// Delete removes a blob if named, called while the same digest can be neither committed nor
+	// kept, says that no row names it. It returns the bytes freed, 0 if it is still named or was
+	// not there (named is asked then too, so that it can drop its record of the digest).
 	Delete(ctx context.Context, d Digest, named func() (bool, error)) (int64, error)
 	// Walk calls fn for every blob in no particular order until fn fails.
 	Walk(ctx context.Context, fn func(d Digest, size int64) error) error

@@ -158,11 +158,11 @@ func (d *Disk) Stat(ctx context.Context, digest Digest) (int64, error) {
 
 // Keep implements Store.
 func (d *Disk) Keep(ctx context.Context, digest Digest, record func() error) error {
-	held, err := d.locks.shared(ctx, digest)
+	lock, err := d.locks.shared(ctx, digest)
 	if err != nil {
 		return err
 	}
-	defer held.unlock()
+	defer lock.unlock()
 	if err := d.makeDurable(ctx, digest); err != nil {
 		return fmt.Errorf("keep blob %s: %w", digest, err)
 	}
@@ -171,11 +171,11 @@ func (d *Disk) Keep(ctx context.Context, digest Digest, record func() error) err
 
 // Delete implements Store.
 func (d *Disk) Delete(ctx context.Context, digest Digest, named func() (bool, error)) (int64, error) {
-	held, err := d.locks.lock(ctx, digest)
+	lock, err := d.locks.lock(ctx, digest)
 	if err != nil {
 		return 0, err
 	}
-	defer held.unlock()
+	defer lock.unlock()
 	isNamed, err := named()
 	if err != nil || isNamed || !digest.Valid() {
 		return 0, err

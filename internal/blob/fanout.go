@@ -15,7 +15,7 @@ import (
 type fanout struct {
 	mu      sync.Mutex
 	made    bool // the folder is there, and that survives a crash
-	settled bool // every name in it survives a crash, but for those that are being committed just now
+	durable bool // every name in it survives a crash, but for those that are being committed just now
 }
 
 // fanoutOf is the folder of a valid digest.
@@ -61,13 +61,13 @@ func (d *Disk) MakeFolders(ctx context.Context) error {
 		return fmt.Errorf("make the folders of blobs: %w", err)
 	}
 	for i := range d.fanout {
-		d.fanout[i].known()
+		d.fanout[i].markMade()
 	}
 	return nil
 }
 
-// known says that the folder is there durably.
-func (f *fanout) known() {
+// markMade notes that the folder is there durably.
+func (f *fanout) markMade() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.made = true
@@ -82,16 +82,16 @@ func (f *fanout) flush(s syncer, dir string) error {
 
 func (f *fanout) flushLocked(s syncer, dir string) error {
 	err := s.dir(dir)
-	f.settled = err == nil
+	f.durable = err == nil
 	return err
 }
 
-// settle makes the name of a blob that was found durable: an earlier process may have ended, or its
-// fsync failed, after the rename. Once is enough.
-func (f *fanout) settle(s syncer, dir string) error {
+// ensureDurable makes the name of a blob that was found durable: an earlier process may have ended,
+// or its fsync failed, after the rename. Once is enough.
+func (f *fanout) ensureDurable(s syncer, dir string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.settled {
+	if f.durable {
 		return nil
 	}
 	return f.flushLocked(s, dir)

@@ -41,7 +41,7 @@ func (d *Disk) makeDurable(ctx context.Context, digest Digest) error {
 		return notFoundError(err)
 	}
 	if isDurable(info) {
-		return d.fanoutOf(digest).settle(d.sync, filepath.Dir(d.path(digest)))
+		return d.fanoutOf(digest).ensureDurable(d.sync, filepath.Dir(d.path(digest)))
 	}
 	intact, err := d.intactStaged(ctx, digest)
 	if err != nil {

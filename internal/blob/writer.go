@@ -25,7 +25,7 @@ type diskWriter struct {
 
 	mu     sync.Mutex
 	file   *os.File // nil once closed
-	ended  bool     // nobody writes any more
+	ended  bool     // no more bytes are written
 	read   bool     // ReadAt was called
 	closed bool     // Close was called
 	stored string   // where the blob lies after Commit
@@ -112,11 +112,11 @@ func (w *diskWriter) commit(ctx context.Context, mode fs.FileMode, record func(S
 		return w.err
 	}
 	sums := w.Sums()
-	held, err := w.held(ctx, sums, mode)
+	lock, err := w.place(ctx, sums, mode)
 	if err != nil {
 		return fmt.Errorf("commit blob %s: %w", sums.SHA256, spaceError(err))
 	}
-	defer held.unlock()
+	defer lock.unlock()
 	w.finish(w.disk.path(sums.SHA256))
 	if record == nil {
 		return nil
@@ -124,10 +124,10 @@ func (w *diskWriter) commit(ctx context.Context, mode fs.FileMode, record func(S
 	return record(sums)
 }
 
-// held puts the bytes in their place, durably or staged, and returns a shared lock: the same bytes
+// place puts the bytes in their place, durably or staged, and returns a shared lock: the same bytes
 // may be recorded under many names at a time. The lock is exclusive only while bytes are stored
 // that were not there.
-func (w *diskWriter) held(ctx context.Context, sums Sums, mode fs.FileMode) (*hold, error) {
+func (w *diskWriter) place(ctx context.Context, sums Sums, mode fs.FileMode) (*hold, error) {
 	lock, err := w.disk.locks.shared(ctx, sums.SHA256)
 	if err != nil {
 		return nil, err

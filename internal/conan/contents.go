@@ -250,8 +250,9 @@ const (
 )
 
 const (
-	maxLinks = 40      // symlinks on one way, as on Linux
-	maxWork  = 2 << 20 // lookups for all symlinks of an archive, long names counting more; beyond, nothing resolves
+	maxLinks = 40 // symlinks on one way, as on Linux
+	// lookups for all symlinks of an archive, long names counting more; beyond, nothing resolves
+	maxWork = 2 << 20
 )
 
 // resolve follows a symlink, component by component, and returns where it ends and the md5 of the

@@ -23,7 +23,7 @@ var (
 	ErrIncomplete = errors.New("incomplete")
 	// ErrConflict: it contradicts what is stored, or the same work is still under way: send again.
 	ErrConflict = errors.New("conflict")
-	// ErrNoSpace: min_free or the quota leaves no room for an upload.
+	// ErrNoSpace: min_free or the quota leaves no space for an upload.
 	ErrNoSpace = errors.New("no space")
 )
 

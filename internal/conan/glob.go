@@ -91,7 +91,8 @@ func (g Glob) match(text, user string) bool {
 	return strings.HasSuffix(rest, part(last))
 }
 
-// MayMeet tells whether some reference could match both g and a search; it errs on the side of true.
+// MayMeet tells whether some reference could match both g and a search; it errs on the side of
+// true.
 func (g Glob) MayMeet(p Pattern) bool {
 	mine, _, _ := strings.Cut(g.text, "*")
 	mine, _, _ = strings.Cut(mine, userWord)
@@ -111,7 +112,8 @@ func (g Glob) MayMeet(p Pattern) bool {
 // search also finds references that merely begin with its text at the end of a name or user,
 // so it is covered as well if g covers it whatever version or channel follows: internal/*
 // covers the search internal, *@acme/* covers zlib/*@acme, but neither covers zlib/*. Case
-// is ignored, since searches ignore it. Text that is no pattern is covered: it finds nothing anyway.
+// is ignored, since searches ignore it. Text that is no pattern is covered: it finds nothing
+// anyway.
 func (g Glob) MatchSearch(text string) bool {
 	if g.user || len(g.parts) == 0 {
 		return false

@@ -17,6 +17,9 @@ import (
 // [!seq] are one character in or not in a set with ranges; nothing can be escaped, and a [
 // without its ] stands for itself.
 //
+// It is compiled here because in path.Match a * stops at a slash, and because the work of one
+// search must stay bounded whatever pattern a client sends.
+//
 // The zero value matches everything. A Pattern is safe for concurrent use; it is not
 // comparable: String and IgnoreCase together identify it.
 type Pattern struct {

@@ -148,8 +148,8 @@ func WithRecipes(revs []Revision) []Revision {
 	return slices.Compact(all)
 }
 
-// Compare orders revisions by reference, recipe revision, package id and package revision, so that a
-// recipe stands before its packages.
+// Compare orders revisions by reference, recipe revision, package id and package revision, so that
+// a recipe stands before its packages.
 func (r Revision) Compare(o Revision) int {
 	return cmp.Or(
 		strings.Compare(r.Name, o.Name), strings.Compare(r.Version, o.Version),

@@ -6,7 +6,8 @@ import (
 )
 
 // VersionRange is a range as Conan 2 writes it between brackets: alternatives separated by "||",
-// each a list of conditions that must all hold. The zero value contains nothing.
+// each a list of conditions that must all hold. The zero value contains nothing. Conan orders
+// versions and pre-releases by rules of its own, so no library for semantic versions serves.
 type VersionRange struct {
 	text         string
 	alternatives [][]versionCondition
@@ -153,23 +154,23 @@ func (r VersionRange) Contains(v Version) bool {
 		return false
 	}
 	for _, conditions := range r.alternatives {
-		if allHold(conditions, v) {
+		if areMet(conditions, v) {
 			return true
 		}
 	}
 	return false
 }
 
-func allHold(conditions []versionCondition, v Version) bool {
+func areMet(conditions []versionCondition, v Version) bool {
 	for _, c := range conditions {
-		if !c.holds(v) {
+		if !c.isMet(v) {
 			return false
 		}
 	}
 	return true
 }
 
-func (c versionCondition) holds(v Version) bool {
+func (c versionCondition) isMet(v Version) bool {
 	if c.operator == "*" {
 		return strings.HasPrefix(v.text, c.version.text)
 	}

@@ -1,4 +1,4 @@
-// Package conantest is what the tests of every room need of the Conan world.
+// Package conantest is what the tests of every package need of the Conan world.
 //
 // # Sets of files
 //

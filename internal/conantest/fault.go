@@ -32,9 +32,11 @@ type Fault struct {
 	Cut            *int64        // close the connection after so many bytes of the body
 	Stall          *int64        // send so many bytes of the body, then nothing
 	Flip           *int64        // the byte at this offset has one bit flipped
-	ContentLength  *int64        // announce so many bytes; a longer body is cut to it, a shorter one ends with a closed connection
-	NoLength       bool          // chunked, without Content-Length
-	RedirectLoop   bool          // 302 to itself
+	// announce so many bytes; a longer body is cut to it, a shorter one ends with a closed
+	// connection
+	ContentLength *int64
+	NoLength      bool // chunked, without Content-Length
+	RedirectLoop  bool // 302 to itself
 }
 
 // At is an offset or a length for a Fault.

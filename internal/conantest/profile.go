@@ -15,19 +15,21 @@ import (
 // Profile is how a real server answers where it differs from conan_server, header for header. The
 // zero value is conan_server. [Profiles] has those of known servers.
 type Profile struct {
-	PingHeader     http.Header // of ping, beside the capabilities
-	LockedPing     LockedPing  // ping of a private server without a login
-	NoUsersRoutes  bool        // has no login
-	Anonymous400   bool        // a login without credentials is 400
-	WrongLogin     http.Header // of the 401, in place of conan_server's
-	NotFound       *Page       // in place of conan_server's 404
-	OtherAPI       *Page       // of the routes of the API that it does not speak, login included; nil: NotFound
-	PrettyJSON     bool        // indented, and chunked without a length
-	CacheControl   string      // of JSON
-	TimeFormat     string      // of revisions; empty: conan_server's
-	ListKey        string      // of the package in a list of package revisions; empty: none
-	OldestFirst    bool        // revisions are listed in this order
-	EmptyIfUnknown bool        // revisions of an unknown recipe are an empty list, and a v1 snapshot of one is {}
+	PingHeader    http.Header // of ping, beside the capabilities
+	LockedPing    LockedPing  // ping of a private server without a login
+	NoUsersRoutes bool        // has no login
+	Anonymous400  bool        // a login without credentials is 400
+	WrongLogin    http.Header // of the 401, in place of conan_server's
+	NotFound      *Page       // in place of conan_server's 404
+	// of the routes of the API that it does not speak, login included; nil: NotFound
+	OtherAPI     *Page
+	PrettyJSON   bool   // indented, and chunked without a length
+	CacheControl string // of JSON
+	TimeFormat   string // of revisions; empty: conan_server's
+	ListKey      string // of the package in a list of package revisions; empty: none
+	OldestFirst  bool   // revisions are listed in this order
+	// revisions of an unknown recipe are an empty list, and a v1 snapshot of one is {}
+	EmptyIfUnknown bool
 	NoRevisions    bool        // has latest, but no route for the list
 	NullFiles      bool        // the values in a list of files are null
 	Packages       PackageForm // of package search

@@ -31,7 +31,8 @@ const (
 	RootRelative FileURLs = iota // /prefix/v1/files/…
 	Relative                     // v1/files/…, to be joined with the remote's URL and a slash
 	Absolute                     // http://127.0.0.1:port/prefix/v1/files/…
-	Foreign                      // http://localhost:other-port/…: another host, whose requests are logged too
+	// http://localhost:other-port/…: another host, whose requests are logged too
+	Foreign
 )
 
 // Validator is what file answers carry so that a later Range request can be conditional.
@@ -237,7 +238,7 @@ func (s *Server) Log() []Request {
 	return log
 }
 
-// ResetLog forgets what was asked so far.
+// ResetLog drops the log of what was asked so far.
 func (s *Server) ResetLog() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

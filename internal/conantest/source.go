@@ -79,7 +79,8 @@ func (s *SetSource) Search(ctx context.Context, p conan.Pattern) (conan.Answer[[
 	return setAnswer(ctx, s, p, s.sets.matches(p), true)
 }
 
-// OwnRevisions lists the recipe revisions of a reference, as a store does of what was published in it.
+// OwnRevisions lists the recipe revisions of a reference, as a store does of what was published in
+// it.
 func (s *SetSource) OwnRevisions(ctx context.Context, ref conan.Ref) ([]string, error) {
 	list, err := s.Revisions(ctx, conan.Revision{Ref: ref})
 	if errors.Is(err, conan.ErrNotFound) {

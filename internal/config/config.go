@@ -1,8 +1,9 @@
-// Package config holds the one struct of settings. It is read from a strict YAML file, the environment and
-// flags, checked as a whole, and can be printed with its secrets masked.
+// Package config holds the one struct of settings. It is read from a strict YAML file, the
+// environment and flags, checked as a whole, and can be printed with its secrets masked.
 //
-// It is written by hand because each error must name the file and line of a key, or the variable: koanf merges
-// sources into maps that have no lines, and caarlos0/env names fields and ignores variables that no field has.
+// It is written by hand because each error must name the file and line of a key, or the variable.
+// koanf names the key without its line, since it merges sources into maps; caarlos0/env names the
+// field of the struct, and ignores a variable that is misspelt.
 package config
 
 import (
@@ -10,10 +11,11 @@ import (
 	"time"
 )
 
-// Config is every setting of the server. A Config that Load returned is valid: names are unique, URLs have a scheme
-// and a host, durations and sizes are positive, paths of files are readable.
+// Config is every setting of the server. A Config that Load returned is valid: names are unique,
+// URLs have a scheme and a host, durations and sizes are positive, paths of files are readable.
 //
-// The yaml tags are the keys of the file. A path that does not begin with a slash is relative to the working directory.
+// The yaml tags are the keys of the file. A path that does not begin with a slash is relative to
+// the working directory.
 type Config struct {
 	Listen         string         `yaml:"listen"`                       // host:port; an empty host is every address
 	PublicURL      string         `yaml:"public_url" secret:"userinfo"` // scheme://host[:port] without a path, or empty
@@ -130,8 +132,8 @@ type Log struct {
 	Probes bool   `yaml:"probes"` // also for requests of /healthz, /readyz and /metrics
 }
 
-// Default returns the settings without a file, environment or flags: a cache of both ConanCenters that listens
-// on this machine only. Everyone may read; writing needs a user, and there are none.
+// Default returns the settings without a file, environment or flags: a cache of both ConanCenters
+// that listens on this machine only. Everyone may read; writing needs a user, and there are none.
 func Default() *Config {
 	center2 := defaultUpstream()
 	center2.Name, center2.URL, center2.Clients = "conancenter", "https://center2.conan.io", "conan2"

@@ -10,8 +10,8 @@ import (
 // envPrefix begins the names of the variables that override a setting.
 const envPrefix = "CONANPROXY_"
 
-// foreignVariable matches what Kubernetes puts into every container for a Service whose name begins with conanproxy:
-// they are no settings.
+// foreignVariable matches what Kubernetes puts into every container for a Service whose name begins
+// with conanproxy: they are no settings.
 var foreignVariable = regexp.MustCompile(`^CONANPROXY_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
 
 // envMap reads NAME=value; of a name that is there twice the last counts.
@@ -78,7 +78,8 @@ type envTarget struct {
 	value reflect.Value // a scalar or a list of scalars
 }
 
-// collectTargets finds them by the name of their variable. Lists of sections (upstreams, rules) have none.
+// collectTargets finds them by the name of their variable. Lists of sections (upstreams, rules)
+// have none.
 func collectTargets(v reflect.Value, path string, targets map[string]envTarget) {
 	for i := range v.NumField() {
 		field, fieldPath := v.Field(i), join(path, keyOf(v.Type().Field(i)))

@@ -7,13 +7,14 @@ import (
 	"strings"
 )
 
-// LoadOptions say where the settings come from: flags win over the environment, that over the file, that over
-// the defaults.
+// LoadOptions say where the settings come from: flags win over the environment, that over the file,
+// that over the defaults.
 type LoadOptions struct {
 	File  string   // path of the YAML file; empty: none
 	Env   []string // NAME=value, as os.Environ returns them
 	Flags Flags
-	// NoFiles leaves the files that the settings name (certificates, passwords, users) unopened: for commands that make them.
+	// NoFiles leaves the files that the settings name (certificates, passwords, users) unopened:
+	// for commands that make them.
 	NoFiles bool
 }
 
@@ -27,8 +28,8 @@ type Flags struct {
 // maxFileSize bounds a configuration file.
 const maxFileSize = 1 << 20
 
-// Load reads and checks the settings. The error has one line for each thing that is wrong, which names
-// the file, line and key, or the variable, or the flag, and never a secret.
+// Load reads and checks the settings. The error has one line for each thing that is wrong, which
+// names the file, line and key, or the variable, or the flag, and never a secret.
 func Load(o LoadOptions) (*Config, error) {
 	if o.File == "" {
 		return load(nil, o)
@@ -79,7 +80,8 @@ func (l *loader) problem(path, format string, args ...any) {
 	l.problems = append(l.problems, fmt.Errorf("%s: %s", l.where(path), fmt.Sprintf(format, args...)))
 }
 
-// where names the place of a value: its own, else that of the nearest list item or section around it.
+// where names the place of a value: its own, else that of the nearest list item or section around
+// it.
 func (l *loader) where(path string) string {
 	for p := path; p != ""; p = parent(p) {
 		switch from := l.origin[p]; {

@@ -58,7 +58,8 @@ func (c *Config) Digest() string {
 	return hex.EncodeToString(h.Sum(nil)[:6])
 }
 
-// toNode makes the YAML of a value; secret is the tag of its field.
+// toNode makes the YAML of a value; secret is the tag of its field. The encoder of the YAML library
+// cannot mask a value by the tag of its field.
 func toNode(v reflect.Value, secret string) *yaml.Node {
 	switch {
 	case isScalar(v.Type()):

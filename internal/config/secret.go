@@ -7,8 +7,8 @@ import (
 	"os"
 )
 
-// Secret returns the password for the upstream: Password, or the first line of PasswordFile, read anew at each call.
-// Without either it is empty.
+// Secret returns the password for the upstream: Password, or the first line of PasswordFile, read
+// anew at each call. Without either it is empty.
 func (u Upstream) Secret() (string, error) {
 	if u.PasswordFile == "" {
 		return u.Password, nil

@@ -12,7 +12,8 @@ type Size int64
 
 var errSize = errors.New("is not a size like 50GiB, 512MiB or 4KiB")
 
-// ParseSize reads a whole number with one of the units B, KiB, MiB, GiB and TiB; without a unit it is bytes.
+// ParseSize reads a whole number with one of the units B, KiB, MiB, GiB and TiB; without a unit it
+// is bytes. Libraries also take units and fractions whose meaning is not plain, such as 1.5G.
 func ParseSize(text string) (Size, error) {
 	digits := strings.TrimRight(text, "BKMGTi")
 	shift, ok := sizeUnits(text[len(digits):])

@@ -39,8 +39,8 @@ func defaultStore() Store {
 	return Store{Owns: []string{}, Overwrite: true, TrashFor: defaultTrashFor, Retention: noRetention()}
 }
 
-// AllStores lists the stores in order: those of the section stores, or the one that the section local
-// means.
+// AllStores lists the stores in order: those of the section stores, or the one that the section
+// local means.
 func (c *Config) AllStores() []Store {
 	if len(c.Stores) > 0 {
 		return c.Stores

@@ -245,7 +245,8 @@ func splitUpstream(entry string) (name, address string) {
 	return strings.ToLower(u.Hostname()), entry
 }
 
-// parseURL parses the URL of a server. Its errors do not repeat the URL, since it may hold a password.
+// parseURL parses the URL of a server. Its errors do not repeat the URL, since it may hold a
+// password.
 func parseURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	switch {

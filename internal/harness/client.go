@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// Client is one real Conan client with a home of its own: no package, no login and no setting of another client.
+// Client is one real Conan client with a home of its own: no package, no login and no setting of
+// another client.
 type Client struct {
 	Program string // conan
 	Two     bool   // Conan 2
@@ -26,7 +27,8 @@ type Remote struct {
 	VerifySSL bool   `json:"verify_ssl"`
 }
 
-// NewClient makes a client of one environment of Venv below dir, with a fixed profile and one remote "r" at url.
+// NewClient makes a client of one environment of Venv below dir, with a fixed profile and one
+// remote "r" at url.
 func NewClient(ctx context.Context, root, environment, dir, url string) (*Client, error) {
 	bin, err := Venv(ctx, root, environment)
 	if err != nil {
@@ -105,7 +107,8 @@ func (c *Client) Command(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Run runs conan and returns what it printed, standard error included. The error is an *exec.ExitError if conan failed.
+// Run runs conan and returns what it printed, standard error included. The error is an
+// *exec.ExitError if conan failed.
 func (c *Client) Run(ctx context.Context, args ...string) (string, error) {
 	defer Waiting("for conan %s", strings.Join(args, " "))()
 	out, err := c.Command(ctx, args...).CombinedOutput()
@@ -123,7 +126,8 @@ func (c *Client) InstallArgs(ref string, args ...string) []string {
 	return append([]string{"install", ref, "-r", "r"}, args...)
 }
 
-// UploadArgs are the arguments that upload recipe and packages of a reference or pattern to a remote.
+// UploadArgs are the arguments that upload recipe and packages of a reference or pattern to a
+// remote.
 func (c *Client) UploadArgs(pattern, remote string, args ...string) []string {
 	if c.Two {
 		return append([]string{"upload", pattern, "-r", remote, "-c"}, args...)

@@ -24,7 +24,8 @@ func Upstream(name, url string, more ...Settings) Settings {
 	return s
 }
 
-// Conanproxy is the program under test with a folder of its own: configuration, users, data and log.
+// Conanproxy is the program under test with a folder of its own: configuration, users, data and
+// log.
 type Conanproxy struct {
 	Program string // the binary
 	Dir     string
@@ -47,8 +48,9 @@ func (c *Conanproxy) UsersFile() string { return filepath.Join(c.Dir, "users") }
 // URL is the address of the server, "http://127.0.0.1:port".
 func (c *Conanproxy) URL() string { return "http://" + HostPort(c.Port) }
 
-// Configure writes the configuration, in force after the next start. What the settings leave out has the program's
-// default, but for this: data_dir is Dir/data, there are no upstreams, and users are those of UsersFile.
+// Configure writes the configuration, in force after the next start. What the settings leave out
+// has the program's default, but for this: data_dir is Dir/data, there are no upstreams, and users
+// are those of UsersFile.
 func (c *Conanproxy) Configure(s Settings) error {
 	all := Settings{"upstreams": []Settings{}, "data_dir": filepath.Join(c.Dir, "data")}
 	maps.Copy(all, s)
@@ -75,7 +77,8 @@ func (c *Conanproxy) AddUser(ctx context.Context, name, password string) error {
 	return nil
 }
 
-// Start starts the server, or starts it again, and waits until it is ready. env is added to its environment.
+// Start starts the server, or starts it again, and waits until it is ready. env is added to its
+// environment.
 func (c *Conanproxy) Start(ctx context.Context, env ...string) error {
 	p, err := Start(ctx, Launch{
 		Name:  "conanproxy",
@@ -97,7 +100,8 @@ func (c *Conanproxy) Stop() {
 	}
 }
 
-// Command runs another command of the program on the same configuration, and returns what it printed.
+// Command runs another command of the program on the same configuration, and returns what it
+// printed.
 func (c *Conanproxy) Command(ctx context.Context, args ...string) (string, error) {
 	out, err := exec.CommandContext(ctx, c.Program, append(args, "--config", c.ConfigFile())...).CombinedOutput()
 	return string(out), err

@@ -13,15 +13,16 @@ type ConanServerOptions struct {
 	Environment string
 	// Readers is the right-hand side of the rule for all references; empty means everybody.
 	Readers string
-	// PublicPort, if set, makes the server hand out absolute file URLs on localhost with this port, as its default
-	// configuration does; otherwise file URLs are relative.
+	// PublicPort, if set, makes the server hand out absolute file URLs on localhost with this port,
+	// as its default configuration does; otherwise file URLs are relative.
 	PublicPort int
 	// SignatureSeconds is how long file URLs live; 0 means ten hours.
 	SignatureSeconds int
 }
 
-// StartConanServer starts a real conan_server with its data in dir. Users: demo, ann and bob with their names as passwords,
-// who may all write; everybody reads, unless Readers says otherwise. Requests are logged.
+// StartConanServer starts a real conan_server with its data in dir. Users: demo, ann and bob with
+// their names as passwords, who may all write; everybody reads, unless Readers says otherwise.
+// Requests are logged.
 func StartConanServer(ctx context.Context, root, dir string, o ConanServerOptions) (*Process, error) {
 	version := map[string]string{"": "1.66.0", Conan1: "1.66.0", Server2: "2.33.0"} // no migration runs
 	if o.Environment == "" {

@@ -2,7 +2,8 @@ package harness
 
 import "os"
 
-// CleanEnv is the environment of every process: nothing of the developer's own Conan or proxy settings.
+// CleanEnv is the environment of every process: nothing of the developer's own Conan or proxy
+// settings.
 func CleanEnv(home string, extra ...string) []string {
 	env := []string{
 		"PATH=" + os.Getenv("PATH"),

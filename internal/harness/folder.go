@@ -9,8 +9,9 @@ import (
 	"runtime"
 )
 
-// cleaner removes a folder once its standard input ends, which is when the process that holds the other end dies, however
-// it dies. Before that it kills what still works in the folder: workers of a killed nginx, for example.
+// cleaner removes a folder once its standard input ends, which is when the process that holds the
+// other end dies, however it dies. Before that it kills what still works in the folder: workers of
+// a killed nginx, for example.
 const cleaner = `cat >/dev/null
 for cwd in /proc/[0-9]*/cwd; do
 	case "$(readlink "$cwd")" in "$1"|"$1"/*) pid=${cwd#/proc/}; kill -9 "${pid%/cwd}" ;; esac

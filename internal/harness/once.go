@@ -6,8 +6,9 @@ import (
 	"path/filepath"
 )
 
-// MakeOnce makes the folder dir by a function, unless an earlier call of this or another process has done so to the end.
-// Other processes wait meanwhile. What an interrupted call left is removed first.
+// MakeOnce makes the folder dir by a function, unless an earlier call of this or another process
+// has done so to the end. Other processes wait meanwhile. What an interrupted call left is removed
+// first.
 func MakeOnce(dir string, fill func() error) error {
 	complete := filepath.Join(dir, "complete")
 	if _, err := os.Stat(complete); err == nil {

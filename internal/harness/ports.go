@@ -10,13 +10,15 @@ import (
 	"syscall"
 )
 
-// ports counts through a range below that of outgoing connections, whose ports could take a free one away.
+// ports counts through a range below that of outgoing connections, whose ports could take a free
+// one away.
 var ports struct {
 	mu   sync.Mutex
 	next int
 }
 
-// FreePort returns a port of 127.0.0.1 that was free a moment ago and that this process has not been given lately.
+// FreePort returns a port of 127.0.0.1 that was free a moment ago and that this process has not
+// been given lately.
 func FreePort() (int, error) {
 	ports.mu.Lock()
 	defer ports.mu.Unlock()

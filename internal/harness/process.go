@@ -1,6 +1,6 @@
-// Package harness starts what end-to-end tests, fault tests and the benchmark run on the loopback: conanproxy, the real
-// conan_server, nginx, the real Conan clients, and slow networks. It returns errors and does not know the package testing,
-// so that tests and commands use it alike.
+// Package harness starts what end-to-end tests, fault tests and the benchmark run on the loopback:
+// conanproxy, the real conan_server, nginx, the real Conan clients, and slow networks. It returns
+// errors and does not know the package testing, so that tests and commands use it alike.
 package harness
 
 import (
@@ -32,7 +32,8 @@ type Process struct {
 	done chan struct{}
 }
 
-// Start runs a server and waits at most a minute until it answers. Errors carry the end of the server's output.
+// Start runs a server and waits at most a minute until it answers. Errors carry the end of the
+// server's output.
 func Start(ctx context.Context, l Launch) (*Process, error) {
 	p := &Process{Launch: l}
 	return p, p.Restart(ctx)
@@ -111,8 +112,8 @@ func (p *Process) Log() string {
 	return string(b)
 }
 
-// Stop ends the server by SIGTERM and waits for it; after 15 seconds it kills the process group. A stopped server is
-// left alone.
+// Stop ends the server by SIGTERM and waits for it; after 15 seconds it kills the process group. A
+// stopped server is left alone.
 func (p *Process) Stop() {
 	if p.cmd == nil || p.ended() {
 		return

@@ -33,12 +33,14 @@ const (
 	Schemathesis = "schemathesis"
 )
 
-// ErrNoPython means that no usable Python from 3.8 to 3.12 is in PATH (conan_server's web framework ends there).
+// ErrNoPython means that no usable Python from 3.8 to 3.12 is in PATH (conan_server's web framework
+// ends there).
 var ErrNoPython = errors.New("no Python from 3.8 to 3.12 with the venv module in PATH")
 
-// Venv returns the folder of the programs of one environment, for example ".../bin" with "conan" in it. The
-// environment is made on the first call, under root/.e2e/venvs, from requirements/NAME.txt; a file lock makes
-// concurrent processes wait for one installation. Errors: ErrNoPython, or what pip said.
+// Venv returns the folder of the programs of one environment, for example ".../bin" with "conan" in
+// it. The environment is made on the first call, under root/.e2e/venvs, from requirements/NAME.txt;
+// a file lock makes concurrent processes wait for one installation. Errors: ErrNoPython, or what
+// pip said.
 func Venv(ctx context.Context, root, name string) (string, error) {
 	wanted, err := requirements.ReadFile("requirements/" + name + ".txt")
 	if err != nil {

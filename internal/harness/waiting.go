@@ -45,7 +45,8 @@ func longWaits(d time.Duration) []string {
 	return out
 }
 
-// ReportWaits writes a line every period as long as something is waited for longer than that, until stop is called.
+// ReportWaits writes a line every period as long as something is waited for longer than that, until
+// stop is called.
 func ReportWaits(w io.Writer, name string, period time.Duration) (stop func()) {
 	done := make(chan struct{})
 	tick := time.NewTicker(period)

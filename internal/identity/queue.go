@@ -9,18 +9,18 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
-// ErrBusy is the failure of a login that was not checked because too many others wait: it may be right
-// and is to be sent again.
+// ErrBusy is the failure of a login that was not checked because too many others wait: it may be
+// right and is to be sent again.
 var ErrBusy = errors.New("too many logins at once; try again")
 
-// queue gives out the slots in which passwords are checked. Networks take turns, and in a network the
-// names: a login waits for one check of each other and not for all guesses of one. Between equals the
-// newest goes first, so that a login after a burst of guesses need not wait for them. If more wait
-// than the queue has room for, the oldest login of the longest line is refused.
+// queue gives out the slots in which passwords are checked. Networks take turns, and in a network
+// the names: a login waits for one check of each other and not for all guesses of one. Between
+// equals the newest goes first, so that a login after a burst of guesses need not wait for them. If
+// more wait than the queue takes, the oldest login of the longest line is refused.
 type queue struct {
 	isSuspect func(netip.Prefix) bool // a network that guesses; it gets half of the slots
 	slots     int
-	room      int // for logins that wait
+	capacity  int // logins that may wait
 
 	mu      sync.Mutex
 	used    int                        // slots
@@ -30,7 +30,8 @@ type queue struct {
 	last    *lru.Cache[source, uint64] // the turn of a network, and of a name in it; none: long ago
 }
 
-// source is where a login comes from: a network and the name that was sent, or a network as a whole.
+// source is where a login comes from: a network and the name that was sent, or a network as a
+// whole.
 type source struct {
 	network netip.Prefix
 	user    string
@@ -48,12 +49,12 @@ type waiter struct {
 // rememberedTurns bounds the sources of which the last turn is known.
 const rememberedTurns = 1024
 
-func newQueue(slots, room int, isSuspect func(netip.Prefix) bool) (*queue, error) {
+func newQueue(slots, capacity int, isSuspect func(netip.Prefix) bool) (*queue, error) {
 	last, err := lru.New[source, uint64](rememberedTurns)
 	if err != nil {
 		return nil, err
 	}
-	return &queue{isSuspect: isSuspect, slots: slots, room: room, running: map[netip.Prefix]int{}, last: last}, nil
+	return &queue{isSuspect: isSuspect, slots: slots, capacity: capacity, running: map[netip.Prefix]int{}, last: last}, nil
 }
 
 // enter waits for a slot, which the caller leaves, or is ErrBusy.
@@ -62,7 +63,7 @@ func (q *queue) enter(from source) error {
 	q.mu.Lock()
 	q.waiting = append(q.waiting, w)
 	q.serve()
-	if len(q.waiting) > q.room {
+	if len(q.waiting) > q.capacity {
 		q.take(q.longest()).ready <- ErrBusy
 	}
 	q.mu.Unlock()
@@ -130,7 +131,8 @@ func (q *queue) isBefore(a, b source) bool {
 	return turnA < turnB
 }
 
-// longest is the oldest login of the network that has most of them, there of the name that has most.
+// longest is the oldest login of the network that has most of them, there of the name that has
+// most.
 func (q *queue) longest() int {
 	networks, names := map[netip.Prefix]int{}, map[source]int{}
 	for _, w := range q.waiting {

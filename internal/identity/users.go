@@ -106,7 +106,7 @@ func (u *userFile) table() map[string]account {
 	}
 	u.seen = info
 	u.young = info != nil && time.Since(info.ModTime()) < clockGrain
-	u.take(file)
+	u.apply(file)
 	return u.accounts
 }
 
@@ -114,8 +114,8 @@ func (u *userFile) table() map[string]account {
 // one tick and of one length, time and size tell nothing, and all hashes have one length.
 const clockGrain = 2 * time.Second
 
-// take puts the content of the file in force.
-func (u *userFile) take(file *Htpasswd) {
+// apply puts the content of the file in force.
+func (u *userFile) apply(file *Htpasswd) {
 	accounts := make(map[string]account, len(file.lines))
 	var costs []int
 	for _, l := range file.lines {

@@ -70,8 +70,8 @@ func (c *Changes) ChangedNames(ref conan.Ref) {
 }
 
 // Subscribe has tell called with each reference that may have appeared or disappeared, before the
-// write that did it returns, until cancel is called. tell must not block. Lists of names are kept in
-// step by it.
+// write that did it returns, until cancel is called. tell must not block. Lists of names are kept
+// in step by it.
 func (c *Changes) Subscribe(tell func(conan.Ref)) (cancel func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

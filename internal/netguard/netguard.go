@@ -55,7 +55,7 @@ type Guard struct {
 
 	mu      sync.Mutex
 	homeAt  map[kind]bool // what the addresses of the home are
-	settled bool          // the home was reached: no kind is added any more
+	reached bool          // the home was: no kind is added any more
 }
 
 // New makes a Guard. The egress proxies are those of the environment: HTTP_PROXY, HTTPS_PROXY and
@@ -96,7 +96,7 @@ func (g *Guard) learnHome(host string) {
 }
 
 // Proxy is for http.Transport: the egress proxy for a URL, nil for none. A proxy resolves the name
-// itself, so the host of the URL is judged as it is written.
+// itself, so the host of the URL is checked as it is written.
 func (g *Guard) Proxy(u *url.URL) (*url.URL, error) {
 	proxy, err := g.proxy(u)
 	if err != nil || proxy == nil {
@@ -105,7 +105,7 @@ func (g *Guard) Proxy(u *url.URL) (*url.URL, error) {
 	return proxy, g.checkName(u)
 }
 
-// checkName judges a host whose addresses are not known here: literal addresses, and names that
+// checkName checks a host whose addresses are not known here: literal addresses, and names that
 // only an internal network has.
 func (g *Guard) checkName(u *url.URL) error {
 	if hostPort(u) == g.home {
@@ -117,16 +117,16 @@ func (g *Guard) checkName(u *url.URL) error {
 	}
 	switch {
 	case IsLoopbackName(host):
-		return g.verdict(host, loopback, Port(u))
+		return g.decide(host, loopback, Port(u))
 	case isNumericName(host):
-		return g.verdict(host, special, Port(u))
+		return g.decide(host, special, Port(u))
 	case isInternalName(host):
-		return g.verdict(host, private, Port(u))
+		return g.decide(host, private, Port(u))
 	}
 	return nil
 }
 
-// DialContext is for http.Transport. Every address that a name resolves to is judged before the
+// DialContext is for http.Transport. Every address that a name resolves to is checked before the
 // connection to it is made.
 func (g *Guard) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	address = strings.ToLower(address)
@@ -137,17 +137,17 @@ func (g *Guard) DialContext(ctx context.Context, network, address string) (net.C
 	conn, err := dialer.DialContext(ctx, network, address)
 	if err == nil && address == g.home {
 		g.mu.Lock()
-		g.settled = true
+		g.reached = true
 		g.mu.Unlock()
 	}
 	return conn, err
 }
 
-// check judges one address that the host of address resolved to.
+// check allows or refuses one address that the host of address resolved to.
 func (g *Guard) check(address, resolved string) error {
 	to, err := netip.ParseAddrPort(resolved)
 	if err != nil {
-		return fmt.Errorf("judge the address %q: %w", resolved, err)
+		return fmt.Errorf("parse the address %q: %w", resolved, err)
 	}
 	if g.proxies[address] || address == g.home && g.isHome(kindOf(to.Addr())) {
 		return nil
@@ -161,7 +161,7 @@ func (g *Guard) check(address, resolved string) error {
 func (g *Guard) isHome(k kind) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !g.settled && k != special {
+	if !g.reached && k != special {
 		g.homeAt[k] = true
 	}
 	return g.homeAt[k]
@@ -174,11 +174,11 @@ func (g *Guard) checkAddress(ip netip.Addr, port string) error {
 			return nil
 		}
 	}
-	return g.verdict(ip.String(), kindOf(ip), port)
+	return g.decide(ip.String(), kindOf(ip), port)
 }
 
-// verdict allows or refuses a host of that kind.
-func (g *Guard) verdict(host string, k kind, port string) error {
+// decide allows or refuses a host of that kind.
+func (g *Guard) decide(host string, k kind, port string) error {
 	g.mu.Lock()
 	near := g.homeAt[k]
 	g.mu.Unlock()

@@ -104,7 +104,7 @@ func TestCheck(t *testing.T) {
 				if err := g.check(g.home, net.JoinHostPort(test.homeAt, "8443")); err != nil {
 					t.Fatal(err)
 				}
-				g.settled = true
+				g.reached = true
 			}
 			err := g.check(test.address, test.at)
 			if (err == nil) != test.allowed || err != nil && !isRefused(err) {

@@ -138,13 +138,13 @@ func newestVisible(list []conan.RevisionTime, dropped bool) (newest conan.Revisi
 
 // Revisions implements conan.Source. Too young revisions stand at the end.
 func (c *CoolDown) Revisions(ctx context.Context, rev conan.Revision) (conan.Answer[[]conan.RevisionTime], error) {
-	list, _, err := c.judgedRevisions(ctx, rev)
+	list, _, err := c.revisionsAndFirst(ctx, rev)
 	return list, err
 }
 
-// judgedRevisions is Revisions and tells when the first of all appeared, also of those that are too
-// young.
-func (c *CoolDown) judgedRevisions(ctx context.Context, rev conan.Revision) (list conan.Answer[[]conan.RevisionTime], first time.Time, err error) {
+// revisionsAndFirst is Revisions and tells when the first of all appeared, also of those that are
+// too young.
+func (c *CoolDown) revisionsAndFirst(ctx context.Context, rev conan.Revision) (list conan.Answer[[]conan.RevisionTime], first time.Time, err error) {
 	list, err = c.source.Revisions(ctx, rev)
 	if err != nil || c.passes(rev.Ref) {
 		return list, time.Time{}, err
@@ -155,7 +155,7 @@ func (c *CoolDown) judgedRevisions(ctx context.Context, rev conan.Revision) (lis
 		appeared := r.Appeared()
 		first = conan.Earlier(first, appeared)
 		c.known.Add(rev.With(r.ID), appeared)
-		isMature, change := c.judge(rev.Ref, appeared)
+		isMature, change := c.maturity(rev.Ref, appeared)
 		switch {
 		case !isMature:
 			r.Hidden, r.Why = true, c.tooYoung(appeared, change)

@@ -22,8 +22,8 @@ type Hides struct {
 	byRef atomic.Pointer[map[conan.Ref][]Hide]
 }
 
-// Set replaces the hides. What was answered before must be forgotten by the caller: it raises the
-// counters of the references.
+// Set replaces the hides. The caller then raises the counters of the references, so that earlier
+// answers are not used any more.
 func (h *Hides) Set(list []Hide) {
 	byRef := make(map[conan.Ref][]Hide)
 	for _, hide := range list {
@@ -47,8 +47,8 @@ func (h *Hides) none() bool {
 	return byRef == nil || len(*byRef) == 0
 }
 
-// covers tells whether a hide hides a pinned revision of a member in a view.
-func (h Hide) covers(member, view string, rev conan.Revision) bool {
+// hides tells whether a hide is about a pinned revision of a member in a view.
+func (h Hide) hides(member, view string, rev conan.Revision) bool {
 	return (h.Member == "" || h.Member == member) && (h.View == "" || h.View == view) && h.RRev == rev.RRev &&
 		(!h.IsPackage() || h.PackageID == rev.PackageID && h.PRev == rev.PRev)
 }
@@ -56,7 +56,7 @@ func (h Hide) covers(member, view string, rev conan.Revision) bool {
 // In tells why a pinned revision of a member is hidden, in whatever view.
 func (h *Hides) In(member string, rev conan.Revision) (reason string, hidden bool) {
 	for _, hide := range h.of(rev.Ref) {
-		if hide.covers(member, hide.View, rev) {
+		if hide.hides(member, hide.View, rev) {
 			return hide.Reason, true
 		}
 	}
@@ -82,7 +82,7 @@ func NewHiding(source conan.Source, hides *Hides, member, view string) *Hiding {
 // why tells why a pinned revision is hidden; nil if it is not.
 func (h *Hiding) why(rev conan.Revision) *conan.HiddenError {
 	for _, hide := range h.hides.of(rev.Ref) {
-		if hide.covers(h.member, h.view, rev) {
+		if hide.hides(h.member, h.view, rev) {
 			return &conan.HiddenError{Member: h.member, Reason: hide.Reason, Hide: hide.ID}
 		}
 	}

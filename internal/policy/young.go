@@ -34,7 +34,7 @@ func (c *CoolDown) Packages(ctx context.Context, recipe conan.Revision, idsOnly 
 	}
 	shown := []conan.Package{}
 	for i, p := range list.Value {
-		isMature, change := c.judge(recipe.Ref, appeared[nodes[i]])
+		isMature, change := c.maturity(recipe.Ref, appeared[nodes[i]])
 		if isMature {
 			shown = append(shown, p)
 		}
@@ -72,7 +72,7 @@ func (c *CoolDown) Search(ctx context.Context, p conan.Pattern) (conan.Answer[[]
 			first, known = c.known.Peek(node)
 		}
 		if known && !c.passes(ref) {
-			isMature, change = c.judge(ref, first)
+			isMature, change = c.maturity(ref, first)
 		}
 		if isMature {
 			shown = append(shown, ref)
@@ -108,7 +108,7 @@ func (c *CoolDown) first(ctx context.Context, node conan.Revision) (time.Time, e
 	if first, known := c.known.Get(node); known {
 		return first, nil
 	}
-	_, first, err := c.judgedRevisions(ctx, node)
+	_, first, err := c.revisionsAndFirst(ctx, node)
 	var u *conan.UnavailableError
 	if conan.IsAbsent(err) || errors.As(err, &u) && u.Refused {
 		return conan.Forever, nil
@@ -116,9 +116,9 @@ func (c *CoolDown) first(ctx context.Context, node conan.Revision) (time.Time, e
 	return first, err
 }
 
-// judge tells whether what appeared at a time is old enough, and when that changes, zero if it does
-// not.
-func (c *CoolDown) judge(ref conan.Ref, appeared time.Time) (isMature bool, change time.Time) {
+// maturity tells whether what appeared at a time is old enough, and when that changes, zero if it
+// does not.
+func (c *CoolDown) maturity(ref conan.Ref, appeared time.Time) (isMature bool, change time.Time) {
 	if at := c.matureAt(ref, appeared); !c.isMature(at) {
 		return false, at
 	}

@@ -11,10 +11,11 @@ import (
 // Rule says which revisions of the references that its pattern matches may go. A condition that is
 // zero is not set; a Rule has at least one.
 type Rule struct {
-	Pattern      conan.Glob
-	UnusedFor    time.Duration // a revision that was used later stays
-	KeepRecipes  int           // so many of the newest recipe revisions of a reference stay
-	KeepPackages int           // so many of the newest revisions of each package id of a recipe revision stay
+	Pattern     conan.Glob
+	UnusedFor   time.Duration // a revision that was used later stays
+	KeepRecipes int           // so many of the newest recipe revisions of a reference stay
+	// so many of the newest revisions of each package id of a recipe revision stay
+	KeepPackages int
 }
 
 // Keep tells why a revision stays whatever the rules say; false if it knows no reason. It must be

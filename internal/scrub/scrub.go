@@ -133,7 +133,7 @@ func one(ctx context.Context, o Options, row index.BlobRow) (*Finding, error) {
 		return nil, err
 	}
 	if kind == Missing && len(files) == 0 {
-		return nil, nil // garbage that is being unlinked
+		return nil, nil // garbage that is being deleted
 	}
 	f := &Finding{Kind: kind, Digest: digest, Size: row.Size, Files: files}
 	if o.Repair {

@@ -23,7 +23,7 @@ func (b *Budget) evict(ctx context.Context, over func(usage) int64) (some bool, 
 		}
 		lacking := over(u)
 		if some = lacking <= 0; some {
-			return nil // another eviction made room while this one waited
+			return nil // another eviction made space while this one waited
 		}
 		if err := b.writeTouched(ctx); err != nil {
 			return err
@@ -70,7 +70,7 @@ func (b *Budget) exclusively(ctx context.Context, f func(context.Context) error)
 }
 
 // removeRows deletes rows and the blobs that nothing refers to then. It goes on when ctx ends:
-// bytes without rows count for nothing.
+// the budget does not count orphaned files.
 func (b *Budget) removeRows(ctx context.Context, ids []int64) error {
 	ctx = context.WithoutCancel(ctx)
 	bytes, err := b.o.Index.Frees(ctx, ids)

@@ -47,7 +47,8 @@ func (b *Budget) lease(ctx context.Context, n int64, bounds need) (*Lease, error
 
 // Grow leases n bytes more: nil or conan.ErrNoSpace, which leaves the lease as it was.
 func (l *Lease) Grow(ctx context.Context, n int64) error {
-	l.b.add(leased{bytes: n}) // before the look at what is free, so that two at the same time see each other
+	// before the look at what is free, so that two at the same time see each other
+	l.b.add(leased{bytes: n})
 	if err := l.b.makeSpace(ctx, l.bounds); err != nil {
 		l.b.add(leased{bytes: -n})
 		return err

@@ -27,7 +27,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	}
 	m := &Metrics{
 		evictedRevisions: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "conanproxy", Subsystem: "cache",
-			Name: "evicted_revisions_total", Help: "Cached revisions evicted to make room."}, []string{"member"}),
+			Name: "evicted_revisions_total", Help: "Cached revisions evicted to make space."}, []string{"member"}),
 		evictedBytes: counter("evicted_bytes_total", "Bytes that only evicted revisions referred to."),
 		deletedBytes: counter("unlinked_bytes_total", "Bytes of blobs deleted because no index entry refers to them any more."),
 		stored:       gauge("stored_bytes", "Bytes of blobs that only caches refer to."),

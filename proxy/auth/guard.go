@@ -11,7 +11,7 @@ import (
 	"conanproxy/internal/identity"
 )
 
-// Caller is who asks.
+// Caller is the user, robot or anonymous client of a request.
 type Caller = identity.Caller
 
 // Rights are what a robot may do at most.

@@ -73,11 +73,12 @@ func (v *generationReader) hintedOrHome(ctx context.Context, rev conan.Revision)
 
 // home finds the member from which all files of a pinned revision come, and lists them: the member
 // where it was last found, else the first in order that has it whole, else the first that has it.
-// Where it was found is remembered as a hint: without it, or if that member has it no longer, the
-// order decides again, and every content of a revision is as good.
+// Where it was found is remembered as a hint, so that one install gets all files from one member.
+// The hint needs no stamp: without it, or if that member has the revision no longer, the order
+// decides again, and every content of a revision is as good.
 //
-// Only of a mutable revision is the content another in every member: there the first one that
-// cannot tell is the answer.
+// Only of a mutable revision is the content another in every member. It has no hint: the order
+// decides each time, and the first member that cannot tell is the answer.
 func (v *generationReader) home(ctx context.Context, rev conan.Revision) (*member, conan.Answer[conan.Snapshot], error) {
 	var none conan.Answer[conan.Snapshot]
 	if !rev.Pinned() {
@@ -134,6 +135,9 @@ func (v *generationReader) hinted(rev conan.Revision, members []*member) int {
 }
 
 func (v *generationReader) setHome(rev conan.Revision, m *member) {
+	if rev.Mutable() {
+		return
+	}
 	if hint, ok := memory.Get[string](v.memory, v.homeKey(rev)); !ok || hint != m.Name {
 		v.memory.Put(v.homeKey(rev), m.Name, 0, memory.Stamp{})
 	}

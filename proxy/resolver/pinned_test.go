@@ -124,6 +124,21 @@ func TestMutableHomeDoesNotMove(t *testing.T) {
 	}
 }
 
+// The order decides about a mutable revision each time: an earlier member that gets it is not
+// hidden by the one that had it first.
+func TestMutableRevisionIsOfTheFirstThatHasIt(t *testing.T) {
+	const rev = "zlib/1.3#0"
+	a, b := newFake(t, "a"), newFake(t, "b", rev+"@1")
+	reader := newReader(t, nil, a, b)
+	wantOpen(t, "at first", reader, rev, "b")
+	a.add(rev + "@2")
+	wantOpen(t, "once a has it", reader, rev, "a")
+	s, err := reader.Snapshot(t.Context(), mustRevision(t, rev))
+	if err != nil || s[0].MD5 != "a" {
+		t.Errorf("the list is of %v, %v; want a's", s, err)
+	}
+}
+
 // A file that its home lacks is not found, whatever others have.
 func TestOpenMissingFile(t *testing.T) {
 	a, b := newFake(t, "a", "zlib/1.3#r1@1"), newFake(t, "b", "zlib/1.3#r1@1")

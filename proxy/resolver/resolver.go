@@ -39,16 +39,17 @@ type Store interface {
 
 // Options are what a Resolver needs.
 type Options struct {
-	Members []Member        // in the order in which they answer
-	Owns    policy.Globs    // what stores that are no members own: no upstream is asked about it
-	Memory  *memory.Answers // where it is remembered in which member a revision was found; nil: 1 MiB of its own
-	Scope   string          // tells the hints of one resolver in Memory from those of others
-	Log     *zap.Logger     // nil is no log
+	Members []Member     // in the order in which they answer
+	Owns    policy.Globs // what stores that are no members own: no upstream is asked about it
+	// where it is remembered in which member a revision was found; nil: 1 MiB of its own
+	Memory *memory.Answers
+	Scope  string      // tells the hints of one resolver in Memory from those of others
+	Log    *zap.Logger // nil is no log
 }
 
 // Resolver answers from many members as if they were one. It is safe for concurrent use.
 //
-// Which members a reference concerns is settled by rules before any of them is asked: what a store
+// Rules decide which members a reference concerns before any of them is asked: what a store
 // owns by name is asked of no upstream, and each upstream is asked what its rules admit.
 //
 // A question about the newest of something is answered by the first member in order that has it. If

@@ -13,8 +13,8 @@ import (
 	"conanproxy/internal/space"
 )
 
-// do downloads, verifies and stores the file of a fill.
-func (f *fill) do(ctx context.Context, want conan.FileInfo) error {
+// download opens the file of a fill upstream, leases space for it, and stores it.
+func (f *fill) download(ctx context.Context, want conan.FileInfo) error {
 	c, rev := f.c, f.key.rev
 	if err := f.use(ctx); err != nil {
 		return err
@@ -43,7 +43,7 @@ func (f *fill) do(ctx context.Context, want conan.FileInfo) error {
 	if err != nil {
 		return err
 	}
-	err = f.receive(ctx, w, in, lease)
+	err = f.ingest(ctx, w, in, lease)
 	in.remember(err)
 	return err
 }
@@ -78,8 +78,8 @@ func (f *fill) storedMeanwhile(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// receive writes, verifies and stores every byte.
-func (f *fill) receive(ctx context.Context, w blob.Writer, in *incoming, lease *space.Lease) error {
+// ingest writes, verifies and stores every byte.
+func (f *fill) ingest(ctx context.Context, w blob.Writer, in *incoming, lease *space.Lease) error {
 	f.begin(w, in.want)
 	if err := f.copy(ctx, in, lease); err != nil {
 		return err
@@ -101,7 +101,7 @@ func (f *fill) begin(w blob.Writer, info conan.FileInfo) {
 	if !f.large {
 		f.small = []byte{}
 	}
-	f.move(receiving)
+	f.move(arriving)
 }
 
 // copy writes all that upstream sends, and shows how far it got.
@@ -144,7 +144,7 @@ func (f *fill) advance(b []byte) {
 	f.broadcast()
 }
 
-// verify tells the clients that all bytes are there and right.
+// verify tells the clients that all bytes are there and verified.
 func (f *fill) verify(s blob.Sums) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
