@@ -84,7 +84,8 @@ func TestBadUpstream(t *testing.T) {
 		name string
 		// match finds the paths whose answers are bad.
 		match *regexp.Regexp
-		// remembered is how long upstream's answer counts; for anything that is no answer it must not.
+		// remembered is how long upstream's answer counts, a page in the place of one file too; for anything that is no
+		// answer it must not.
 		remembered string
 		bad        func(http.ResponseWriter, *http.Request, *e2etest.Recorder)
 	}{
@@ -99,7 +100,7 @@ func TestBadUpstream(t *testing.T) {
 			http.Error(w, "who are you", http.StatusUnauthorized)
 		}},
 		{"connection cut", lists, "1h", func(http.ResponseWriter, *http.Request, *e2etest.Recorder) { panic(http.ErrAbortHandler) }},
-		{"HTML instead of an archive", archives, "1h", func(w http.ResponseWriter, _ *http.Request, _ *e2etest.Recorder) {
+		{"HTML instead of an archive", archives, "1s", func(w http.ResponseWriter, _ *http.Request, _ *e2etest.Recorder) {
 			fmt.Fprint(w, "<html>please log in</html>")
 		}},
 		{"archive cut short", archives, "1h", func(w http.ResponseWriter, r *http.Request, up *e2etest.Recorder) {
