@@ -56,6 +56,7 @@ func newServer(ctx context.Context, cfg *config.Config, logs *loggers) (_ *serve
 		return nil, err
 	}
 	s.hiding, s.robots = &hiding{index: s.index}, newRobots(s.index)
+	s.index.HidesInForce(func() error { return s.hiding.load(context.Background()) })
 	if err := s.hiding.load(ctx); err != nil {
 		return nil, err
 	}

@@ -51,6 +51,10 @@ func TestPlans(t *testing.T) {
 		"TrashRefs":        func() error { _, err := db.TrashRefs(ctx, center); return err },
 		"TrashFrees":       func() error { _, err := db.TrashFrees(ctx); return err },
 		"TrashBytes":       func() error { _, err := db.TrashBytes(ctx, center); return err },
+		"FeedCursor":       func() error { _, err := db.FeedCursor(ctx); return err },
+		"FeedAfter":        func() error { _, err := db.FeedAfter(ctx, newestCursor(t, db), 10); return err },
+		"Jobs":             func() error { _, err := db.Jobs(ctx, JobFilter{Limit: 10}); return err },
+		"Jobs (own)":       func() error { _, err := db.Jobs(ctx, JobFilter{Owner: "ann", Limit: 10}); return err },
 		"AuditLines":       func() error { _, err := db.AuditLines(ctx, AuditFilter{Limit: 10}); return err },
 		"TrashedFiles": func() error {
 			if _, err := db.TrashedFiles(ctx, center, pkg); !errors.Is(err, conan.ErrNotFound) {
@@ -125,6 +129,13 @@ func TestWritePlans(t *testing.T) {
 		{"EmptyOldest", onlyError(db.EmptyOldest(ctx))},
 		{"Hide", db.Hide(ctx, []Hide{{Revision: recipe}}, audit.By, noon)},
 		{"Unhide", db.Unhide(ctx, []Hide{{ID: 1}}, audit.By, noon)},
+		{"CreateJob", onlyError(db.CreateJob(ctx, Job{Owner: "ann"}, noon))},
+		{"ClaimJob", onlyError(db.ClaimJob(ctx, noon))},
+		{"JobProgress", db.JobProgress(ctx, conan.Claim{Job: 1, Fence: 1}, nil)},
+		{"EndJob", db.EndJob(ctx, conan.Claim{Job: 1, Fence: 1}, nil, "", noon)},
+		{"RequeueJobs", db.RequeueJobs(ctx)},
+		{"SweepJobs", db.SweepJobs(ctx, noon)},
+		{"SweepFeed", db.SweepFeed(ctx, noon)},
 		{"PutDocument", db.PutDocument(ctx, center, "list", "k", Document{Body: []byte("{}")})},
 		{"DeleteDocuments", db.DeleteDocuments(ctx, center, "list", "k")},
 	} {

@@ -157,17 +157,24 @@ func putRevision(ctx context.Context, tx *transaction, member MemberID, rev cona
 		ON CONFLICT DO NOTHING`, refArgs(member, rev.Ref)...); err != nil {
 		return fmt.Errorf("record %s: %w", rev, err)
 	}
-	var id int64
+	var id, used int64
 	err := tx.QueryRowContext(ctx, `INSERT INTO revisions (ref_id, rrev, package_id, prev, time, used, adopted, info, uploader)
 		SELECT f.id, $6, $7, $8, $9, CASE m.kind WHEN 'store' THEN $10 ELSE $11 END, $12, $13, $14 FROM refs f JOIN members m ON m.id = f.member_id
 		WHERE f.member_id = $1 AND f.name = $2 AND f.version = $3 AND f.usr = $4 AND f.channel = $5
 		ON CONFLICT (ref_id, rrev, package_id, prev) DO UPDATE SET time = excluded.time, used = excluded.used,
 		adopted = excluded.adopted, info = COALESCE(excluded.info, revisions.info),
 		uploader = CASE excluded.uploader WHEN '' THEN revisions.uploader ELSE excluded.uploader END
-		RETURNING id`, append(revisionArgs(member, rev),
-		o.Time.UnixMicro(), int64(neverCold), now.UnixMicro(), o.Adopted, o.Info, o.Uploader)...).Scan(&id)
+		RETURNING id, used`, append(revisionArgs(member, rev),
+		o.Time.UnixMicro(), int64(neverCold), now.UnixMicro(), o.Adopted, o.Info, o.Uploader)...).Scan(&id, &used)
 	if err != nil {
 		return fmt.Errorf("record %s: %w", rev, err)
+	}
+	if used == neverCold { // it is a store's
+		changes, err := o.fileChanges(ctx, tx, id)
+		if err != nil {
+			return fmt.Errorf("record %s: %w", rev, err)
+		}
+		tx.tellFiles(member, rev, changes)
 	}
 	if err := removeFiles(ctx, tx, id, o.Remove); err != nil {
 		return fmt.Errorf("replace files of %s: %w", rev, err)
@@ -179,6 +186,43 @@ func putRevision(ctx context.Context, tx *transaction, member MemberID, rev cona
 		}
 	}
 	return nil
+}
+
+// fileChanges tells in which files the revision in a row, if it has any, differs from what it will
+// have.
+func (o PutOptions) fileChanges(ctx context.Context, tx *transaction, id int64) (changes []FileChange, err error) {
+	before, err := sumsOf(ctx, tx, id)
+	if err != nil || len(before) == 0 {
+		return nil, err
+	}
+	for _, f := range o.Files {
+		if was := before[f.Name]; was != f.SHA256 {
+			changes = append(changes, FileChange{f.Name, was, f.SHA256})
+		}
+	}
+	return append(changes, gone(before, o.Remove)...), nil
+}
+
+// gone are the files that a revision had and loses.
+func gone(before map[string]string, names []string) (changes []FileChange) {
+	for _, name := range names {
+		if was := before[name]; was != "" {
+			changes = append(changes, FileChange{name, was, ""})
+		}
+	}
+	return changes
+}
+
+// sumsOf maps the names of the files of a revision to their sha256.
+func sumsOf(ctx context.Context, q queryer, id int64) (map[string]string, error) {
+	sums := make(map[string]string)
+	_, err := collect(ctx, q, "read files", func(r scanner) (_ struct{}, err error) {
+		var name, sum string
+		err = r.Scan(&name, &sum)
+		sums[name] = sum
+		return struct{}{}, err
+	}, `SELECT name, sha256 FROM files WHERE revision_id = $1`, id)
+	return sums, err
 }
 
 // neverCold is the time of last use of what is never evicted, so that the coldest revisions are

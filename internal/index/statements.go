@@ -86,6 +86,9 @@ type transaction struct {
 	statements *statements
 	missing    []string
 	changes    []change // of the write that runs, each once
+
+	told map[change]told // what the feed says of them
+	fed  int64           // the number of the last line for the feed; 0: there is none
 }
 
 func (t *transaction) statement(ctx context.Context, query string) *sql.Stmt {

@@ -28,6 +28,10 @@ type write struct {
 	silent  bool // it leaves no lines for the journal
 	done    chan error
 
+	// after is called after the commit, before the feed tells of the write and before it returns.
+	// An error becomes that of the write, which is committed. nil: nothing is to be done.
+	after func() error
+
 	journaled bool // it left some
 }
 
@@ -98,13 +102,13 @@ func (db *DB) commit(batch []*write) {
 	tx := &transaction{tx: sqlTx, statements: db.write}
 	results := make([]error, len(batch))
 	var changes []change
-	journaled := false
+	journaled, fed := false, int64(0)
 	for i, w := range batch {
+		tx.changes, tx.told, tx.fed = nil, nil, 0
 		if results[i] = db.run(tx, w); results[i] == nil {
 			changes = append(changes, tx.changes...)
-			journaled = journaled || w.journaled
+			journaled, fed = journaled || w.journaled, max(fed, tx.fed)
 		}
-		tx.changes = nil
 	}
 	var unwritten error
 	if err = sqlTx.Commit(); err == nil {
@@ -123,7 +127,14 @@ func (db *DB) commit(batch []*write) {
 			results[i] = fmt.Errorf("commit: %w", err)
 		case w.journaled:
 			results[i] = unwritten
+		case w.after != nil:
+			results[i] = w.after()
 		}
+	}
+	if err == nil {
+		db.showFeed(fed)
+	}
+	for i, w := range batch {
 		w.done <- results[i]
 	}
 }
