@@ -38,6 +38,7 @@ var rooms = map[string]room{
 	"internal/policy":    {code: []string{"internal/conan"}, tests: []string{"internal/conantest"}},
 	"internal/selection": {code: []string{"internal/conan"}, tests: []string{"internal/conantest"}},
 	"internal/transfer":  {code: []string{"internal/conan", "internal/selection"}, tests: []string{"internal/conantest"}},
+	"internal/jobs":      {code: []string{"internal/conan", "internal/index"}},
 	"internal/scrub":     {code: []string{"internal/blob", "internal/index"}, tests: []string{"internal/conan", "internal/conantest"}},
 	"internal/conantest": {code: []string{"internal/conan"}},
 	"internal/harness":   {},
@@ -49,7 +50,7 @@ var rooms = map[string]room{
 	"proxy/resolver":     {code: []string{"internal/conan", "internal/memory", "internal/policy"}, tests: []string{"internal/conantest"}},
 	"proxy": {
 		code:  []string{"internal/conan", "internal/memory", "internal/identity", "proxy/api", "proxy/auth", "proxy/resolver"},
-		tests: []string{"internal/conantest", "internal/index", "internal/policy", "internal/transfer"},
+		tests: []string{"internal/conantest", "internal/index", "internal/jobs", "internal/policy", "internal/transfer"},
 	},
 	"e2e":          {code: []string{"internal/harness"}, tests: []string{"internal/conan", "internal/conantest", "internal/selection", "upstream"}},
 	"bench":        {code: []string{"internal/conan", "internal/index", "internal/harness"}},
@@ -58,7 +59,7 @@ var rooms = map[string]room{
 		code: []string{
 			"internal/conan", "internal/blob", "internal/memory", "internal/index", "internal/rebuild", "internal/backup",
 			"internal/space", "internal/config", "internal/identity", "internal/policy", "internal/scrub",
-			"internal/selection", "internal/transfer", "upstream", "cache", "localstore", "proxy", "proxy/api", "proxy/auth", "proxy/resolver",
+			"internal/jobs", "internal/selection", "internal/transfer", "upstream", "cache", "localstore", "proxy", "proxy/api", "proxy/auth", "proxy/resolver",
 		},
 		tests: []string{"internal/conantest"},
 	},

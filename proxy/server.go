@@ -48,6 +48,7 @@ type Server struct {
 	version   string
 	now       func() time.Time
 	page      *startPage
+	api       *api.API
 	routes    *echo.Echo
 }
 
@@ -64,6 +65,7 @@ func New(o Options) (*Server, error) {
 		ready:   o.Ready,
 		version: o.Version,
 		now:     o.Now,
+		api:     o.API,
 	}
 	s.settings.Store(o.Settings)
 	var err error

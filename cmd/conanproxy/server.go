@@ -13,6 +13,7 @@ import (
 	"conanproxy/internal/config"
 	"conanproxy/internal/identity"
 	"conanproxy/internal/index"
+	"conanproxy/internal/jobs"
 	"conanproxy/internal/scrub"
 	"conanproxy/proxy"
 	"conanproxy/proxy/api"
@@ -26,6 +27,7 @@ type server struct {
 	secret          []byte
 	hiding          *hiding
 	robots          *robots
+	jobs            *jobs.Runner
 	identityMetrics *identity.Metrics
 	metrics         *serverMetrics
 	started         *config.Config // the configuration at the start; some of it holds until the end
@@ -35,12 +37,13 @@ type server struct {
 	ctx     context.Context // of the work in the background
 	stop    context.CancelFunc
 	workers sync.WaitGroup
+	drain   chan struct{} // closed when no new connections are taken
 }
 
 // newServer puts the rooms together; start begins the work in the background. The caller calls close on the result.
 func newServer(ctx context.Context, cfg *config.Config, logs *loggers) (_ *server, err error) {
 	registry := newRegistry()
-	s := &server{logs: logs, registry: registry, started: cfg, identityMetrics: identity.NewMetrics(registry)}
+	s := &server{logs: logs, registry: registry, started: cfg, identityMetrics: identity.NewMetrics(registry), drain: make(chan struct{})}
 	s.ctx, s.stop = context.WithCancel(ctx)
 	s.data, err = openData(ctx, dataOptions{config: cfg, log: logs.app, registry: registry})
 	if err != nil {
@@ -56,6 +59,7 @@ func newServer(ctx context.Context, cfg *config.Config, logs *loggers) (_ *serve
 		return nil, err
 	}
 	s.hiding, s.robots = &hiding{index: s.index}, newRobots(s.index)
+	s.jobs = jobs.New(s.index, s.log.Named("jobs"), registry)
 	s.index.HidesInForce(func() error { return s.hiding.load(context.Background()) })
 	if err := s.hiding.load(ctx); err != nil {
 		return nil, err
@@ -67,7 +71,10 @@ func newServer(ctx context.Context, cfg *config.Config, logs *loggers) (_ *serve
 	s.current.Store(first)
 	s.metrics = newServerMetrics(registry, s)
 	s.http, err = proxy.New(proxy.Options{
-		Settings: first.http, API: &api.API{Stores: operated{s}, Hides: s.hiding, Audit: s.index, Usage: s.index, Tokens: s.index},
+		Settings: first.http, API: &api.API{
+			Stores: operated{s}, Hides: s.hiding, Audit: s.index, Usage: s.index, Tokens: s.index,
+			Jobs: s.jobs, Feed: s.index, Drain: s.drain,
+		},
 		Memory: answersMemory(cfg), Changes: s.index.Changes(),
 		Log: logs.app, AccessLog: logs.access, Registry: registry, Ready: s.ready, Version: versionText(),
 	})
@@ -87,6 +94,7 @@ func (s *server) start() {
 	s.workers.Go(func() { s.budget.Run(s.ctx) })
 	s.workers.Go(s.sweep)
 	s.workers.Go(s.writeUses)
+	s.workers.Go(func() { s.jobs.Run(s.ctx, s.runJob) })
 	s.workers.Go(func() {
 		o := scrub.Options{Index: s.index, Blobs: s.blobs, Fetch: s.fetch, Found: s.metrics.found}
 		scrub.Run(s.ctx, o, scrubRate, s.log.Named("scrub"))
@@ -99,8 +107,8 @@ func (s *server) fetch(ctx context.Context, f index.FileRow) error {
 	return now.upstreams.fetch(ctx, now.stores.owned(), f)
 }
 
-// sweep removes abandoned uploads, old answers, and what is too old in the trash and the audit,
-// every hour. The first time is a minute after the start: with a million packages it takes seconds,
+// sweep removes abandoned uploads, old answers, and what is too old in the trash, the audit, the
+// feed and the list of jobs, every hour. The first time is a minute after the start: with a million packages it takes seconds,
 // and the first requests should not compete with it.
 func (s *server) sweep() {
 	for wait := time.Minute; ; wait = time.Hour {
@@ -110,11 +118,23 @@ func (s *server) sweep() {
 		case <-time.After(wait):
 		}
 		now := s.current.Load()
-		err := errors.Join(now.stores.sweep(s.ctx), now.upstreams.sweep(s.ctx), s.index.SweepAudit(s.ctx, time.Now().Add(-now.config.Audit.Keep)))
+		err := errors.Join(now.stores.sweep(s.ctx), now.upstreams.sweep(s.ctx), s.sweepTrails(now.config.Audit.Keep))
 		if err != nil && s.ctx.Err() == nil {
 			s.log.Error("the hourly sweep failed", zap.Error(err))
 		}
 	}
+}
+
+// How long ended jobs and the lines of the feed are kept.
+const (
+	keepJobs = 30 * 24 * time.Hour
+	keepFeed = 7 * 24 * time.Hour
+)
+
+// sweepTrails removes what is too old in the audit, the feed and the list of jobs.
+func (s *server) sweepTrails(keepAudit time.Duration) error {
+	now := time.Now()
+	return errors.Join(s.index.SweepAudit(s.ctx, now.Add(-keepAudit)), s.index.SweepFeed(s.ctx, now.Add(-keepFeed)), s.index.SweepJobs(s.ctx, now.Add(-keepJobs)))
 }
 
 // writeUses writes the last uses of robot tokens every minute, and at the end.
@@ -149,6 +169,7 @@ func (s *server) reload(load func() (*config.Config, error)) {
 	s.current.Store(next)
 	s.http.SetSettings(next.http)
 	s.index.Changes().ChangedSettings()
+	s.jobs.Again()
 	s.logs.setLevel(next.config.Log.Level)
 	s.budget.SetBounds(int64(next.config.Cache.MaxSize), int64(next.config.Cache.MinFree))
 	s.workers.Go(func() { s.retire(old, next) })

@@ -54,8 +54,8 @@ func (j Job) Claim() conan.Claim { return conan.Claim{Job: j.ID, Fence: j.Fence}
 // ErrJobLost is returned for a write by a runner whose job was cancelled or claimed by another one.
 var ErrJobLost = errors.New("the job was cancelled, or another runner has it")
 
-// ErrTooManyJobs is returned if more jobs wait than may.
-var ErrTooManyJobs = errors.New("too many jobs wait already; try again when some have ended")
+// ErrTooMany is returned if more wait than may.
+var ErrTooMany = errors.New("too many wait already")
 
 // Bounds of waiting jobs.
 const (
@@ -73,7 +73,7 @@ func (db *DB) CreateJob(ctx context.Context, j Job, now time.Time) (Job, error) 
 			return fmt.Errorf("count jobs: %w", err)
 		}
 		if all >= MostJobs || own >= MostJobsOf {
-			return ErrTooManyJobs
+			return fmt.Errorf("%w: %d jobs, %d of them yours; at most %d and %d may", ErrTooMany, all, own, MostJobs, MostJobsOf)
 		}
 		err = tx.QueryRowContext(ctx, `INSERT INTO jobs (call, owner, login, address, arguments, state, created)
 			VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id`,

@@ -145,12 +145,12 @@ func TestJobsThatWaitAreBounded(t *testing.T) {
 		newJob(t, db, "ann")
 	}
 	_, err := db.CreateJob(t.Context(), Job{Owner: "ann"}, noon)
-	failsWith(t, "one too many of ann", err, ErrTooManyJobs)
+	failsWith(t, "one too many of ann", err, ErrTooMany)
 	for i := MostJobsOf; i < MostJobs; i++ {
 		newJob(t, db, fmt.Sprint("user", i%50))
 	}
 	_, err = db.CreateJob(t.Context(), Job{Owner: "bob"}, noon)
-	failsWith(t, "one too many", err, ErrTooManyJobs)
+	failsWith(t, "one too many", err, ErrTooMany)
 	claimJob(t, db)
 	newJob(t, db, "bob")
 }

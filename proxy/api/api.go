@@ -1,5 +1,5 @@
 // Package api answers the operators' API, /api/v1: promotion, removal, the trash, hides, usage, the
-// audit and robot tokens. It knows no HTTP: the proxy finds the caller, decodes bodies and renders
+// audit, robot tokens, jobs and the feed of changes. It knows no HTTP: the proxy finds the caller, decodes bodies and renders
 // what a call returns.
 package api
 
@@ -59,6 +59,11 @@ type API struct {
 	Audit  Audit
 	Usage  Usage
 	Tokens Tokens
+	Jobs   Jobs
+	Feed   Feed
+	Drain  <-chan struct{} // closed when the server ends: nothing waits any more; nil: never
+
+	waiting waiting
 }
 
 // Call is one request by an identified caller.
@@ -82,6 +87,14 @@ type Call struct {
 
 	// IsMember tells whether a store or upstream has that name.
 	IsMember func(name string) bool
+	// ReadsSomewhere tells whether the caller may read a reference in some member.
+	ReadsSomewhere func(ref conan.Ref) bool
+
+	// Renew makes the call again for the same caller, who is looked up again, and by the settings in
+	// force. It is auth.ErrLogin if the user or token is gone.
+	Renew func() (*Call, error)
+	// Job is told what the call does; nil: a request makes the call, and no job.
+	Job Job
 }
 
 // Route is one call.
@@ -110,6 +123,11 @@ func (a *API) Routes() []Route {
 		{http.MethodGet, "/api/v1/hides", a.hides, 0},
 		{http.MethodGet, "/api/v1/usage", a.usage, 0},
 		{http.MethodGet, "/api/v1/audit", a.audit, 0},
+		{http.MethodGet, "/api/v1/jobs", a.jobs, 0},
+		{http.MethodGet, "/api/v1/jobs/show", a.showJob, 0},
+		{http.MethodGet, "/api/v1/jobs/follow", a.followJob, 0},
+		{http.MethodPost, "/api/v1/jobs/cancel", a.cancelJob, smallBody},
+		{http.MethodGet, "/api/v1/changes", a.changes, 0},
 		{http.MethodGet, "/api/v1/tokens", a.tokens, 0},
 		{http.MethodPost, "/api/v1/tokens", a.createToken, smallBody},
 		{http.MethodPost, "/api/v1/tokens/revoke", a.revokeToken, smallBody},

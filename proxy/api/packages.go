@@ -73,10 +73,14 @@ func (a *API) promote(c *Call) (any, error) {
 		return nil, err
 	}
 	o := transfer.Options{By: c.Actor, Dry: body.DryRun, Allowed: c.mayWrite(body.To)}
+	if c.Job != nil {
+		o.Plan = func(moved []conan.Moved) error { return c.expect(moved, "copied") }
+	}
 	moved, err := transfer.Copy(c.Context, source, sel, sink, o)
 	if err != nil {
 		return nil, err
 	}
+	c.moved(moved)
 	return report(body.DryRun, moved, "copied"), nil
 }
 
@@ -105,12 +109,17 @@ func (a *API) remove(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !body.DryRun {
-		if err := store.RemoveRevisions(c.Context, revs, c.Actor); err != nil {
-			return nil, err
-		}
+	if body.DryRun {
+		return report(true, asMoved(revs), "removed"), nil
 	}
-	return report(body.DryRun, asMoved(revs), "removed"), nil
+	if err := c.expect(asMoved(revs), "removed"); err != nil {
+		return nil, err
+	}
+	if err := store.RemoveRevisions(c.Context, revs, c.Actor); err != nil {
+		return nil, err
+	}
+	c.moved(asMoved(revs))
+	return report(false, asMoved(revs), "removed"), nil
 }
 
 // restore brings revisions back from a store's trash.
@@ -131,10 +140,20 @@ func (a *API) restore(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if revs, err = store.Restore(c.Context, revs, c.Actor, body.DryRun); err != nil {
+	if body.DryRun || c.Job != nil {
+		planned, err := store.Restore(c.Context, revs, c.Actor, true)
+		if err != nil || body.DryRun {
+			return report(true, asMoved(planned), "restored"), err
+		}
+		if err := c.expect(asMoved(planned), "restored"); err != nil {
+			return nil, err
+		}
+	}
+	if revs, err = store.Restore(c.Context, revs, c.Actor, false); err != nil {
 		return nil, err
 	}
-	return report(body.DryRun, asMoved(revs), "restored"), nil
+	c.moved(asMoved(revs))
+	return report(false, asMoved(revs), "restored"), nil
 }
 
 // chosen are the revisions that a change is about: all of them, as a removal means a selection. The
