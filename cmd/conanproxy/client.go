@@ -39,9 +39,28 @@ func (c *client) add(cmd *cobra.Command) {
 // call sends a request to the API and decodes its answer into out. body is sent as JSON unless it
 // is nil.
 func (c *client) call(ctx context.Context, method, path string, query url.Values, body, out any) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	defer cancel()
+	resp, err := c.send(ctx, method, path, query, body)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	text, err := readAnswer(resp)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, out); err != nil {
+		return fmt.Errorf("the server's answer is not that of the API of conanproxy: %w", err)
+	}
+	return nil
+}
+
+// send sends a request to the API and returns an answer that is no refusal.
+func (c *client) send(ctx context.Context, method, path string, query url.Values, body any) (*http.Response, error) {
 	base, err := url.Parse(c.server)
 	if err != nil || base.Host == "" {
-		return usageError{fmt.Errorf("--server %q is not a URL like https://conan.example.com", c.server)}
+		return nil, usageError{fmt.Errorf("--server %q is not a URL like https://conan.example.com", c.server)}
 	}
 	base = base.JoinPath("/api/v1/", path)
 	base.RawQuery = query.Encode()
@@ -49,34 +68,70 @@ func (c *client) call(ctx context.Context, method, path string, query url.Values
 	if body != nil {
 		text, err := json.Marshal(body)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		sent = bytes.NewReader(text)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, base.String(), sent)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
-	resp, err := (&http.Client{Timeout: 10 * time.Minute}).Do(req)
+	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return err
+		return nil, lostConnection{err}
+	}
+	if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusAccepted {
+		return resp, nil
 	}
 	defer resp.Body.Close()
+	text, err := readAnswer(resp)
+	if err != nil {
+		return nil, err
+	}
+	return nil, refusedCall(resp.StatusCode, resp.Status, text)
+}
+
+func readAnswer(resp *http.Response) ([]byte, error) {
 	const most = 256 << 20
 	text, err := io.ReadAll(io.LimitReader(resp.Body, most))
 	if err != nil {
-		return err
+		return nil, lostConnection{err}
 	}
-	if resp.StatusCode != http.StatusOK {
-		return refusedCall(resp.StatusCode, resp.Status, text)
+	return text, nil
+}
+
+// lostConnection is an error of the connection to the server, and not a refusal.
+type lostConnection struct{ error }
+
+func (e lostConnection) Unwrap() error { return e.error }
+
+// persist calls once as long as it tells that there is more. A lost connection is made again for a
+// minute, as the server may be restarting.
+func persist(ctx context.Context, once func() (more bool, err error)) error {
+	const attempts = 60
+	for failures := 0; ; {
+		more, err := once()
+		var lost lostConnection
+		switch {
+		case err == nil && !more:
+			return nil
+		case more:
+			failures = 0
+		}
+		if err == nil {
+			continue
+		}
+		if failures++; !errors.As(err, &lost) || failures > attempts || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
 	}
-	if err := json.Unmarshal(text, out); err != nil {
-		return fmt.Errorf("the server's answer is not that of the API of conanproxy: %w", err)
-	}
-	return nil
 }
 
 // refusedCall is the error of a call that the server refused. A wrong request is a usage error.

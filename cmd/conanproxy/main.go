@@ -45,6 +45,7 @@ func run(ctx context.Context, args []string) int {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(serveCommand(), configCommand(), userCommand(), fsckCommand(), gcCommand(), rebuildCommand(), backupCommand(),
 		promoteCommand(), removeCommand(), restoreCommand(), trashCommand(), hideCommand(), unhideCommand(), hidesCommand(), usageCommand(), auditCommand(), tokenCommand(),
+		jobCommand(), changesCommand(),
 		healthcheckCommand(), versionCommand())
 	refuseWrongArguments(root)
 	root.SetArgs(args)

@@ -102,10 +102,11 @@ type Accepted struct{ JobLine }
 
 // Serve answers a call, or starts it as a job if the caller asks for that.
 func (a *API) Serve(c *Call, route Route) (any, error) {
-	switch c.Query.Get("job") {
-	case "", "false":
+	wanted := c.Query.Get("job")
+	switch {
+	case wanted == "false", !c.Query.Has("job"):
 		return route.Handle(c)
-	case "true":
+	case wanted == "true":
 		return a.startJob(c, strings.TrimPrefix(route.Path, Prefix))
 	}
 	return nil, fmt.Errorf("%w: job is neither true nor false", conan.ErrInvalid)
