@@ -149,6 +149,8 @@ func TestJobsAreStarted(t *testing.T) {
 		"a call that reads":  {"GET", "/api/v1/hides?job=true", demo, "", 400, "cannot run as a job"},
 		"neither":            {"POST", "/api/v1/remove?job=1", demo, removeHello, 400, "neither true nor false"},
 		"half a JSON":        {"POST", "/api/v1/remove?job=true", demo, removeHello[:20], 400, "not the JSON"},
+		"no selection":       {"POST", "/api/v1/remove?job=true", demo, `{"in": "local"}`, 400, "the selection is empty"},
+		"an unknown field":   {"POST", "/api/v1/remove?job=true", demo, `{"in": "local", "force": 1}`, 400, "force"},
 		"a long body":        {"POST", "/api/v1/remove?job=true", demo, long, 400, "4 MiB"},
 		"one's own":          {"GET", show, demo, "", 200, `"arguments":{"in":`},
 		"another's":          {"GET", show, other, "", 404, "no such job"},
@@ -185,7 +187,7 @@ func TestJobsRunWithTheRightsOfTheirOwner(t *testing.T) {
 	robot := j.bearer("demo", `{"name": "bot", "read": true, "write": true}`)
 	ids := map[string]int64{
 		"works":            j.start(demo, removeHello),
-		"a wrong body":     j.start(demo, `{"in": "local", "force": 1}`),
+		"a wrong store":    j.start(demo, strings.Replace(removeHello, "local", "moon", 1)),
 		"a revoked robot":  j.start(robot, removeHello),
 		"nothing to write": j.start(demo, strings.Replace(removeHello, "hello", "locked", 1)),
 	}
@@ -193,7 +195,7 @@ func TestJobsRunWithTheRightsOfTheirOwner(t *testing.T) {
 	wantStatus(t, j.do(call{method: "POST", path: "/api/v1/tokens/revoke", user: "demo", body: `{"name": "bot"}`}), 200)
 	j.run()
 	for name, want := range map[string]string{
-		"works": "done ", "a wrong body": "failed invalid: the body is not the JSON that this call takes", "a revoked robot": `failed "bot": `,
+		"works": "done ", "a wrong store": `failed invalid: there is no store "moon"`, "a revoked robot": `failed "bot": `,
 		"nothing to write": `failed denied: user "demo" may not write locked/1.0@demo/testing`,
 	} {
 		who := demo
@@ -243,7 +245,7 @@ func TestJobsMakeTheirChangeOnce(t *testing.T) {
 	j.run()
 	_, last := j.follow(id, demo)
 	row, err := j.db.Job(t.Context(), id)
-	if err != nil || last.State != index.JobDone || !strings.Contains(string(row.Result), "hello/1.0@demo/testing#r1") || len(j.store.removed) != 1 {
+	if err != nil || last.State != index.JobDone || !strings.Contains(string(last.Progress), `"done":1`) || !strings.Contains(string(row.Result), "hello/1.0@demo/testing#r1") || len(j.store.removed) != 1 {
 		t.Errorf("job %+v, %v; removed %q", row, err, j.store.removed)
 	}
 }

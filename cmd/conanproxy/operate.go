@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -84,7 +85,6 @@ func (ch *change) command() *cobra.Command {
 	c.Flags().BoolVar(&ch.yes, "yes", false, "do not ask")
 	if ch.asJob {
 		c.Flags().BoolVar(&ch.background, "background", false, "only start it as a job and print the job's number; `conanproxy job follow NUMBER` shows it")
-		c.MarkFlagsMutuallyExclusive("background", "dry-run")
 	}
 	ch.flags(c)
 	return c
@@ -94,6 +94,9 @@ func (ch *change) command() *cobra.Command {
 const many = 20
 
 func (ch *change) run(c *cobra.Command, args []string) error {
+	if ch.background && ch.dry {
+		return usageError{errors.New("--background and --dry-run exclude each other")}
+	}
 	spec, err := ch.read(args)
 	if err != nil {
 		return err

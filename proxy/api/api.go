@@ -182,11 +182,10 @@ func (c *Call) requireAdmin() error {
 
 // number reads a query argument from least to most; fallback if it is not given.
 func (c *Call) number(name string, fallback, least, most int64) (int64, error) {
-	text := c.Query.Get(name)
-	if text == "" {
+	if !c.Query.Has(name) {
 		return fallback, nil
 	}
-	n, err := strconv.ParseInt(text, 10, 64)
+	n, err := strconv.ParseInt(c.Query.Get(name), 10, 64)
 	if err != nil || n < least || n > most {
 		return 0, fmt.Errorf("%w: %s is not a number from %d to %d", conan.ErrInvalid, name, least, most)
 	}

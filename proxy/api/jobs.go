@@ -1,8 +1,10 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -92,9 +94,16 @@ func (b Background) Route(a *API) (Route, error) {
 	return Route{}, fmt.Errorf("%w: there is no call %q that can be a job", conan.ErrInvalid, b.Call)
 }
 
-// IsDone tells whether an earlier run did everything, and what it would have answered.
+// IsDone tells whether an earlier run did everything, and what it would have answered and told.
 func (b Background) IsDone() (result json.RawMessage, done bool) {
-	return b.Expected, b.Changed && asJobs[b.Call] == OneChange
+	if !b.Changed || asJobs[b.Call] != OneChange {
+		return nil, false
+	}
+	var r Report
+	if json.Unmarshal(b.Expected, &r) == nil {
+		b.Job.Progress(r.progress())
+	}
+	return b.Expected, true
 }
 
 // Accepted is a job that was started.
@@ -107,12 +116,13 @@ func (a *API) Serve(c *Call, route Route) (any, error) {
 	case wanted == "false", !c.Query.Has("job"):
 		return route.Handle(c)
 	case wanted == "true":
-		return a.startJob(c, strings.TrimPrefix(route.Path, Prefix))
+		return a.startJob(c, route)
 	}
 	return nil, fmt.Errorf("%w: job is neither true nor false", conan.ErrInvalid)
 }
 
-func (a *API) startJob(c *Call, call string) (any, error) {
+func (a *API) startJob(c *Call, route Route) (any, error) {
+	call := strings.TrimPrefix(route.Path, Prefix)
 	if asJobs[call] == 0 {
 		return nil, fmt.Errorf("%w: this call cannot run as a job", conan.ErrInvalid)
 	}
@@ -126,6 +136,9 @@ func (a *API) startJob(c *Call, call string) (any, error) {
 	if len(arguments) > mostArguments {
 		return nil, fmt.Errorf("%w: the body of a job has at most %d MiB", conan.ErrInvalid, mostArguments>>20)
 	}
+	if err := c.wouldTake(route, arguments); err != nil {
+		return nil, err
+	}
 	job, err := a.Jobs.Start(c.Context, index.Job{
 		Call: call, Owner: c.Caller.Name, Login: c.Caller.State(), Address: c.Actor.Address, Arguments: arguments,
 	})
@@ -133,6 +146,34 @@ func (a *API) startJob(c *Call, call string) (any, error) {
 		return nil, err
 	}
 	return Accepted{jobLine(job)}, nil
+}
+
+// errDecoded ends a call that only reads its body.
+var errDecoded = errors.New("the body was read")
+
+// checked is a body that can be found wrong before the call is made.
+type checked interface{ check() error }
+
+// wouldTake tells whether a call can read a body, which each call does first.
+func (c *Call) wouldTake(route Route, body json.RawMessage) error {
+	reading := *c
+	reading.Decode = func(v any) error {
+		strict := json.NewDecoder(bytes.NewReader(body))
+		strict.DisallowUnknownFields()
+		if err := strict.Decode(v); err != nil {
+			return fmt.Errorf("%w: the body is not the JSON that this call takes: %w", conan.ErrInvalid, err)
+		}
+		if body, ok := v.(checked); ok {
+			if err := body.check(); err != nil {
+				return err
+			}
+		}
+		return errDecoded
+	}
+	if _, err := route.Handle(&reading); !errors.Is(err, errDecoded) {
+		return err
+	}
+	return nil
 }
 
 // JobLine is one job.
@@ -164,7 +205,7 @@ func jobLine(j index.Job) JobLine {
 // jobs lists the caller's jobs, and all for an administrator, the newest first.
 func (a *API) jobs(c *Call) (any, error) {
 	f := index.JobFilter{State: index.JobState(c.Query.Get("state"))}
-	if f.State != "" && !slices.Contains(index.JobStates, f.State) {
+	if c.Query.Has("state") && !slices.Contains(index.JobStates, f.State) {
 		return nil, fmt.Errorf("%w: state is none of %q", conan.ErrInvalid, index.JobStates)
 	}
 	var err error

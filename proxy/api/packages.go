@@ -33,6 +33,18 @@ func report(dry bool, moved []conan.Moved, outcome string) Report {
 	return r
 }
 
+// progress is that of a job that did what the report says.
+func (r Report) progress() (p transfer.Progress) {
+	for _, done := range r.Revisions {
+		if done.Outcome == "skipped" {
+			p.Revisions.Skipped++
+		} else {
+			p.Revisions.Done++
+		}
+	}
+	return p
+}
+
 // asMoved makes a list of revisions one of a report.
 func asMoved(revs []conan.Revision) []conan.Moved {
 	moved := make([]conan.Moved, len(revs))
@@ -42,15 +54,23 @@ func asMoved(revs []conan.Revision) []conan.Moved {
 	return moved
 }
 
+// fromTo is a promotion.
+type fromTo struct {
+	From      string         `json:"from"`
+	To        string         `json:"to"`
+	DryRun    bool           `json:"dry_run"`
+	Selection selection.Spec `json:"selection"`
+}
+
+func (b fromTo) check() error {
+	_, err := b.Selection.Parse()
+	return err
+}
+
 // promote copies revisions from one store to another: the caller needs the right to read them there
 // and to write them here.
 func (a *API) promote(c *Call) (any, error) {
-	var body struct {
-		From      string         `json:"from"`
-		To        string         `json:"to"`
-		DryRun    bool           `json:"dry_run"`
-		Selection selection.Spec `json:"selection"`
-	}
+	var body fromTo
 	if err := c.Decode(&body); err != nil {
 		return nil, err
 	}
@@ -89,6 +109,11 @@ type inStore struct {
 	In        string         `json:"in"`
 	DryRun    bool           `json:"dry_run"`
 	Selection selection.Spec `json:"selection"`
+}
+
+func (b inStore) check() error {
+	_, err := b.Selection.Parse()
+	return err
 }
 
 // remove moves revisions of a store to its trash.
