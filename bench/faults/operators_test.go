@@ -70,6 +70,19 @@ func TestOperators(t *testing.T) {
 
 // once publishes some packages, kills the server during the operation, and looks what became of it.
 func (o *operating) once(round int) {
+	o.publishSome(round)
+	for _, name := range o.before {
+		if err := o.change(o.Context(), name, round); err != nil {
+			o.Fatalf("a server that is well refused: %v", err)
+		}
+	}
+	acked := o.kill(round)
+	o.s.start()
+	o.judge(acked, round)
+}
+
+// publishSome publishes the packages of a round.
+func (o *operating) publishSome(round int) {
 	const packages = 4
 	o.sets = nil
 	for i := range packages {
@@ -80,14 +93,6 @@ func (o *operating) once(round int) {
 			o.sets = append(o.sets, set)
 		}
 	}
-	for _, name := range o.before {
-		if err := o.change(o.Context(), name, round); err != nil {
-			o.Fatalf("a server that is well refused: %v", err)
-		}
-	}
-	acked := o.kill(round)
-	o.s.start()
-	o.judge(acked, round)
 }
 
 // kill does the operation, kills the server meanwhile or, in every second round, right after it,
@@ -124,18 +129,22 @@ func (o *operating) kill(round int) bool {
 
 // change calls the API about the packages of a round.
 func (o *operating) change(ctx context.Context, name string, round int) error {
+	a := ask(ctx, http.MethodPost, o.s.url("/api/v1/"+name), o.body(name, round), o.s.token)
+	if a.err != nil || a.status != http.StatusOK {
+		return fmt.Errorf("%s: %s", name, a)
+	}
+	return nil
+}
+
+// body is that of a call about the packages of a round.
+func (o *operating) body(name string, round int) []byte {
 	body, err := json.Marshal(map[string]any{"selection": map[string]any{"patterns": []string{fmt.Sprintf("o%dx*/*", round)}}})
 	o.must(err)
 	stores := `{"in": "dev", `
 	if name == "promote" {
 		stores = `{"from": "dev", "to": "release", `
 	}
-	body = append([]byte(stores), bytes.TrimPrefix(body, []byte("{"))...)
-	a := ask(ctx, http.MethodPost, o.s.url("/api/v1/"+name), body, o.s.token)
-	if a.err != nil || a.status != http.StatusOK {
-		return fmt.Errorf("%s: %s", name, a)
-	}
-	return nil
+	return append([]byte(stores), bytes.TrimPrefix(body, []byte("{"))...)
 }
 
 // judge looks for every package of the round in all places.
