@@ -36,7 +36,7 @@ type fencedStore struct {
 	api.Store
 	db      *index.DB
 	removed []string
-	hold    func() // called before a removal; nil: nothing
+	hold    func(context.Context) // called before a removal; nil: nothing
 }
 
 // fencedStores are the stores of the API: only "local".
@@ -48,7 +48,7 @@ func (s fencedStores) Promotion(from, to string) (transfer.Sink, bool) { return 
 
 func (s *fencedStore) RemoveRevisions(ctx context.Context, revs []conan.Revision, by conan.Actor) error {
 	if s.hold != nil {
-		s.hold()
+		s.hold(ctx)
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -260,7 +260,7 @@ func (e expecting) Expect(result any) error  { return e.expect(result) }
 func TestJobsAskForRightsAsTheyGo(t *testing.T) {
 	j := newJobsWorld(t)
 	begun, goOn := make(chan struct{}, 8), make(chan struct{})
-	j.store.hold = func() { begun <- struct{}{}; <-goOn }
+	j.store.hold = func(context.Context) { begun <- struct{}{}; <-goOn }
 	j.run()
 	demo := withBasic("demo", "demo")
 	id := j.start(demo, removeHello)
@@ -274,6 +274,32 @@ func TestJobsAskForRightsAsTheyGo(t *testing.T) {
 	}
 	if len(j.store.removed) != 0 {
 		t.Errorf("removed %q", j.store.removed)
+	}
+}
+
+// A robot token that is revoked while its job runs ends the job.
+func TestJobsEndWithTheirOwner(t *testing.T) {
+	j := newJobsWorld(t)
+	robot := j.bearer("demo", `{"name": "bot", "read": true, "write": true}`)
+	begun := make(chan struct{})
+	j.store.hold = func(ctx context.Context) { close(begun); <-ctx.Done() }
+	j.run()
+	id := j.start(robot, removeHello)
+	<-begun
+	wantStatus(t, j.do(call{method: "POST", path: "/api/v1/tokens/revoke", user: "demo", body: `{"name": "bot"}`}), 200)
+	for {
+		changed := j.runner.Changed()
+		job, err := j.db.Job(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if job.State.Ended() {
+			if job.State != index.JobFailed || !strings.Contains(job.Error, `"bot"`) || !strings.Contains(job.Error, "is gone") || len(j.store.removed) != 0 {
+				t.Errorf("job %+v; removed %q", job, j.store.removed)
+			}
+			return
+		}
+		<-changed
 	}
 }
 
