@@ -89,6 +89,9 @@ func (s *Server) watchOwner(ctx context.Context, r *request, cancel context.Canc
 
 // jobFailure is an error as the owner of a job is told.
 func (s *Server) jobFailure(r *request, b api.Background, err error) error {
+	if errors.Is(err, api.ErrJobLost) {
+		return err
+	}
 	refused := r.classify(err)
 	switch refused.status {
 	case statusGone:

@@ -52,8 +52,9 @@ func (c *client) changesAfter(cmd *cobra.Command, after string) (api.Changes, er
 		if err := c.call(cmd.Context(), http.MethodGet, "changes", query, nil, &page); err != nil {
 			return all, err
 		}
+		before := all.Cursor
 		all.Lines, all.Cursor = append(all.Lines, page.Lines...), page.Cursor
-		if len(page.Lines) == 0 {
+		if before == "" || before == page.Cursor {
 			return all, nil
 		}
 	}

@@ -145,8 +145,8 @@ func (db *DB) FeedAfter(ctx context.Context, cursor string, limit int) ([]FeedLi
 		return nil, ErrFeedGone
 	}
 	lines, err := collect(ctx, db.read, "read the feed", scanFeed,
-		`SELECT f.mark, f.time, f.member, f.view, f.ref, f.rrev, f.package_id, f.prev, f.action, f.files
-		FROM feed c JOIN feed f ON f.seq >= c.seq AND f.seq <= $2 WHERE c.mark = $1 ORDER BY f.seq LIMIT $3`,
+		`SELECT mark, time, member, view, ref, rrev, package_id, prev, action, files FROM feed
+		WHERE seq >= (SELECT seq FROM feed WHERE mark = $1) AND seq <= $2 ORDER BY seq LIMIT $3`,
 		int64(mark), db.feed.newest.Load(), limit+1)
 	if err != nil {
 		return nil, err

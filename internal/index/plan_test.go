@@ -279,6 +279,12 @@ func TestPlansOfLongHistories(t *testing.T) {
 			"SEARCH r USING INDEX sqlite_autoindex_revisions_1 (ref_id=? AND rrev=? AND package_id=?)"},
 		{"packages of one recipe revision", func() error { _, err := db.Packages(ctx, center, recipeOf("aa/1", "r"), true); return err },
 			"SEARCH r USING INDEX sqlite_autoindex_revisions_1 (ref_id=? AND rrev=?)"},
+		{"the feed, from a cursor on", func() error {
+			if _, err := db.FeedAfter(ctx, "0123456789abcdef", 10); !errors.Is(err, ErrFeedGone) {
+				return err
+			}
+			return nil
+		}, "SEARCH feed USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"},
 	}
 	for _, tt := range tests {
 		clear(db.read.prepared)

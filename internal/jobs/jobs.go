@@ -212,7 +212,7 @@ func (r *Runner) end(ctx context.Context, job index.Job, result json.RawMessage,
 		r.log.Info("job done", zap.Int64("job", job.ID), zap.String("call", job.Call), zap.String("user", job.Owner))
 		r.ended.WithLabelValues(job.Call, string(index.JobDone)).Inc()
 		err = r.index.EndJob(write, job.Claim(), result, "", time.Now())
-	case ctx.Err() != nil || errors.Is(cause, index.ErrJobLost):
+	case ctx.Err() != nil || errors.Is(cause, index.ErrJobLost) || errors.Is(failed, index.ErrJobLost):
 		return // the next process resumes it, or it is another's
 	case errors.Is(cause, errAgain):
 		err = r.index.ReleaseJob(write, job.Claim())

@@ -33,7 +33,8 @@ type ChangeLine struct {
 	Files    []index.FileChange `json:"files,omitempty"`
 }
 
-// Changes is a part of the feed. What comes after Cursor is not in it.
+// Changes is a part of the feed. What comes after Cursor is not in it. If it has no lines but another
+// cursor than the one that was asked for, there may be more at once.
 type Changes struct {
 	Lines  []ChangeLine `json:"lines"`
 	Cursor string       `json:"cursor"`
@@ -60,7 +61,8 @@ func (a *API) changes(c *Call) (any, error) {
 		return Changes{Lines: []ChangeLine{}, Cursor: cursor}, err
 	}
 	if wait == 0 {
-		return a.changesAfter(c, after, int(limit))
+		page, _, err := a.changesAfter(c, after, int(limit))
+		return page, err
 	}
 	leave, err := a.waiting.enter(c.Caller.Name)
 	if err != nil {
@@ -90,8 +92,8 @@ func (a *API) awaitChanges(c *Call, after string, limit int, wait time.Duration)
 	defer timer.Stop()
 	for {
 		changed := a.Feed.FeedChanged()
-		page, err := a.changesAfter(c, after, limit)
-		if err != nil || len(page.Lines) > 0 {
+		page, more, err := a.changesAfter(c, after, limit)
+		if err != nil || more || len(page.Lines) > 0 {
 			return page, err
 		}
 		after = page.Cursor
@@ -110,14 +112,18 @@ func (a *API) awaitChanges(c *Call, after string, limit int, wait time.Duration)
 	}
 }
 
-// changesAfter lists up to limit lines that the caller may read. It reads on over others, so that
-// they are not in any answer, not even as an empty one.
-func (a *API) changesAfter(c *Call, after string, limit int) (Changes, error) {
-	page := Changes{Lines: []ChangeLine{}, Cursor: after}
-	for {
+// mostLooks bounds how many pages of the feed one answer looks through for lines that the caller
+// may read.
+const mostLooks = 10
+
+// changesAfter lists up to limit lines that the caller may read, and reads on over others. more
+// tells that it stopped before the end of the feed.
+func (a *API) changesAfter(c *Call, after string, limit int) (page Changes, more bool, err error) {
+	page = Changes{Lines: []ChangeLine{}, Cursor: after}
+	for range mostLooks {
 		rows, err := a.Feed.FeedAfter(c.Context, page.Cursor, mostPage)
 		if err != nil {
-			return page, err
+			return page, false, err
 		}
 		for _, row := range rows {
 			page.Cursor = row.Cursor
@@ -125,13 +131,14 @@ func (a *API) changesAfter(c *Call, after string, limit int) (Changes, error) {
 				page.Lines = append(page.Lines, changeLine(row))
 			}
 			if len(page.Lines) == limit {
-				return page, nil
+				return page, true, nil
 			}
 		}
 		if len(rows) < mostPage {
-			return page, nil
+			return page, false, nil
 		}
 	}
+	return page, true, nil
 }
 
 // maySee tells whether the caller may read the reference where the change was. A member that is no

@@ -370,5 +370,8 @@ func (a *API) await(c *Call, changed <-chan struct{}, send func(string, any) err
 	return false, nil
 }
 
+// ErrJobLost ends a call whose job was cancelled, or is another runner's.
+var ErrJobLost = index.ErrJobLost
+
 // ErrTooMany is a refusal because too many wait already: status 429.
 var ErrTooMany = index.ErrTooMany

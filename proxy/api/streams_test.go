@@ -45,12 +45,12 @@ func (s *scripted) Changed() <-chan struct{} {
 func (s *scripted) FeedCursor(context.Context) (string, error) { return "0", nil }
 func (s *scripted) FeedChanged() <-chan struct{}               { return s.Changed() }
 
-func (s *scripted) FeedAfter(_ context.Context, cursor string, _ int) ([]index.FeedLine, error) {
+func (s *scripted) FeedAfter(_ context.Context, cursor string, limit int) ([]index.FeedLine, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var n int
 	_, err := fmt.Sscan(cursor, &n)
-	return s.lines[n:], err
+	return s.lines[n:min(n+limit, len(s.lines))], err
 }
 
 // tell changes the script and wakes those who wait.
@@ -173,6 +173,15 @@ func TestChangesWaitAsLongAsAsked(t *testing.T) {
 		}
 		if len(a.waiting.of) != 0 {
 			t.Error("a request that has ended is counted")
+		}
+		for range mostLooks * mostPage {
+			add("secret")
+		}
+		add("open")
+		for _, tt := range [][2]string{{"after=2&wait=25s", "0s 10002"}, {"after=10002", "0s open/1#r 10003"}} {
+			if got := ask(tt[0]); got != tt[1] {
+				t.Errorf("%s, after many others: %q, want %q", tt[0], got, tt[1])
+			}
 		}
 	})
 }
