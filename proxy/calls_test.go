@@ -7,8 +7,8 @@ import (
 	"conanproxy/proxy/api"
 )
 
-// Every call of the operators' API is counted with its outcome and its time, has an access line with
-// the caller, and has a bound for its body.
+// Every call of the operators' API is counted with its outcome and its time, has an access line
+// with the caller, and has a bound for its body.
 func TestEveryCallIsCountedAndLogged(t *testing.T) {
 	j := newJobsWorld(t)
 	for _, route := range new(api.API).Routes() {

@@ -22,7 +22,7 @@ import (
 	"conanproxy/proxy/auth"
 )
 
-// jobsWorld has the API with jobs and a feed over an index, and a store that fences what it removes.
+// jobsWorld has the API with jobs and a feed over an index, and a store that fences its removals.
 type jobsWorld struct {
 	*world
 	db     *index.DB

@@ -41,8 +41,8 @@ func exported(t *testing.T, proxy *e2etest.Conanproxy, versions int) (refs []str
 	return refs
 }
 
-// TestJobsSurviveAKill starts jobs and kills the server at once: the next one resumes them, and each
-// is done once.
+// TestJobsSurviveAKill starts jobs and kills the server at once: the next one resumes them, and
+// each is done once.
 func TestJobsSurviveAKill(t *testing.T) {
 	t.Parallel()
 	proxy := jobsProxy(t)
@@ -70,17 +70,27 @@ func TestJobsSurviveAKill(t *testing.T) {
 		jobs = append(jobs, started...)
 	}
 	e2etest.Says(t, ann.must("job", "show", jobs[rounds]), "remove by ann from 127.0.0.1", "removed  header/1.0@acme/stable#")
-
-	var lines []struct{ Action, Revision string }
-	var page struct {
-		Lines *[]struct{ Action, Revision string }
+	toldOnce(t, ann, cursor, refs)
+	for action, want := range map[string]int{"promote": rounds, "remove": rounds, "restore": rounds, "job_start": 3 * rounds} {
+		var audit []struct{ User string }
+		if err := json.Unmarshal([]byte(demo.must("audit", "--json", "--action", action)), &audit); err != nil {
+			t.Fatal(err)
+		}
+		if len(audit) != want {
+			t.Errorf("the audit has %d lines of %s, want %d", len(audit), action, want)
+		}
 	}
-	page.Lines = &lines
-	if err := json.Unmarshal([]byte(ann.must("changes", "--json", "--after", cursor)), &page); err != nil {
+}
+
+// toldOnce checks that the feed tells once that each reference was promoted, removed and restored.
+func toldOnce(t *testing.T, o operator, cursor string, refs []string) {
+	t.Helper()
+	var page struct{ Lines []changed }
+	if err := json.Unmarshal([]byte(o.must("changes", "--json", "--after", cursor)), &page); err != nil {
 		t.Fatal(err)
 	}
 	count := make(map[string]int)
-	for _, l := range lines {
+	for _, l := range page.Lines {
 		ref, _, _ := strings.Cut(l.Revision, "#")
 		count[l.Action+" "+ref]++
 	}
@@ -89,15 +99,6 @@ func TestJobsSurviveAKill(t *testing.T) {
 			if n := count[action+" "+ref]; n != 1 {
 				t.Errorf("%s was %s %d times", ref, action, n)
 			}
-		}
-	}
-	for action, want := range map[string]int{"promote": rounds, "remove": rounds, "restore": rounds, "job_start": 3 * rounds} {
-		var audit []struct{ User string }
-		if err := json.Unmarshal([]byte(demo.must("audit", "--json", "--action", action)), &audit); err != nil {
-			t.Fatal(err)
-		}
-		if len(audit) != want {
-			t.Errorf("the audit has %d lines of %s, want %d", len(audit), action, want)
 		}
 	}
 }

@@ -121,14 +121,8 @@ func (db *DB) commit(batch []*write) {
 	}
 	publish(db.changes, changes)
 	for i, w := range batch {
-		switch {
-		case results[i] != nil:
-		case err != nil:
-			results[i] = fmt.Errorf("commit: %w", err)
-		case w.journaled:
-			results[i] = unwritten
-		case w.after != nil:
-			results[i] = w.after()
+		if results[i] == nil {
+			results[i] = w.ended(err, unwritten)
 		}
 	}
 	if err == nil {
@@ -137,6 +131,20 @@ func (db *DB) commit(batch []*write) {
 	for i, w := range batch {
 		w.done <- results[i]
 	}
+}
+
+// ended is how a write ended that was in a commit, which failed with committed, or whose lines for
+// the journal were not written because of unwritten.
+func (w *write) ended(committed, unwritten error) error {
+	switch {
+	case committed != nil:
+		return fmt.Errorf("commit: %w", committed)
+	case w.journaled:
+		return unwritten
+	case w.after != nil:
+		return w.after()
+	}
+	return nil
 }
 
 // run makes one write inside the transaction, so that only this one is undone if it fails.

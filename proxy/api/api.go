@@ -1,6 +1,6 @@
 // Package api answers the operators' API, /api/v1: promotion, removal, the trash, hides, usage, the
-// audit, robot tokens, jobs and the feed of changes. It knows no HTTP: the proxy finds the caller, decodes bodies and renders
-// what a call returns.
+// audit, robot tokens, jobs and the feed of changes. It knows no HTTP: the proxy finds the caller,
+// decodes bodies and renders what a call returns.
 package api
 
 import (

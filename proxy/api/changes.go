@@ -33,8 +33,8 @@ type ChangeLine struct {
 	Files    []index.FileChange `json:"files,omitempty"`
 }
 
-// Changes is a part of the feed. What comes after Cursor is not in it. If it has no lines but another
-// cursor than the one that was asked for, there may be more at once.
+// Changes is a part of the feed. What comes after Cursor is not in it. If it has no lines but
+// another cursor than the one that was asked for, there may be more at once.
 type Changes struct {
 	Lines  []ChangeLine `json:"lines"`
 	Cursor string       `json:"cursor"`
