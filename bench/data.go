@@ -31,6 +31,7 @@ type sample struct {
 	recipe  map[string][]byte
 	files   map[string][]byte // of the package, without the archive
 	archive string            // path of conan_package.tgz on disk
+	payload string            // md5 of its one member
 	size    int64             // of the archive
 }
 
@@ -55,12 +56,8 @@ func makeSample(dir, name, version string, size int64, seed uint64) (*sample, er
 	s.rrev = rrev
 	s.recipe = map[string][]byte{conan.RecipeFile: []byte(recipe), conan.ManifestFile: manifest}
 
-	info := []byte("[settings]\narch=x86_64\nos=Linux\n")
-	id := sha1.Sum(info)
-	s.pid = hex.EncodeToString(id[:])
 	s.archive = filepath.Join(dir, name+"-"+version+".tgz")
-	sum, err := writeArchive(s.archive, size, seed)
-	if err != nil {
+	if s.payload, err = writeArchive(s.archive, size, seed); err != nil {
 		return nil, err
 	}
 	stat, err := os.Stat(s.archive)
@@ -68,9 +65,19 @@ func makeSample(dir, name, version string, size int64, seed uint64) (*sample, er
 		return nil, err
 	}
 	s.size = stat.Size()
-	manifest, s.prev, err = manifestOf(map[string]string{conan.InfoFile: md5Of(info), payloadName: sum})
-	s.files = map[string][]byte{conan.InfoFile: info, conan.ManifestFile: manifest}
-	return s, err
+	return s.forOS("Linux")
+}
+
+// forOS is another package of the same recipe, with the same archive.
+func (s *sample) forOS(os string) (*sample, error) {
+	other := *s
+	info := []byte("[settings]\narch=x86_64\nos=" + os + "\n")
+	id := sha1.Sum(info)
+	other.pid = hex.EncodeToString(id[:])
+	manifest, prev, err := manifestOf(map[string]string{conan.InfoFile: md5Of(info), payloadName: s.payload})
+	other.prev = prev
+	other.files = map[string][]byte{conan.InfoFile: info, conan.ManifestFile: manifest}
+	return &other, err
 }
 
 // payloadName is the one member of a sample's archive.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"conanproxy/internal/index"
@@ -16,9 +17,10 @@ import (
 
 // shape is how large a generated index is.
 type shape struct {
-	refs     int // recipes, one revision each, two files
-	packages int // package revisions per recipe, three files each
-	wide     int // package revisions of one more recipe, wide/1.0
+	refs     int  // recipes, one revision each, two files
+	packages int  // package revisions per recipe, three files each
+	wide     int  // package revisions of one more recipe, wide/1.0
+	removed  bool // all of it is in the trash, removed one reference after the other
 }
 
 // generatedName is the name of reference i: a word that repeats, so that searches in the middle find something.
@@ -55,6 +57,15 @@ func generate(ctx context.Context, dataDir string, s shape) error {
 		return err
 	}
 	if err := insertAll(ctx, raw, store, s); err != nil {
+		return err
+	}
+	if s.removed {
+		if err := removeAll(ctx, raw); err != nil {
+			return err
+		}
+	}
+	if _, err := raw.ExecContext(ctx, `INSERT INTO store_bytes (member_id, bytes)
+		SELECT $1, COALESCE(SUM(size), 0) FROM blobs WHERE sha256 IN (SELECT sha256 FROM files)`, store); err != nil {
 		return err
 	}
 	for _, t := range triggers {
@@ -147,6 +158,32 @@ func insertAll(ctx context.Context, db *sql.DB, store index.MemberID, s shape) e
 		}
 	}
 	return tx.Commit()
+}
+
+// removeAll moves everything to the trash, with a line of the audit for each reference.
+func removeAll(ctx context.Context, db *sql.DB) error {
+	for _, query := range []string{
+		`INSERT INTO removals (id, member_id, time, usr) SELECT id, member_id, $1 + id, 'demo' FROM refs`,
+		`INSERT INTO trash (id, removal_id, member_id, name, version, usr, channel, rrev, package_id, prev, time, adopted, info, uploader)
+			SELECT r.id, f.id, f.member_id, f.name, f.version, f.usr, f.channel, r.rrev, r.package_id, r.prev, r.time, r.adopted, r.info, 'demo'
+			FROM revisions r JOIN refs f ON f.id = r.ref_id`,
+		`INSERT INTO trash_files (trash_id, name, sha256) SELECT revision_id, name, sha256 FROM files`,
+		`INSERT INTO audit (time, usr, action, target, address, member)
+			SELECT $1 + f.id, 'demo', 'remove', f.name || '/' || f.version, '127.0.0.1', 'local' FROM refs f`,
+		`INSERT INTO history (member_id, name, version, usr, channel, rrev, package_id, prev, time, since, until)
+			SELECT f.member_id, f.name, f.version, f.usr, f.channel, r.rrev, r.package_id, r.prev, r.time, r.time, $1 + f.id
+			FROM revisions r JOIN refs f ON f.id = r.ref_id`,
+		`DELETE FROM files`, `DELETE FROM revisions`, `DELETE FROM refs`,
+	} {
+		args := []any{time.Now().UnixMicro()}
+		if !strings.Contains(query, "$1") {
+			args = nil
+		}
+		if _, err := db.ExecContext(ctx, query, args...); err != nil {
+			return fmt.Errorf("fill the trash: %w", err)
+		}
+	}
+	return nil
 }
 
 func (g *generator) recipe(name string, packages int) error {

@@ -98,6 +98,8 @@ func allRows() []row {
 		{"growth", "the same questions at growing sizes", rowGrowth},
 		{"memory", "memory under many transfers", rowMemory},
 		{"install", "the real clients", rowInstall},
+		{"views", "a view over stores and upstreams", rowViews},
+		{"operators", "promotion, and a full trash", rowOperators},
 		{"idle", "what it costs when nothing happens", rowIdle},
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -59,6 +60,12 @@ type Cache struct {
 	refusals *lru.Cache[string, refusal]
 	pace     pace
 	asking   singleflight.Group
+	purges   atomic.Uint64 // how many purges began
+
+	// remembering is held for reading from the look whether a purge came meanwhile until an answer
+	// or file is remembered. A purge takes it to wait for that.
+	remembering sync.RWMutex
+
 	bounding sync.Mutex // one call of boundSearches at a time
 	slots    *semaphore.Weighted
 

@@ -22,6 +22,9 @@ const (
 	kindBytes     = "bytes"     // that a file which may change still has the bytes that are stored
 )
 
+// kinds are all of them.
+var kinds = []string{kindRevisions, kindFiles, kindPackages, kindSearch, kindBytes}
+
 // document is a remembered answer.
 type document[T any] struct {
 	Value   T
@@ -49,6 +52,8 @@ func load[T any](ctx context.Context, c *Cache, q question[T]) (*document[T], er
 	if doc, ok := memory.Get[*document[T]](c.o.Memory, q.memoryKey(c)); ok {
 		return doc, nil
 	}
+	c.remembering.RLock()
+	defer c.remembering.RUnlock()
 	row, err := c.o.Index.Document(ctx, c.o.Member, q.kind, q.key)
 	if errors.Is(err, conan.ErrNotFound) {
 		return nil, nil

@@ -29,6 +29,9 @@ var (
 	errNoSpace = errors.New("no space in the cache")
 	// errIdle ends a fill whose clients have all left.
 	errIdle = errors.New("every client left")
+	// errPurged ends a fill whose file is not wanted here any more; clients that follow it get all
+	// of it.
+	errPurged = errors.New("purged while it was downloaded")
 	// errEvicted is the error of a client that opened the file after it was evicted.
 	errEvicted = errors.New("evicted before it was opened")
 )
@@ -81,6 +84,7 @@ type fill struct {
 	wrote     int64       // bytes that arrived
 	small     []byte      // of them, while the file is not known to be large; not nil if all of it is here
 	users     int         // its clients, and its own goroutine until that ends
+	purged    bool        // the file is not to be stored
 	idleTimer *time.Timer // runs while there is no client
 	endUse    func()      // lets the revision be evicted
 }
@@ -240,6 +244,8 @@ func (c *Cache) readable(err error) error {
 	switch {
 	case errors.Is(err, errNoSpace):
 		return errNoSpace
+	case errors.Is(err, errPurged):
+		return errEvicted
 	case errors.As(err, &wrong):
 		return &conan.UnavailableError{Member: c.o.Name, Reason: "it sent wrong bytes: " + wrong.what, Permanent: wrong.again}
 	case errors.Is(err, blob.ErrNoSpace):
@@ -264,6 +270,9 @@ func (f *fill) count(err error) {
 	case errors.Is(err, errNoSpace):
 		result = fillPassed
 		log.Warn("no space to store a download")
+	case errors.Is(err, errPurged):
+		result = fillPassed
+		log.Info("a download was not stored", zap.Error(err))
 	case errors.Is(err, errIdle):
 		result = fillStopped
 		log.Info("a download was stopped", zap.Error(err))

@@ -137,27 +137,33 @@ func bytesQuestion(rev conan.Revision, name string) question[string] {
 
 // Store has a file fetched unless it is stored. When it returns nil the file is durable here.
 func (c *Cache) Store(ctx context.Context, rev conan.Revision, name string) error {
+	ok, err := c.storeFile(ctx, rev, name)
+	if err == nil && !ok {
+		err = c.unavailable("its answer could not be stored here")
+	}
+	return err
+}
+
+// storeFile is Store; it is false for a file that upstream gives and that there is no space for.
+func (c *Cache) storeFile(ctx context.Context, rev conan.Revision, name string) (ok bool, err error) {
 	file, _, err := c.open(ctx, rev, name)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer file.Close()
 	c.mu.Lock()
 	f := c.fills[fillKey{rev, name}]
 	c.mu.Unlock()
 	if f != nil {
-		if err := f.done(ctx); err != nil {
-			return err
+		if err := f.done(ctx); err != nil && !errors.Is(err, errNoSpace) {
+			return false, err
 		}
 	}
 	stored, err := c.openStored(ctx, rev, name)
-	if err != nil {
-		return err
+	if err != nil || stored == nil {
+		return false, err
 	}
-	if stored == nil {
-		return c.unavailable("its answer could not be stored here")
-	}
-	return stored.Close()
+	return true, stored.Close()
 }
 
 // fetch downloads a file that is listed but not stored, unless it is known that upstream does not

@@ -95,12 +95,13 @@ func fallBack[T any](ctx context.Context, c *Cache, q question[T], doc *document
 // need not wait for the index.
 func askUpstream[T any](ctx context.Context, c *Cache, q question[T], timeout time.Duration) (document[T], error) {
 	answered := make(chan document[T], 1)
-	done := c.asking.DoChan(q.id(), func() (any, error) {
+	purges := c.purges.Load() // what was asked before a purge answers no later question
+	done := c.asking.DoChan(fmt.Sprint(purges, " ", q.id()), func() (any, error) {
 		if !c.begin() {
 			return nil, c.unavailable("this server is stopping")
 		}
 		defer c.running.Done()
-		return refresh(c, q, answered)
+		return refresh(c, q, purges, answered)
 	})
 	slow := time.NewTimer(timeout)
 	defer slow.Stop()
@@ -122,7 +123,7 @@ func askUpstream[T any](ctx context.Context, c *Cache, q question[T], timeout ti
 
 // refresh asks upstream and remembers what it says, which it gives to answered as soon as later
 // questions get it too. It runs once at a time per question.
-func refresh[T any](c *Cache, q question[T], answered chan<- document[T]) (_ document[T], err error) {
+func refresh[T any](c *Cache, q question[T], purges uint64, answered chan<- document[T]) (_ document[T], err error) {
 	defer c.recovered("a question", &err)
 	ctx, cancel := context.WithTimeout(c.ctx, askTimeout)
 	defer cancel()
@@ -140,7 +141,7 @@ func refresh[T any](c *Cache, q question[T], answered chan<- document[T]) (_ doc
 	}
 
 	// What was asked under settings that are replaced meanwhile is not remembered under the new
-	// ones.
+	// ones, and nothing that a purge came after.
 	settings := c.o.Index.Changes().Settings()
 	begun := c.o.Now()
 	value, err := q.fetch(ctx)
@@ -156,8 +157,10 @@ func refresh[T any](c *Cache, q question[T], answered chan<- document[T]) (_ doc
 		value = q.dated(ctx, value, doc, c.saidAbsent(q.id()), now)
 	}
 	got := document[T]{Value: value, Fetched: now}
+	c.remembering.RLock()
+	defer c.remembering.RUnlock()
 	switch {
-	case !settings.Valid():
+	case !settings.Valid() || c.purges.Load() != purges:
 	case err == nil:
 		c.refusals.Remove(q.id())
 		c.refusals.Remove(contradictedID(q.id()))

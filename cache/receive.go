@@ -155,9 +155,15 @@ func (f *fill) verify(s blob.Sums) {
 // commit makes the verified bytes durable and names them in the index.
 func (f *fill) commit(ctx context.Context, facts facts) error {
 	c, rev, name := f.c, f.key.rev, f.key.name
+	published := c.publication(ctx, rev, facts.built)
 	err := f.w.Commit(ctx, func(s blob.Sums) error {
+		c.remembering.RLock()
+		defer c.remembering.RUnlock()
+		if f.isPurged() {
+			return errPurged
+		}
 		return c.o.Index.PutRevision(ctx, c.o.Member, rev, index.PutOptions{
-			Time: c.publication(ctx, rev, facts.built), Info: facts.info, Files: []conan.FileInfo{index.FileInfo(name, s)},
+			Time: published, Info: facts.info, Files: []conan.FileInfo{index.FileInfo(name, s)},
 		})
 	})
 	if err != nil {
@@ -168,6 +174,12 @@ func (f *fill) commit(ctx context.Context, facts facts) error {
 		c.o.Budget.DeleteUnused(ctx) // what these bytes replaced
 	}
 	return nil
+}
+
+func (f *fill) isPurged() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.purged
 }
 
 // publication is the time of a revision: what upstream listed, else what was stored before, else

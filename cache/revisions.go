@@ -78,6 +78,9 @@ func (c *Cache) listQuestion(rev conan.Revision) question[revisionList] {
 			return list.after(revisionList{Whole: c.lastWithout(ctx, parent, absent)}, now)
 		},
 		instead: func(ctx context.Context) (revisionList, error, bool) {
+			if pinned, err := c.pinnedRevisions(ctx, parent); err != nil || len(pinned) > 0 {
+				return revisionList{Listed: pinned}, err, true
+			}
 			if c.knownWithout(ctx, parent) {
 				return revisionList{}, fmt.Errorf("%s in %s: %w", parent, c.o.Name, conan.ErrNotFound), true
 			}

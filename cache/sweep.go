@@ -24,7 +24,7 @@ func (c *Cache) Sweep(ctx context.Context) error {
 		return nil
 	}
 	before := c.o.Now().Add(-c.o.FreshFor - c.o.StaleFor - dropAfter)
-	for _, kind := range []string{kindRevisions, kindFiles, kindPackages, kindSearch, kindBytes} {
+	for _, kind := range kinds {
 		if err := c.sweepKind(ctx, kind, before); err != nil {
 			return err
 		}

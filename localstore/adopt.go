@@ -15,21 +15,21 @@ import (
 )
 
 // adopt makes a copy of an upstream's recipe revision, so that a package published here has its
-// recipe here. Bytes that a cache holds are shared. It does not make the store the owner of the
-// reference: upstream's time is kept.
-func (s *Store) adopt(ctx context.Context, recipe conan.Revision) error {
+// recipe here. What the uploader may not read upstream is not there. Bytes that a cache holds are
+// shared. It does not make the store the owner of the reference: upstream's time is kept.
+func (s *Store) adopt(ctx context.Context, recipe conan.Revision, by conan.Actor) error {
 	if s.upstream == nil || recipe.Mutable() {
 		return recipeNotFound(recipe)
 	}
-	_, err, _ := s.adoptions.Do(recipe.String(), func() (any, error) {
-		return nil, s.adoptOnce(ctx, recipe)
+	_, err, _ := s.adoptions.Do(s.derivedID("adopt", recipe, by.Name), func() (any, error) {
+		return nil, s.adoptOnce(ctx, recipe, by)
 	})
 	return err
 }
 
 // adoptWatched adopts for a request, which does not wait longer than for a check. The adoption goes
 // on without it.
-func (s *Store) adoptWatched(ctx context.Context, recipe conan.Revision) error {
+func (s *Store) adoptWatched(ctx context.Context, recipe conan.Revision, by conan.Actor) error {
 	var err error
 	done := make(chan struct{})
 	s.mu.Lock()
@@ -39,7 +39,7 @@ func (s *Store) adoptWatched(ctx context.Context, recipe conan.Revision) error {
 	}
 	s.busy.Go(func() {
 		defer close(done)
-		err = s.adopt(s.ctx, recipe)
+		err = s.adopt(s.ctx, recipe, by)
 	})
 	s.mu.Unlock()
 	if err := s.wait(ctx, done); err != nil {
@@ -48,22 +48,23 @@ func (s *Store) adoptWatched(ctx context.Context, recipe conan.Revision) error {
 	return err
 }
 
-func (s *Store) adoptOnce(ctx context.Context, recipe conan.Revision) error {
-	list, err := s.upstream().Snapshot(ctx, recipe)
+func (s *Store) adoptOnce(ctx context.Context, recipe conan.Revision, by conan.Actor) error {
+	upstream := s.upstream(by)
+	list, err := upstream.Snapshot(ctx, recipe)
 	if err != nil {
 		return recipeError(recipe, err)
 	}
-	published, err := s.upstreamTime(ctx, recipe)
+	published, err := s.upstreamTime(ctx, upstream, recipe)
 	if err != nil {
 		return err
 	}
-	st := index.Stage{Member: s.member, ID: s.derivedID("adopt", recipe, ""), Revision: recipe, Touched: s.now()}
+	st := index.Stage{Member: s.member, ID: s.derivedID("adopt", recipe, by.Name), Revision: recipe, Touched: s.now()}
 	var got conan.Snapshot
 	for _, f := range list.Value {
 		if conan.CheckFileName(f.Name, false) != nil {
 			continue
 		}
-		info, err := s.fetch(ctx, st, f.Name)
+		info, err := s.fetch(ctx, upstream, st, f.Name)
 		if errors.Is(err, conan.ErrNotFound) && conan.IsMetadata(f.Name) {
 			continue
 		}
@@ -86,8 +87,8 @@ func (s *Store) adoptOnce(ctx context.Context, recipe conan.Revision) error {
 
 // upstreamTime is when upstream published the revision; a revision that upstream does not list gets
 // the present time.
-func (s *Store) upstreamTime(ctx context.Context, recipe conan.Revision) (time.Time, error) {
-	list, err := s.upstream().Revisions(ctx, conan.Revision{Ref: recipe.Ref})
+func (s *Store) upstreamTime(ctx context.Context, upstream conan.Source, recipe conan.Revision) (time.Time, error) {
+	list, err := upstream.Revisions(ctx, conan.Revision{Ref: recipe.Ref})
 	if err != nil && !errors.Is(err, conan.ErrNotFound) {
 		return time.Time{}, err
 	}
@@ -101,8 +102,8 @@ func (s *Store) upstreamTime(ctx context.Context, recipe conan.Revision) (time.T
 
 // fetch puts one file of upstream into a stage: by its digest if the blob store has the bytes
 // already, as a cache over the same store will have seen to, else by a copy.
-func (s *Store) fetch(ctx context.Context, st index.Stage, name string) (conan.FileInfo, error) {
-	f, err := s.openVerified(ctx, st.Revision, name)
+func (s *Store) fetch(ctx context.Context, upstream conan.Source, st index.Stage, name string) (conan.FileInfo, error) {
+	f, err := openVerified(ctx, upstream, st.Revision, name)
 	if err != nil {
 		return conan.FileInfo{}, err
 	}
@@ -141,8 +142,8 @@ func (s *Store) fetch(ctx context.Context, st index.Stage, name string) (conan.F
 
 func differs(want, got string) bool { return want != "" && want != got }
 
-func (s *Store) openVerified(ctx context.Context, rev conan.Revision, name string) (*conan.File, error) {
-	a, err := s.upstream().Open(ctx, rev, name)
+func openVerified(ctx context.Context, upstream conan.Source, rev conan.Revision, name string) (*conan.File, error) {
+	a, err := upstream.Open(ctx, rev, name)
 	if err != nil || a.Value.Verified() {
 		return a.Value, err
 	}

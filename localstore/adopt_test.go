@@ -87,7 +87,7 @@ func TestAdopt(t *testing.T) {
 			published, err := up.Latest(t.Context(), rev)
 			wantError(t, err, nil)
 			e := newEnv(t, func(o *Options) {
-				o.Upstream = func() conan.Source { return source{up} }
+				o.Upstream = func(conan.Actor) conan.Source { return source{up} }
 				if shared {
 					o.Blobs = up.blobs
 				}
@@ -149,7 +149,7 @@ func TestAdoptRefusals(t *testing.T) {
 			t.Parallel()
 			up := newUpstream(t)
 			rev := up.publishRecipe(hi, set)
-			e := newEnv(t, func(o *Options) { o.Upstream = func() conan.Source { return source{up} } })
+			e := newEnv(t, func(o *Options) { o.Upstream = func(conan.Actor) conan.Source { return source{up} } })
 			test.change(up)
 			prev := rev
 			prev.PackageID, prev.PRev = pid2, p.rev()
@@ -168,7 +168,7 @@ func TestMetadataAdoptsRecipe(t *testing.T) {
 	set, p := plainRecipe("A"), pkg(info2, files{"a": "a"})
 	rev := up.publishRecipe(hi, set)
 	prev := up.publishPackage(rev, pid2, p)
-	e := newEnv(t, func(o *Options) { o.Upstream = func() conan.Source { return source{up} } })
+	e := newEnv(t, func(o *Options) { o.Upstream = func(conan.Actor) conan.Source { return source{up} } })
 	wantError(t, e.put(prev, "metadata/log.txt", "log"), conan.ErrNotFound, "upstream")
 	wantError(t, e.put(prev, conan.InfoFile, p[conan.InfoFile]), nil)
 	wantError(t, e.put(prev, "metadata/log.txt", "log"), nil) // its package is being uploaded
@@ -185,7 +185,7 @@ func TestSlowCheck(t *testing.T) {
 			up := newUpstream(t)
 			rev := up.publishRecipe(hi, plainRecipe("A"))
 			e := newEnv(t, func(o *Options) {
-				o.Upstream, o.CheckTimeout = func() conan.Source { return source{up} }, time.Millisecond
+				o.Upstream, o.CheckTimeout = func(conan.Actor) conan.Source { return source{up} }, time.Millisecond
 			})
 			up.release = make(chan struct{})
 			p := pkg(info2, files{"a": "a"})
@@ -222,7 +222,7 @@ func TestCloseEndsChecks(t *testing.T) {
 	rev := up.publishRecipe(hi, plainRecipe("A"))
 	up.release = make(chan struct{})
 	e := newEnv(t, func(o *Options) {
-		o.Upstream, o.CheckTimeout = func() conan.Source { return source{up} }, time.Millisecond
+		o.Upstream, o.CheckTimeout = func(conan.Actor) conan.Source { return source{up} }, time.Millisecond
 	})
 	p := pkg(info2, files{"a": "a"})
 	prev := rev
@@ -235,7 +235,7 @@ func TestCloseEndsChecks(t *testing.T) {
 func TestUpstreamUnknown(t *testing.T) {
 	t.Parallel()
 	up := newUpstream(t)
-	e := newEnv(t, func(o *Options) { o.Upstream = func() conan.Source { return source{up} } })
+	e := newEnv(t, func(o *Options) { o.Upstream = func(conan.Actor) conan.Source { return source{up} } })
 	p := pkg(info1("x"), files{"a": "a"})
 	wantError(t, e.sendV1(conan.Revision{Ref: hi, PackageID: pid1}, p), conan.ErrNotFound, "Recipe not found")
 	up.down = true

@@ -92,7 +92,7 @@ func TestCrashAtEveryStep(t *testing.T) {
 			t.Parallel()
 			e := newEnv(t, func(o *Options) {
 				if upload.adopts {
-					o.Upstream = func() conan.Source { return source{up} }
+					o.Upstream = func(conan.Actor) conan.Source { return source{up} }
 				}
 			})
 			store := e.blobs.(*memStore)

@@ -36,7 +36,7 @@ func (s *Store) link(ctx context.Context, up conan.Upload, mayRead func(string, 
 	if err := oneArchive(st, up.Name); err != nil {
 		return err
 	}
-	if err := s.prepareMetadata(ctx, st, up.Name); err != nil {
+	if err := s.prepareMetadata(ctx, st, up.Name, up.By); err != nil {
 		return err
 	}
 	if err := s.linkable(ctx, st, info); err != nil {

@@ -8,6 +8,7 @@ type Metrics struct {
 	overwritten *prometheus.CounterVec
 	adopted     *prometheus.CounterVec
 	removed     *prometheus.CounterVec
+	retired     *prometheus.CounterVec
 }
 
 // NewMetrics makes the metrics and registers them with reg, unless that is nil.
@@ -20,16 +21,17 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		overwritten: counter("overwritten_total", "Files of published revisions that uploads replaced."),
 		adopted:     counter("adopted_total", "Recipes copied from an upstream for packages published here."),
 		removed:     counter("removed_total", "Removals that clients asked for."),
+		retired:     counter("retention_removed_total", "Recipe and package revisions that retention removed."),
 	}
 	if reg != nil {
-		reg.MustRegister(m.published, m.overwritten, m.adopted, m.removed)
+		reg.MustRegister(m.published, m.overwritten, m.adopted, m.removed, m.retired)
 	}
 	return m
 }
 
 // prime shows every series of a store at zero, so that a first event is a visible step.
 func (m *Metrics) prime(member string) {
-	for _, c := range []*prometheus.CounterVec{m.published, m.overwritten, m.adopted, m.removed} {
+	for _, c := range []*prometheus.CounterVec{m.published, m.overwritten, m.adopted, m.removed, m.retired} {
 		c.WithLabelValues(member)
 	}
 }

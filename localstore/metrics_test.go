@@ -27,7 +27,7 @@ func TestMetrics(t *testing.T) {
 	t.Parallel()
 	reg := prometheus.NewRegistry()
 	e := newEnv(t, func(o *Options) { o.Metrics = NewMetrics(reg) })
-	want := map[string]float64{"conanproxy_store_published_total": 0, "conanproxy_store_overwritten_total": 0, "conanproxy_store_adopted_total": 0, "conanproxy_store_removed_total": 0}
+	want := map[string]float64{"conanproxy_store_published_total": 0, "conanproxy_store_overwritten_total": 0, "conanproxy_store_adopted_total": 0, "conanproxy_store_removed_total": 0, "conanproxy_store_retention_removed_total": 0}
 	wantEqual(t, "at the start", counters(t, reg), want)
 	recipe := e.publishRecipe(hi, plainRecipe("A"))
 	e.publishRecipe(hi, plainRecipe("A")) // changes nothing

@@ -26,7 +26,7 @@ func TestPastIsASource(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			conantest.TestSource(t, func(t *testing.T, sets ...conantest.Set) conan.Source {
 				e := newEnv(t)
-				e.Set(true, time.Hour)
+				e.Set(true, time.Hour, 0)
 				refs := make(map[conan.Ref]bool)
 				for _, set := range sets {
 					refs[set.Ref] = true
@@ -49,7 +49,7 @@ func TestPastIsASource(t *testing.T) {
 
 func TestPast(t *testing.T) {
 	e := newEnv(t)
-	e.Set(true, time.Hour)
+	e.Set(true, time.Hour, 0)
 	start := time.Now()
 	old := e.publishRecipe(hi, plainRecipe("old"))
 	e.publishPackage(old, pid2, pkg(info2, files{"a": "a"}))
@@ -92,7 +92,7 @@ func TestPast(t *testing.T) {
 		wantEqual(t, "found by "+text, len(found.Value), want)
 	}
 
-	e.Set(true, 0)
+	e.Set(true, 0, 0)
 	e.clock.advance(2 * time.Hour)
 	wantError(t, e.sweepTrash(t.Context()), nil)
 	_, err = e.At(then).Latest(t.Context(), conan.Revision{Ref: hi})
@@ -109,8 +109,8 @@ func TestPastKnowsWhatWasAdopted(t *testing.T) {
 	set := plainRecipe("theirs")
 	up := newUpstream(t)
 	theirs := up.publishRecipe(hi, set)
-	e := newEnv(t, func(o *Options) { o.Upstream = func() conan.Source { return source{up} } })
-	e.Set(true, time.Hour)
+	e := newEnv(t, func(o *Options) { o.Upstream = func(conan.Actor) conan.Source { return source{up} } })
+	e.Set(true, time.Hour, 0)
 	e.publishPackage(theirs, pid2, pkg(info2, files{"a": "a"}))
 	then := time.Now()
 	for _, when := range []string{"adopted", "removed since"} {

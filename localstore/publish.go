@@ -113,12 +113,12 @@ func (s *Store) requireRecipe(ctx context.Context, c *candidate) (stage string, 
 	if coming {
 		return stage, nil
 	}
-	return "", s.adopt(ctx, recipe)
+	return "", s.adopt(ctx, recipe, c.by())
 }
 
 // recipeOf finds the recipe revision that a package without one belongs to: the one whose summary
 // hash is recipeHash, here or upstream, else the newest one here, else upstream's newest.
-func (s *Store) recipeOf(ctx context.Context, pkg conan.Revision, recipeHash string) (rrev string, err error) {
+func (s *Store) recipeOf(ctx context.Context, pkg conan.Revision, recipeHash string, by conan.Actor) (rrev string, err error) {
 	recipe := conan.Revision{Ref: pkg.Ref}
 	stored, err := s.index.Revisions(ctx, s.member, recipe)
 	if err != nil {
@@ -131,7 +131,7 @@ func (s *Store) recipeOf(ctx context.Context, pkg conan.Revision, recipeHash str
 	}
 	if conan.IsMD5(recipeHash) && s.upstream != nil {
 		recipe.RRev = recipeHash
-		_, err := s.upstream().Snapshot(ctx, recipe)
+		_, err := s.upstream(by).Snapshot(ctx, recipe)
 		if err == nil {
 			return recipeHash, nil
 		}
@@ -146,7 +146,7 @@ func (s *Store) recipeOf(ctx context.Context, pkg conan.Revision, recipeHash str
 	if s.upstream == nil {
 		return "", recipeNotFound(recipe)
 	}
-	newest, err := s.upstream().Latest(ctx, recipe)
+	newest, err := s.upstream(by).Latest(ctx, recipe)
 	if err != nil {
 		return "", recipeError(recipe, err)
 	}

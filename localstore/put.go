@@ -37,7 +37,10 @@ func (s *Store) put(ctx context.Context, up conan.Upload) error {
 	if err := oneArchive(st, up.Name); err != nil {
 		return err
 	}
-	if err := s.prepareMetadata(ctx, st, up.Name); err != nil {
+	if err := s.prepareMetadata(ctx, st, up.Name, up.By); err != nil {
+		return err
+	}
+	if err := s.index.CheckQuota(ctx, s.member, want); err != nil {
 		return err
 	}
 	lease, err := s.lease(ctx, max(want, 0))
@@ -265,8 +268,12 @@ func (s *Store) putAgain(ctx context.Context, up conan.Upload) error {
 	return nil
 }
 
-// CheckSpace implements conan.Publisher. A negative size is an unknown one.
+// CheckSpace implements conan.Publisher. A negative size is an unknown one. Above the quota of the
+// store it is conan.ErrDenied: clients show the text and stop, while they retry after other errors.
 func (s *Store) CheckSpace(ctx context.Context, size int64) error {
+	if err := s.index.CheckQuota(ctx, s.member, size); err != nil {
+		return err
+	}
 	return s.checkSpace(ctx, max(size, 0))
 }
 

@@ -26,7 +26,7 @@ func (s *Store) Stage(ctx context.Context, target conan.Revision, by conan.Actor
 		return "", err
 	}
 	if target.IsPackage() {
-		if err := s.knowsRecipe(ctx, target, by.Name); err != nil {
+		if err := s.knowsRecipe(ctx, target, by); err != nil {
 			return "", err
 		}
 	}
@@ -146,7 +146,7 @@ func (s *Store) stageOf(ctx context.Context, up conan.Upload) (index.Stage, erro
 		return st, err
 	}
 	if rev.IsPackage() {
-		if err := s.knowsRecipe(ctx, rev, up.By.Name); err != nil {
+		if err := s.knowsRecipe(ctx, rev, up.By); err != nil {
 			return index.Stage{}, err
 		}
 	}
@@ -195,7 +195,7 @@ func (s *Store) newest(ctx context.Context, target conan.Revision) (conan.Revisi
 
 // knowsRecipe tells whether the recipe of a package is published here, is being uploaded by the
 // same user, or is known upstream: nil, or conan.ErrNotFound, or why it could not be told.
-func (s *Store) knowsRecipe(ctx context.Context, target conan.Revision, user string) error {
+func (s *Store) knowsRecipe(ctx context.Context, target conan.Revision, by conan.Actor) error {
 	recipe := target.Recipe()
 	if recipe.RRev == "" {
 		stored, err := s.index.Revisions(ctx, s.member, recipe)
@@ -205,21 +205,21 @@ func (s *Store) knowsRecipe(ctx context.Context, target conan.Revision, user str
 		if s.upstream == nil {
 			return recipeNotFound(recipe)
 		}
-		_, err = s.upstream().Latest(ctx, recipe)
+		_, err = s.upstream(by).Latest(ctx, recipe)
 		return recipeError(recipe, err)
 	}
 	_, err := s.index.Find(ctx, s.member, recipe)
 	if !errors.Is(err, conan.ErrNotFound) {
 		return err
 	}
-	coming, err := s.index.StageExists(ctx, s.setID(recipe, user))
+	coming, err := s.index.StageExists(ctx, s.setID(recipe, by.Name))
 	if err != nil || coming {
 		return err
 	}
 	if s.upstream == nil {
 		return recipeNotFound(recipe)
 	}
-	_, err = s.upstream().Snapshot(ctx, recipe)
+	_, err = s.upstream(by).Snapshot(ctx, recipe)
 	return recipeError(recipe, err)
 }
 

@@ -29,9 +29,9 @@ type Options struct {
 	Blobs  blob.Store      // required; shared with the caches and other stores
 	Memory *memory.Answers // shared with the caches and other stores; nil: 4 MiB of its own
 
-	// Upstream is asked for recipes that packages are published for and that are not here: the
-	// resolver over all upstreams of the moment. Nil means none.
-	Upstream func() conan.Source
+	// Upstream is asked for recipes that packages are published for and that are not here: what the
+	// uploader may read of all upstreams of the moment. Nil means none.
+	Upstream func(by conan.Actor) conan.Source
 
 	// CheckSpace tells whether that many more bytes may be stored: nil or conan.ErrNoSpace. Nil
 	// means always.
@@ -41,11 +41,17 @@ type Options struct {
 	// the lease is released. Nil means that nothing bounds the space.
 	Lease func(ctx context.Context, bytes int64) (Lease, error)
 
+	// DeleteUnused deletes the bytes that nothing names any more, when they are to be gone at once.
+	// Nil: a sweep does it later.
+	DeleteUnused func(ctx context.Context)
+
 	// Overwrite lets other bytes under a known revision replace the stored ones. Without it such an
 	// upload is conan.ErrDenied.
 	Overwrite bool
 
 	TrashFor time.Duration // how long removed revisions can be restored; 0: not at all
+
+	Quota int64 // bytes that the store may have; 0: no bound
 
 	Checks *conan.Checks // shared with the caches and other stores; nil: bounds of its own
 
@@ -62,9 +68,10 @@ type Store struct {
 	index        *index.DB
 	blobs        blob.Store
 	memory       *memory.Answers
-	upstream     func() conan.Source // nil: none
+	upstream     func(by conan.Actor) conan.Source // nil: none
 	checkSpace   func(context.Context, int64) error
 	lease        func(context.Context, int64) (Lease, error)
+	deleteUnused func(context.Context)
 	overwrite    atomic.Bool
 	trashFor     atomic.Int64 // a time.Duration
 	checks       *conan.Checks
@@ -73,6 +80,9 @@ type Store struct {
 	metrics      *Metrics
 	now          func() time.Time
 	checkTimeout time.Duration
+
+	uses      uses
+	retaining sync.Mutex // held by a retention run
 
 	adoptions singleflight.Group
 	verdicts  *lru.Cache[string, verdict] // by stage id
@@ -106,11 +116,11 @@ func New(o Options) (*Store, error) {
 	o.setDefaults()
 	s := &Store{
 		name: o.Name, member: o.Member, index: o.Index, blobs: o.Blobs, memory: o.Memory, upstream: o.Upstream,
-		checkSpace: o.CheckSpace, lease: o.Lease, checks: o.Checks, names: names{index: o.Index, member: o.Member},
+		checkSpace: o.CheckSpace, lease: o.Lease, deleteUnused: o.DeleteUnused, checks: o.Checks, names: names{index: o.Index, member: o.Member},
 		log: o.Log.With(zap.String("member", o.Name)), metrics: o.Metrics, now: o.Now, checkTimeout: o.CheckTimeout,
-		verdicts: verdicts, works: make(map[string]*work),
+		verdicts: verdicts, works: make(map[string]*work), uses: uses{noted: make(map[conan.Revision]time.Time)},
 	}
-	s.Set(o.Overwrite, o.TrashFor)
+	s.Set(o.Overwrite, o.TrashFor, o.Quota)
 	s.metrics.prime(s.name)
 	s.unsubscribe = s.index.Changes().Subscribe(s.names.note)
 	s.ctx, s.stop = context.WithCancel(context.Background())
@@ -126,6 +136,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Lease == nil {
 		o.Lease = func(context.Context, int64) (Lease, error) { return unbounded{}, nil }
+	}
+	if o.DeleteUnused == nil {
+		o.DeleteUnused = func(context.Context) {}
 	}
 	if o.Checks == nil {
 		o.Checks = conan.NewChecks()
@@ -144,14 +157,15 @@ func (o *Options) setDefaults() {
 	}
 }
 
-// Set replaces Options.Overwrite and Options.TrashFor.
-func (s *Store) Set(overwrite bool, trashFor time.Duration) {
+// Set replaces Options.Overwrite, Options.TrashFor and Options.Quota.
+func (s *Store) Set(overwrite bool, trashFor time.Duration, quota int64) {
 	s.overwrite.Store(overwrite)
 	s.trashFor.Store(int64(trashFor))
+	s.index.SetQuota(s.member, quota)
 }
 
-// Close ends the checks that are still running and waits for them. What they checked stays staged.
-// A second call does nothing.
+// Close ends the checks that are still running and waits for them, and writes the uses that were
+// noted. What was checked stays staged. A second call does nothing.
 func (s *Store) Close() {
 	s.mu.Lock()
 	s.closed = true
@@ -159,6 +173,9 @@ func (s *Store) Close() {
 	s.unsubscribe()
 	s.stop()
 	s.busy.Wait()
+	if err := s.WriteUses(context.Background()); err != nil {
+		s.log.Error("the last uses were not written", zap.Error(err))
+	}
 }
 
 // answer makes an answer of what was found. It stays true until the reference changes.

@@ -38,6 +38,20 @@ func (s *Store) RemoveRevisions(ctx context.Context, revs []conan.Revision, by c
 	return nil
 }
 
+// Erase removes revisions for good; see index.DB.Erase. Their bytes are gone when it returns, unless
+// something else names them. A dry run only tells what would be done.
+func (s *Store) Erase(ctx context.Context, revs []conan.Revision, by conan.Actor, dry bool) ([]index.Erased, error) {
+	audit := index.Audit{By: by, Action: index.ActionRemoveNow, Member: s.name, Target: index.Targets(revs)}
+	erased, err := s.index.Erase(ctx, s.member, revs, audit, s.now(), dry)
+	if err != nil || dry {
+		return erased, err
+	}
+	s.deleteUnused(context.WithoutCancel(ctx))
+	s.metrics.removed.WithLabelValues(s.name).Inc()
+	s.log.Info("removed for good", zap.String("reference", audit.Target), zap.String("user", by.Name))
+	return erased, nil
+}
+
 // sweepTrash empties the trash of what was removed longer ago than it is kept.
 func (s *Store) sweepTrash(ctx context.Context) error {
 	const atOnce = 100

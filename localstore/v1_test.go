@@ -190,7 +190,7 @@ func TestV1PackageFindsItsRecipe(t *testing.T) {
 			for _, set := range test.upstream {
 				up.publishRecipe(hi, set)
 			}
-			e := newEnv(t, func(o *Options) { o.Upstream = func() conan.Source { return source{up} } })
+			e := newEnv(t, func(o *Options) { o.Upstream = func(conan.Actor) conan.Source { return source{up} } })
 			for _, set := range test.local {
 				e.publishRecipe(hi, set)
 			}

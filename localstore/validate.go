@@ -143,7 +143,7 @@ func (s *Store) identifyPackage(ctx context.Context, c *candidate, base conan.Sn
 	if c.info == nil {
 		return c.incomplete([]string{conan.InfoFile})
 	}
-	recipe, err := s.recipeOf(ctx, c.rev, conan.ParseInfo(*c.info).RecipeHash)
+	recipe, err := s.recipeOf(ctx, c.rev, conan.ParseInfo(*c.info).RecipeHash, c.by())
 	c.rev.RRev = recipe
 	return err
 }

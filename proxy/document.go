@@ -22,6 +22,7 @@ type document struct {
 	status int
 	header []headerField
 	body   []byte
+	use    use // what a client that gets it uses
 }
 
 // headerField is one line of a header. Its values are put into the headers of many answers.
@@ -56,6 +57,15 @@ func jsonDocument(v any) (*document, error) {
 // rendering is a Source's answer, rendered.
 type rendering = conan.Answer[*document]
 
+// renderUse renders an answer that lists the files of a revision, or has URLs of them.
+func renderUse[T any](u use, a conan.Answer[T], shape func(T) any) (rendering, error) {
+	rendered, err := renderJSON(a, nil, shape)
+	if err == nil {
+		rendered.Value.use = u
+	}
+	return rendered, err
+}
+
 // renderJSON renders an answer, or passes its failure on. shape turns its value into the value that
 // is written as JSON.
 func renderJSON[T any](a conan.Answer[T], err error, shape func(T) any) (rendering, error) {
@@ -76,6 +86,7 @@ func (r *request) send(d *document, from conan.Origin) error {
 
 // write answers with a document as it is, in one write.
 func (r *request) write(d *document) error {
+	r.used(d.use)
 	h := r.Header()
 	for _, f := range d.header {
 		h[f.name] = f.values

@@ -57,13 +57,15 @@ func isSmallFile(name string) bool {
 	return name == conan.ManifestFile || name == conan.InfoFile || name == conan.RecipeFile
 }
 
-// open opens a file of a revision, the newest one if rev leaves it open, and notes its origin.
+// open opens a file of a revision, the newest one if rev leaves it open, and notes where it came
+// from.
 func (r *request) open(rev conan.Revision, name string) (conan.Answer[*conan.File], error) {
 	pinned, err := r.pin(rev)
 	if err != nil {
 		return conan.Answer[*conan.File]{Origin: pinned.Origin}, err
 	}
 	f, err := r.reader().Open(r.ctx(), pinned.Value, name)
+	r.opened = use{f.Origin.Member, pinned.Value}
 	if pinned.Origin.State != "" {
 		f.Origin = conan.MergeOrigins(pinned.Origin, f.Origin)
 	}
@@ -103,6 +105,7 @@ func (s *Server) renderFile(r *request, rev conan.Revision, name string) (render
 	}
 	header := append(fileHeader(f.FileInfo), field("Cache-Control", r.cacheControl(rev, name)), field("Accept-Ranges", "bytes"))
 	rendered.Value = newDocument(http.StatusOK, contentTypeOf(name), body, header...)
+	rendered.Value.use = r.opened
 	return rendered, nil
 }
 
@@ -118,8 +121,9 @@ func (r *request) cacheControl(asked conan.Revision, name string) string {
 	return "private, max-age=31536000, immutable"
 }
 
-// serveFile answers with a file of a revision and closes it.
+// serveFile answers with a file of a revision that open opened, and closes it.
 func (s *Server) serveFile(r *request, f *conan.File, cacheControl string) error {
+	r.used(r.opened)
 	wantsRange := r.req.Method == http.MethodGet && (r.req.Header.Get("Range") != "" || r.req.Header.Get("If-Range") != "")
 	if wantsRange || f.Size < 0 {
 		var err error

@@ -40,7 +40,13 @@ type fencedStore struct {
 }
 
 // fencedStores are the stores of the API: only "local".
-type fencedStores struct{ local *fencedStore }
+type fencedStores struct {
+	allStores
+	local *fencedStore
+}
+
+// allStores are the methods that no test of jobs needs.
+type allStores interface{ api.Stores }
 
 func (s fencedStores) Store(name string) (api.Store, bool) { return s.local, name == "local" }
 
@@ -68,7 +74,7 @@ func newJobsWorld(t *testing.T) *jobsWorld {
 	}
 	t.Cleanup(func() { db.Close() })
 	j := &jobsWorld{db: db, runner: jobs.New(db, zap.NewNop(), nil), store: &fencedStore{db: db}, drain: make(chan struct{})}
-	a := &api.API{Stores: fencedStores{j.store}, Jobs: j.runner, Feed: db, Drain: j.drain}
+	a := &api.API{Stores: fencedStores{local: j.store}, Jobs: j.runner, Feed: db, Drain: j.drain}
 	j.world = newWorld(t, func(o *worldOptions) { o.API = a })
 	a.Tokens = j.robots
 	j.local.have(t, "hello/1.0@demo/testing#r1", recipeFiles)

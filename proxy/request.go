@@ -22,6 +22,7 @@ type request struct {
 	response
 	req      *http.Request // as it is routed: its URL has the path below the mount
 	settings *Settings     // of the moment when it began
+	uses     Uses          // of the server
 	started  time.Time
 	addr     netip.Addr // of the client, through trusted proxies
 	id       string     // names it in logs and in answers that are errors
@@ -44,6 +45,7 @@ type request struct {
 	grant      *auth.Grant     // of a signed URL, once verified
 
 	origin  conan.Origin // of what was answered
+	opened  use          // the revision whose file was opened, once it was
 	failure string       // what was wrong, for the access log
 	aborted bool         // the body was ended short on purpose
 	stalled bool         // the client sent nothing of its body for too long
@@ -59,6 +61,7 @@ func (s *Server) begin(w http.ResponseWriter, req *http.Request) *request {
 		response: response{ResponseWriter: w, status: http.StatusOK},
 		req:      req,
 		settings: settings,
+		uses:     s.uses,
 		started:  s.now(),
 		addr:     settings.trusted.clientAddr(req),
 		id:       s.ids.of(req, settings.trusted),

@@ -79,7 +79,7 @@ func (r *request) readableSet() string {
 
 // rights are those of the caller, for the resolver. They may outlive the request.
 func (r *request) rights() *callerRights {
-	rights := &callerRights{guard: r.settings.guard, caller: r.caller}
+	rights := &callerRights{ReadRights: auth.ReadRights{Guard: r.settings.guard, Caller: r.caller}}
 	if len(r.readableIn) > 0 {
 		rights.ref, rights.readableIn = r.rev.Ref, r.readableIn
 	}
@@ -89,8 +89,7 @@ func (r *request) rights() *callerRights {
 // callerRights are what a caller may read. They know already about the reference that a request
 // names.
 type callerRights struct {
-	guard      *auth.Guard
-	caller     auth.Caller
+	auth.ReadRights
 	ref        conan.Ref // that is known about; zero: none
 	readableIn []string  // the members in which the caller may read it
 }
@@ -102,12 +101,7 @@ func (c *callerRights) MayRead(member string, ref conan.Ref) bool {
 	if ref == c.ref {
 		return slices.Contains(c.readableIn, member)
 	}
-	return c.guard.MayRead(c.caller, member, ref)
-}
-
-// MayFind implements resolver.Rights.
-func (c *callerRights) MayFind(member string, p conan.Pattern) bool {
-	return c.guard.MayFind(c.caller, member, p)
+	return c.ReadRights.MayRead(member, ref)
 }
 
 // writable is the node that the path names, if the view takes writes and the caller may write its

@@ -25,7 +25,8 @@ type Options struct {
 	Memory  int64           // bytes for answers that are kept rendered; 0 keeps none
 	Changes *memory.Changes // tells which of them are no longer true; nil: none ever
 
-	API *api.API // the operators' API; nil: there is none
+	API  *api.API // the operators' API; nil: there is none
+	Uses Uses     // told what clients use; nil: nothing is
 
 	Log       *zap.Logger                 // nil logs nothing
 	AccessLog *zap.Logger                 // one line per request; nil logs nothing
@@ -41,6 +42,7 @@ type Server struct {
 	documents *documents
 	sums      *sumFetches
 	metrics   *metrics
+	uses      Uses
 	ids       *requestIDs
 	log       *zap.Logger
 	access    *zap.Logger
@@ -60,6 +62,7 @@ func New(o Options) (*Server, error) {
 	fillDefaults(&o)
 	s := &Server{
 		ids:     newRequestIDs(),
+		uses:    o.Uses,
 		log:     o.Log,
 		access:  o.AccessLog,
 		ready:   o.Ready,
@@ -86,6 +89,9 @@ func New(o Options) (*Server, error) {
 func fillDefaults(o *Options) {
 	if o.Changes == nil {
 		o.Changes = new(memory.Changes)
+	}
+	if o.Uses == nil {
+		o.Uses = noUses{}
 	}
 	if o.Log == nil {
 		o.Log = zap.NewNop()

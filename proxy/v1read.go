@@ -13,8 +13,8 @@ import (
 
 // v1Files are the files of a pinned revision that Conan 1 knows.
 type v1Files struct {
-	revision conan.Revision
-	files    conan.Snapshot
+	use
+	files conan.Snapshot
 }
 
 // v1Snapshot lists the files of a recipe or package with their md5 sums.
@@ -29,10 +29,13 @@ func (s *Server) v1Snapshot(r *request) error {
 			return rendering{Origin: found.Origin}, err
 		}
 		key := sumsKey{
-			settings: r.settings, view: r.view.Name, generation: r.generation, readable: r.readableSet(), revision: found.Value.revision,
+			settings: r.settings, view: r.view.Name, generation: r.generation, readable: r.readableSet(), revision: found.Value.rev,
 		}
 		sums, err := s.sums.complete(r.ctx(), key, r.reader(), found.Value.files)
-		return renderJSON(conan.Answer[map[string]string]{Value: sums, Origin: found.Origin}, err, asIs)
+		if err != nil {
+			return rendering{Origin: found.Origin}, err
+		}
+		return renderUse(found.Value.use, conan.Answer[map[string]string]{Value: sums, Origin: found.Origin}, asIs)
 	})
 }
 
@@ -52,7 +55,7 @@ func (r *request) v1Files(rev conan.Revision) (conan.Answer[v1Files], error) {
 	if err != nil {
 		return found, err
 	}
-	found.Value.revision = pinned.Value
+	found.Value.use = use{all.Origin.Member, pinned.Value}
 	for _, f := range all.Value {
 		if conan.IsV1File(f.Name) {
 			found.Value.files = append(found.Value.files, f)
@@ -95,11 +98,11 @@ func (s *Server) v1URLs(r *request, all bool) error {
 			if !all && f.Name != conan.ManifestFile {
 				continue
 			}
-			if urls[f.Name], err = r.downloadURL(found.Value.revision, f.Name, public); err != nil {
+			if urls[f.Name], err = r.downloadURL(found.Value.rev, f.Name, public); err != nil {
 				return rendering{}, err
 			}
 		}
-		return renderJSON(conan.Answer[map[string]string]{Value: urls, Origin: found.Origin}, nil, asIs)
+		return renderUse(found.Value.use, conan.Answer[map[string]string]{Value: urls, Origin: found.Origin}, asIs)
 	}
 	if public {
 		return s.kept(r, render)

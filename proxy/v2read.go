@@ -64,8 +64,11 @@ func (s *Server) v2Files(r *request) error {
 	}
 	return s.kept(r, func() (rendering, error) {
 		files, err := r.reader().Snapshot(r.ctx(), rev)
+		if err != nil {
+			return rendering{Origin: files.Origin}, err
+		}
 		prefetch(files)
-		return renderJSON(files, err, func(files conan.Snapshot) any {
+		return renderUse(use{files.Origin.Member, rev}, files, func(files conan.Snapshot) any {
 			shown := make(map[string]struct{}, len(files))
 			for _, f := range files {
 				shown[f.Name] = struct{}{}

@@ -59,6 +59,7 @@ type Remote struct {
 	budget    *budget
 	breaker   *breaker
 	tokens    *tokens
+	folders   *folders // of a v1 server
 	detector  detector
 	tried     sync.Once
 }
@@ -90,11 +91,10 @@ func newRemote(o Options) (*Remote, error) {
 	r.budget = newBudget(o.MaxConnections)
 	r.breaker = &breaker{now: r.now, changed: r.breakerChanged}
 	r.tokens = &tokens{user: o.Username, password: o.Password, login: r.login, deadline: r.sharedTimeout(), now: r.now}
-	folders, err := newFolders()
-	if err != nil {
+	if r.folders, err = newFolders(); err != nil {
 		return nil, err
 	}
-	if err := r.detector.init(v1{Remote: r, folders: folders}, v2{r}, o.Protocol); err != nil {
+	if err := r.detector.init(v1{r}, v2{r}, o.Protocol); err != nil {
 		return nil, err
 	}
 	r.metrics.prime(r.name)

@@ -13,10 +13,7 @@ import (
 // v1 is the dialect without revisions: there is one content per reference and per package id, which
 // may be replaced at any time. A content is shown as the revision that its manifest makes; when it
 // is replaced the old revision is not there any more.
-type v1 struct {
-	*Remote
-	folders *folders
-}
+type v1 struct{ *Remote }
 
 func (v1) searchPath() string { return "/v1/conans/search" }
 

@@ -75,6 +75,12 @@ func newFolders() (*folders, error) {
 	return &folders{contents: contents, urls: urls}, nil
 }
 
+// Forget forgets what the server said of its folders lately.
+func (r *Remote) Forget() {
+	r.folders.contents.Purge()
+	r.folders.urls.Purge()
+}
+
 // invalidate drops a folder from memory.
 func (s *folders) invalidate(f folder) {
 	s.contents.Remove(f)

@@ -28,16 +28,21 @@ func goTest(ctx context.Context, args ...string) (string, error) {
 	return string(out), err
 }
 
-// TestModel runs the property test of the rooms together, in parts side by side with seeds of their own.
+// TestModel runs the property tests of the rooms together, in parts side by side with seeds of their own.
 func TestModel(t *testing.T) {
 	r := newRun(t)
+	model(r, "TestFaultsModel", "publish, publish again, fetch, evict, delete, gc, crash, in random order against a model")
+	model(r, "TestFaultsOrganisation", "publish, promote, remove, restore, retain, hide, change rules, crash, in random order, and views against a model")
+}
+
+func model(r *run, test, what string) {
 	parts := small(1, 2*runtime.NumCPU())
 	each := (*sequences + parts - 1) / parts
 	outs, errs := make([]string, parts), make([]error, parts)
 	var wg sync.WaitGroup
 	for i := range parts {
 		wg.Go(func() {
-			outs[i], errs[i] = goTest(r.Context(), "./cmd/conanproxy", "-count=1", "-run", "^TestFaultsModel$", "-timeout", "3h",
+			outs[i], errs[i] = goTest(r.Context(), "./cmd/conanproxy", "-count=1", "-run", "^"+test+"$", "-timeout", "3h",
 				fmt.Sprintf("-rapid.checks=%d", each), fmt.Sprintf("-rapid.seed=%d", *seed+uint64(i)), "-rapid.nofailfile", "-v")
 		})
 	}
@@ -51,7 +56,7 @@ func TestModel(t *testing.T) {
 			measured, reached = "it did not run: "+harness.LastBytes(out, 300), false
 		}
 	}
-	r.figure("publish, publish again, fetch, evict, delete, gc, crash, in random order against a model", "no divergence", reached, "%s", measured)
+	r.figure(what, "no divergence", reached, "%s", measured)
 }
 
 // TestFuzz runs every fuzz target of the repository for some time, as many side by side as there are processors.

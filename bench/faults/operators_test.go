@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -20,6 +19,9 @@ type operation struct {
 	before []string // what is done before the change that the server is killed in
 
 	undone, done places // where the packages are without the change, and after it
+
+	each      bool             // every package is changed by itself, and not all of them at once
+	retention harness.Settings // of the store dev
 }
 
 // places are where a package can be.
@@ -29,6 +31,10 @@ var operations = []operation{
 	{name: "promote", undone: places{dev: true}, done: places{dev: true, release: true}},
 	{name: "remove", undone: places{dev: true}, done: places{trash: true}},
 	{name: "restore", before: []string{"remove"}, undone: places{trash: true}, done: places{dev: true}},
+	{
+		name: "retention", undone: places{dev: true}, done: places{trash: true}, each: true,
+		retention: harness.Settings{"rules": []harness.Settings{{"pattern": "*", "unused_for": "1ns"}}},
+	},
 }
 
 // operating kills a server in operations, each of which is about several packages.
@@ -44,13 +50,19 @@ type operating struct {
 	cuts int             // of them killed while they were under way, and not acknowledged
 }
 
-// TestOperators kills the server while it promotes, removes and restores. Each change happens as a
-// whole or not at all.
+// TestOperators kills the server while it promotes, removes, restores and runs retention. Each
+// change happens as a whole or not at all; with retention that of each reference.
 func TestOperators(t *testing.T) {
 	r := newRun(t)
 	for _, op := range operations {
 		o := &operating{run: r, operation: op}
-		o.s = r.newServer(settings{stores: []harness.Settings{{"name": "dev"}, {"name": "release"}}, upstreams: []harness.Settings{}})
+		dev := harness.Settings{"name": "dev"}
+		if op.retention != nil {
+			dev["retention"] = op.retention
+		}
+		o.s = r.newServer(settings{
+			stores: []harness.Settings{dev, {"name": "release"}}, upstreams: []harness.Settings{}, auth: harness.Settings{"admin": []string{user}},
+		})
 		o.s.start()
 		o.s.login()
 		for round := range *rounds {
@@ -138,22 +150,27 @@ func (o *operating) change(ctx context.Context, name string, round int) error {
 
 // body is that of a call about the packages of a round.
 func (o *operating) body(name string, round int) []byte {
-	body, err := json.Marshal(map[string]any{"selection": map[string]any{"patterns": []string{fmt.Sprintf("o%dx*/*", round)}}})
-	o.must(err)
-	stores := `{"in": "dev", `
+	fields := map[string]any{"in": "dev"}
 	if name == "promote" {
-		stores = `{"from": "dev", "to": "release", `
+		fields = map[string]any{"from": "dev", "to": "release"}
 	}
-	return append([]byte(stores), bytes.TrimPrefix(body, []byte("{"))...)
+	if name != "retention" {
+		fields["selection"] = map[string]any{"patterns": []string{fmt.Sprintf("o%dx*/*", round)}}
+	}
+	body, err := json.Marshal(fields)
+	o.must(err)
+	return body
 }
 
 // judge looks for every package of the round in all places.
 func (o *operating) judge(acked bool, round int) {
 	trash := o.trash(round)
 	seen := map[places]int{}
+	var all []places // of a recipe and of its package by turns
 	for _, set := range o.sets {
 		at := places{dev: o.whole("dev", set), release: o.whole("release", set), trash: trash[set.Revision.String()]}
 		seen[at]++
+		all = append(all, at)
 	}
 	if acked {
 		o.acks++
@@ -162,9 +179,20 @@ func (o *operating) judge(acked bool, round int) {
 	case seen[o.done] == len(o.sets):
 	case acked:
 		o.lost = append(o.lost, fmt.Sprintf("%s was acknowledged: %+v", o.name, seen))
+	case o.each && seen[o.undone]+seen[o.done] == len(o.sets) && inPairs(all):
 	case seen[o.undone] != len(o.sets):
 		o.half = append(o.half, fmt.Sprintf("%s of %d revisions: %+v", o.name, len(o.sets), seen))
 	}
+}
+
+// inPairs tells whether each package is where its recipe is.
+func inPairs(all []places) bool {
+	for i := 0; i < len(all); i += 2 {
+		if all[i] != all[i+1] {
+			return false
+		}
+	}
+	return true
 }
 
 // whole tells whether a store has a package; a part of it, or other bytes, is trouble.

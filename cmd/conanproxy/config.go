@@ -98,8 +98,15 @@ func configCommand() *cobra.Command {
 			if err := build(c.Context(), cfg); err != nil {
 				return err
 			}
+			if err := checkRoots(cfg); err != nil {
+				return err
+			}
 			fmt.Fprintln(c.OutOrStdout(), "configuration is valid")
-			return nil
+			stores, err := cfg.StoresInsteadOfLocal()
+			if stores != "" {
+				fmt.Fprintf(c.OutOrStdout(), "the section local is still read; it is written now as:\n%s", stores)
+			}
+			return err
 		},
 	}
 	print := &cobra.Command{

@@ -338,16 +338,22 @@ func (w *world) readBack(t *rapid.T, set conantest.Set) {
 	}
 }
 
+// fewChecks makes a property test of durable writes run fewer sequences than others, unless a number is asked for.
+func fewChecks(t *testing.T) {
+	t.Helper()
+	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
+		if err := f.Value.Set("25"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestFaultsModel runs random sequences on the real rooms. go test ./bench/faults -run Model -full runs thousands.
 func TestFaultsModel(t *testing.T) {
 	if testing.Short() {
 		t.Skip("many durable writes")
 	}
-	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue { // each writes durably some hundred times
-		if err := f.Value.Set("25"); err != nil {
-			t.Fatal(err)
-		}
-	}
+	fewChecks(t)
 	l := newPlace(t)
 	round := 0
 	begin := time.Now()

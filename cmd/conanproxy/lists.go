@@ -76,6 +76,16 @@ func trashCommand() *cobra.Command {
 	}.command()
 }
 
+func pinsCommand() *cobra.Command {
+	return list[api.PinLine]{
+		use: "pins", path: "pins", short: "List the pins in a store or upstream, the last one first (for administrators)",
+		args: [][2]string{{"in", "the store or upstream (required)"}},
+		line: func(l api.PinLine) string {
+			return fmt.Sprintf("%s  %-12s %s", l.Time.Format(time.RFC3339), l.Owner, l.Revision)
+		},
+	}.command()
+}
+
 func hidesCommand() *cobra.Command {
 	return list[api.HideLine]{
 		use: "hides", path: "hides", short: "List the hidden revisions that you may show again",
@@ -97,11 +107,21 @@ func orAll(what, name string) string {
 func usageCommand() *cobra.Command {
 	return list[api.UsageLine]{
 		use: "usage", path: "usage", short: "Tell how much each store and upstream has (for administrators)",
-		line: func(l api.UsageLine) string {
-			return fmt.Sprintf("%-8s %-20s %6d references %6d recipes %6d packages %14d bytes %14d in the trash",
-				l.Kind, l.Member, l.References, l.Recipes, l.Packages, l.Bytes, l.TrashBytes)
-		},
+		args: [][2]string{{"by", "name or uploader: the largest parts of the members, by the names of packages or by uploaders"}},
+		line: usageText,
 	}.command()
+}
+
+func usageText(l api.UsageLine) string {
+	text := fmt.Sprintf("%-8s %-20s ", l.Kind, l.Member)
+	if part := l.Name + l.Uploader; part != "" {
+		text += fmt.Sprintf("%-20s ", part)
+	}
+	text += fmt.Sprintf("%6d references %6d recipes %6d packages %14d bytes %14d in the trash", l.References, l.Recipes, l.Packages, l.Bytes, l.TrashBytes)
+	if l.Quota > 0 {
+		text += fmt.Sprintf(", %d%% of its quota", 100*l.Bytes/l.Quota)
+	}
+	return text
 }
 
 func auditCommand() *cobra.Command {

@@ -43,8 +43,8 @@ func run(ctx context.Context, args []string) int {
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(), configCommand(), userCommand(), fsckCommand(), gcCommand(), rebuildCommand(), backupCommand(),
-		promoteCommand(), removeCommand(), restoreCommand(), trashCommand(), hideCommand(), unhideCommand(), hidesCommand(), usageCommand(), auditCommand(), tokenCommand(),
+	root.AddCommand(serveCommand(), configCommand(), userCommand(), fsckCommand(), gcCommand(), rebuildCommand(), backupCommand(), renameCommand(),
+		promoteCommand(), removeCommand(), restoreCommand(), trashCommand(), retentionCommand(), hideCommand(), unhideCommand(), hidesCommand(), purgeCommand(), pinCommand(), unpinCommand(), pinsCommand(), usageCommand(), auditCommand(), tokenCommand(),
 		jobCommand(), changesCommand(),
 		healthcheckCommand(), versionCommand())
 	refuseWrongArguments(root)

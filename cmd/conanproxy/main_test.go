@@ -82,6 +82,8 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"fsck", "--data-dir", t.TempDir()}, exitUsage}, // no server has used this folder
 		{[]string{"gc", "--data-dir", t.TempDir()}, exitUsage},
 		{[]string{"rebuild", "--data-dir", t.TempDir()}, exitUsage},
+		{[]string{"rename", "a", "b", "--data-dir", t.TempDir()}, exitUsage},
+		{[]string{"rename", "a", "No Name"}, exitUsage},
 		{[]string{"user", "list", "--file", filepath.Join(t.TempDir(), "none")}, exitFailed},
 		{[]string{"healthcheck"}, exitFailed},
 	} {

@@ -24,6 +24,8 @@ type serverMetrics struct {
 	successful prometheus.Gauge
 	changed    prometheus.Gauge
 	findings   *prometheus.CounterVec
+
+	retentionFailures *prometheus.CounterVec
 }
 
 // newServerMetrics registers the metrics of a server whose first settings are in force.
@@ -42,11 +44,14 @@ func newServerMetrics(reg prometheus.Registerer, s *server) *serverMetrics {
 	m.findings = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "conanproxy_scrub_findings_total", Help: "Files that the background scrub found damaged or missing, by whether they were repaired.",
 	}, []string{"kind", "repaired"})
+	m.retentionFailures = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "conanproxy_retention_failures_total", Help: "Daily retention runs of stores that failed.",
+	}, []string{"member"})
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "conanproxy_build_info", Help: "1, with the version of the server and of Go.",
 		ConstLabels: prometheus.Labels{"version": versionText(), "go": runtime.Version()},
 	})
-	reg.MustRegister(m.reloads, m.successful, m.changed, m.findings, build, settingsCollector{s}, &usageCollector{index: s.index})
+	reg.MustRegister(m.reloads, m.successful, m.changed, m.findings, m.retentionFailures, build, settingsCollector{s}, &usageCollector{index: s.index})
 	build.Set(1)
 	for _, result := range []string{"success", "failure"} {
 		m.reloads.WithLabelValues(result)
@@ -55,6 +60,9 @@ func newServerMetrics(reg prometheus.Registerer, s *server) *serverMetrics {
 		for _, repaired := range []string{"false", "true"} {
 			m.findings.WithLabelValues(string(kind), repaired)
 		}
+	}
+	for _, st := range s.current.Load().stores {
+		m.retentionFailures.WithLabelValues(st.config.Name)
 	}
 	m.successful.Set(1)
 	m.changed.Set(seconds(time.Now()))

@@ -66,8 +66,9 @@ type change struct {
 	path             string               // of the API
 	flags            func(*cobra.Command) // more flags; nil: none
 	body             func() map[string]any
-	asks             bool // about every change, not only about a large one
-	asJob            bool // it can run in the background
+	asks             bool          // about every change, not only about a large one
+	verb             func() string // in the question; nil: use
+	asJob            bool          // it can run in the background
 	dry, yes         bool
 	background       bool
 }
@@ -113,7 +114,11 @@ func (ch *change) run(c *cobra.Command, args []string) error {
 		}
 		if n := changes(plan); ch.asks && n > 0 || n > many {
 			showReport(c.ErrOrStderr(), plan)
-			if err := confirm(os.Stdin, c.ErrOrStderr(), fmt.Sprintf("%s %d revisions?", ch.use, n)); err != nil {
+			verb := ch.use
+			if ch.verb != nil {
+				verb = ch.verb()
+			}
+			if err := confirm(os.Stdin, c.ErrOrStderr(), fmt.Sprintf("%s %d revisions?", verb, n)); err != nil {
 				return err
 			}
 		}
@@ -139,10 +144,10 @@ func (ch *change) start(c *cobra.Command, spec selection.Spec) error {
 	return ch.print(c.OutOrStdout(), job, func() { fmt.Fprintln(c.OutOrStdout(), job.ID) })
 }
 
-// changes counts the revisions of a report that are not skipped.
+// changes counts the revisions of a report that are not skipped or kept.
 func changes(r api.Report) (n int) {
 	for _, rev := range r.Revisions {
-		if rev.Outcome != "skipped" {
+		if rev.Outcome != "skipped" && rev.Outcome != "kept" {
 			n++
 		}
 	}
@@ -151,19 +156,29 @@ func changes(r api.Report) (n int) {
 
 // showReport prints what was done with each revision.
 func showReport(out io.Writer, r api.Report) {
+	left := "skipped"
 	for _, rev := range r.Revisions {
 		note := ""
 		if rev.Newest {
 			note = " (the newest)"
 		}
+		if rev.Reason != "" {
+			note = ": " + rev.Reason
+		}
+		if rev.Outcome == "kept" {
+			left = "kept"
+		}
 		fmt.Fprintf(out, "%-8s %s%s\n", rev.Outcome, rev.Revision, note)
+		for _, e := range rev.Elsewhere {
+			fmt.Fprintf(out, "         %d of its files are also in %s (%s)\n", e.Files, e.Member, e.Place)
+		}
 	}
 	n := changes(r)
 	end := "done"
 	if r.DryRun {
 		end = "dry run, nothing was changed"
 	}
-	fmt.Fprintf(out, "%d revisions, %d skipped: %s\n", n, len(r.Revisions)-n, end)
+	fmt.Fprintf(out, "%d revisions, %d %s: %s\n", n, len(r.Revisions)-n, left, end)
 }
 
 func promoteCommand() *cobra.Command {
@@ -182,12 +197,25 @@ func promoteCommand() *cobra.Command {
 }
 
 func removeCommand() *cobra.Command {
+	var in string
+	var now bool
 	ch := &change{
 		use: "remove", path: "remove", asks: true, asJob: true, short: "Move revisions of a store to its trash",
 		long: "Moves revisions of a store to its trash, all or nothing, as `conan remove` does. A recipe goes with its packages. What\n" +
-			"was removed can be restored for trash_for.",
+			"was removed can be restored for trash_for. A pinned revision is refused. With --now revisions go for good, also those that\n" +
+			"are in the trash, with their pins and history; the report says which members have files with the same bytes.",
 	}
-	inStore(ch)
+	ch.flags = func(c *cobra.Command) {
+		c.Flags().StringVar(&in, "in", "", "the store (required)")
+		c.Flags().BoolVar(&now, "now", false, "remove for good: from the trash and the history too, also what is pinned")
+	}
+	ch.body = func() map[string]any { return map[string]any{"in": in, "now": now} }
+	ch.verb = func() string {
+		if now {
+			return "This cannot be undone, and no point in time will show them any more: remove for good"
+		}
+		return "remove"
+	}
 	return ch.command()
 }
 
@@ -198,6 +226,33 @@ func restoreCommand() *cobra.Command {
 			"that were removed with it. A revision that was published again since is an error.",
 	}
 	inStore(ch)
+	return ch.command()
+}
+
+func pinCommand() *cobra.Command {
+	ch := &change{
+		use: "pin", path: "pin", short: "Keep revisions from eviction and removal (for administrators)",
+		long: "Keeps revisions of an upstream in the cache, until they are unpinned, and revisions of a store from retention and removal.\n" +
+			"What an upstream's cache lacks is downloaded first, all files of each revision, and a package's recipe is pinned too. What is\n" +
+			"pinned takes at most 80 % of cache.max_size. A pin is yours; others can have theirs on the same revision.",
+	}
+	inMember(ch)
+	return ch.command()
+}
+
+func unpinCommand() *cobra.Command {
+	var in, owner string
+	var all bool
+	ch := &change{
+		use: "unpin", path: "unpin", short: "End pins (for administrators)",
+		long: "Ends your pins of revisions, or those of another owner. A revision is free when its last pin goes.",
+	}
+	ch.flags = func(c *cobra.Command) {
+		c.Flags().StringVar(&in, "in", "", "the store or upstream (required)")
+		c.Flags().StringVar(&owner, "owner", "", "whose pins: a user, or mirror:`NAME`; yours without it")
+		c.Flags().BoolVar(&all, "all", false, "the pins of all owners")
+	}
+	ch.body = func() map[string]any { return map[string]any{"in": in, "owner": owner, "all": all} }
 	return ch.command()
 }
 
@@ -243,8 +298,13 @@ func unhideCommand() *cobra.Command {
 }
 
 // inStore gives a change the flag that names its store.
-func inStore(ch *change) {
+func inStore(ch *change) { in(ch, "the store (required)") }
+
+// inMember gives a change the flag that names its store or upstream.
+func inMember(ch *change) { in(ch, "the store or upstream (required)") }
+
+func in(ch *change, help string) {
 	var in string
-	ch.flags = func(c *cobra.Command) { c.Flags().StringVar(&in, "in", "", "the store (required)") }
+	ch.flags = func(c *cobra.Command) { c.Flags().StringVar(&in, "in", "", help) }
 	ch.body = func() map[string]any { return map[string]any{"in": in} }
 }

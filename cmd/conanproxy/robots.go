@@ -15,7 +15,7 @@ import (
 )
 
 // robots are the robot tokens of the index, for the directory of users. A look-up takes
-// microseconds, so no request bounds it. Their last uses are written once a minute.
+// microseconds, so no request bounds it. Their last uses are written every ten seconds.
 type robots struct {
 	index  *index.DB
 	limits *lru.Cache[string, *identity.Limits] // by their text

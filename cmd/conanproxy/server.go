@@ -72,10 +72,10 @@ func newServer(ctx context.Context, cfg *config.Config, logs *loggers) (_ *serve
 	s.metrics = newServerMetrics(registry, s)
 	s.http, err = proxy.New(proxy.Options{
 		Settings: first.http, API: &api.API{
-			Stores: operated{s}, Hides: s.hiding, Audit: s.index, Usage: s.index, Tokens: s.index,
+			Stores: operated{s}, Members: operated{s}, Hides: s.hiding, Audit: s.index, Usage: s.index, Tokens: s.index,
 			Jobs: s.jobs, Feed: s.index, Drain: s.drain,
 		},
-		Memory: answersMemory(cfg), Changes: s.index.Changes(),
+		Memory: answersMemory(cfg), Changes: s.index.Changes(), Uses: operated{s},
 		Log: logs.app, AccessLog: logs.access, Registry: registry, Ready: s.ready, Version: versionText(),
 	})
 	return s, err
@@ -108,9 +108,11 @@ func (s *server) fetch(ctx context.Context, f index.FileRow) error {
 }
 
 // sweep removes abandoned uploads, old answers, and what is too old in the trash, the audit, the
-// feed and the list of jobs, every hour. The first time is a minute after the start: with a million
-// packages it takes seconds, and the first requests should not compete with it.
+// feed and the list of jobs, every hour, and what is no longer needed, once a day. The first time is
+// a minute after the start: with a million packages it takes seconds, and the first requests should
+// not compete with it.
 func (s *server) sweep() {
+	retained := make(daily)
 	for wait := time.Minute; ; wait = time.Hour {
 		select {
 		case <-s.ctx.Done():
@@ -122,6 +124,7 @@ func (s *server) sweep() {
 		if err != nil && s.ctx.Err() == nil {
 			s.log.Error("the hourly sweep failed", zap.Error(err))
 		}
+		retained.retain(s, now.stores)
 	}
 }
 
@@ -137,15 +140,17 @@ func (s *server) sweepTrails(keepAudit time.Duration) error {
 	return errors.Join(s.index.SweepAudit(s.ctx, now.Add(-keepAudit)), s.index.SweepFeed(s.ctx, now.Add(-keepFeed)), s.index.SweepJobs(s.ctx, now.Add(-keepJobs)))
 }
 
-// writeUses writes the last uses of robot tokens every minute, and at the end.
+// writeUses writes the last uses of robot tokens and of revisions of stores every ten seconds, and
+// at the end.
 func (s *server) writeUses() {
 	for s.ctx.Err() == nil {
 		select {
 		case <-s.ctx.Done():
-		case <-time.After(time.Minute):
+		case <-time.After(10 * time.Second):
 		}
-		if err := s.robots.write(context.WithoutCancel(s.ctx)); err != nil {
-			s.log.Warn("the last uses of robot tokens were not written", zap.Error(err))
+		ctx := context.WithoutCancel(s.ctx)
+		if err := errors.Join(s.robots.write(ctx), s.current.Load().stores.writeUses(ctx)); err != nil {
+			s.log.Warn("the last uses of robot tokens or revisions were not written", zap.Error(err))
 		}
 	}
 }
@@ -194,7 +199,7 @@ func (s *server) retire(old, next *settings) {
 // ready tells whether index, disk and users work; upstreams are not asked.
 func (s *server) ready(ctx context.Context) error {
 	_, err := s.blobs.Free(ctx)
-	return errors.Join(err, s.index.Ping(ctx), s.current.Load().directory.Problem())
+	return errors.Join(err, s.index.Ping(ctx), s.current.Load().guard.Problem())
 }
 
 // close ends the work in the background and closes everything.

@@ -24,8 +24,8 @@ type settings struct {
 	config      *config.Config
 	stores      stores
 	upstreams   upstreams
-	adoptFrom   conan.Source // all upstreams
-	directory   *identity.Directory
+	adoption    *resolver.Resolver // all upstreams
+	guard       *auth.Guard
 	certificate *tls.Certificate // nil: plain HTTP
 	http        *proxy.Settings
 }
@@ -45,28 +45,25 @@ func (s *server) newSettings(ctx context.Context, cfg *config.Config, old *setti
 	if next.certificate == nil {
 		next.certificate = old.certificate // the listener speaks TLS until a restart
 	}
-	guard, err := s.newGuard(cfg.Auth)
-	if err != nil {
+	if next.guard, err = s.newGuard(cfg.Auth); err != nil {
 		return nil, usageError{err}
 	}
-	next.directory = guard.Directory
 	if next.stores, err = s.openStores(ctx, cfg, old.stores, s.adoptFrom); err != nil {
 		return nil, err
 	}
 	if next.upstreams, err = s.openUpstreams(ctx, cfg, old.upstreams); err != nil {
 		return nil, err
 	}
-	adoption, err := s.resolver("adoption", next.stores.owned(), next.upstreams.resolverMembers(time.Time{}))
+	next.adoption, err = s.resolver("adoption", next.stores.owned(), next.upstreams.resolverMembers(time.Time{}))
 	if err != nil {
 		return nil, usageError{err}
 	}
-	next.adoptFrom = adoption.For(conan.AnyGeneration, nil)
 	views, err := s.views(next)
 	if err != nil {
 		return nil, usageError{err}
 	}
 	next.http, err = proxy.NewSettings(proxy.SettingsOptions{
-		Views: views, Guard: guard, PublicURL: cfg.PublicURL, BasePath: cfg.BasePath, TrustedProxies: cfg.TrustedProxies,
+		Views: views, Guard: next.guard, PublicURL: cfg.PublicURL, BasePath: cfg.BasePath, TrustedProxies: cfg.TrustedProxies,
 		LogProbes: cfg.Log.Probes,
 		At: func(v *proxy.View, at time.Time) (proxy.Readers, error) {
 			return s.readers(next, v.Name, v.Members, at)
@@ -78,8 +75,16 @@ func (s *server) newSettings(ctx context.Context, cfg *config.Config, old *setti
 	return next, s.logUnconfigured(ctx, next.stores)
 }
 
-// adoptFrom is the Source of the recipes that stores adopt: all upstreams of the settings in force.
-func (s *server) adoptFrom() conan.Source { return s.current.Load().adoptFrom }
+// adoptFrom is the Source of the recipes that stores adopt: what the uploader may read of all upstreams of the settings
+// in force. An uploader who is gone meanwhile may read what anonymous callers may.
+func (s *server) adoptFrom(by conan.Actor) conan.Source {
+	of := s.current.Load()
+	rights := auth.ReadRights{Guard: of.guard}
+	if caller, err := of.guard.Named(by.Name); err == nil {
+		rights.Caller = caller
+	}
+	return of.adoption.For(conan.AnyGeneration, rights)
+}
 
 // closeExcept closes the members that others do not share.
 func (of *settings) closeExcept(others *settings) {

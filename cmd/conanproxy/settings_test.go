@@ -107,6 +107,9 @@ func TestWrongSettingsAreRefusedByCheckStartAndReload(t *testing.T) {
 		{"read rule", func(c *config.Config) { c.Auth.Read = []config.Rule{{Pattern: "zlib", Users: []string{"*"}}} }},
 		{"write rule", func(c *config.Config) { c.Auth.Write = []config.Rule{{Pattern: "*", Users: []string{"a b\x00"}}} }},
 		{"owns", func(c *config.Config) { c.Local.Owns = []string{"a b"} }},
+		{"retention", func(c *config.Config) {
+			c.Local.Retention.Rules = []config.RetentionRule{{Pattern: "a b", UnusedFor: 1}}
+		}},
 		{"include", func(c *config.Config) { c.Upstreams[0].Include = []string{"a b"} }},
 		{"certificate authority", func(c *config.Config) { c.Upstreams[0].CAFile = notPEM }},
 		{"password file", func(c *config.Config) { c.Upstreams[0].Username, c.Upstreams[0].PasswordFile = "u", dir }},
@@ -251,7 +254,7 @@ func TestReloadBesideScrubAndAdoption(t *testing.T) {
 				if err := s.fetch(t.Context(), row); err != nil {
 					t.Errorf("fetch: %v", err)
 				}
-				if _, err := s.adoptFrom().Snapshot(t.Context(), recipe.Revision); err != nil {
+				if _, err := s.adoptFrom(conan.Actor{}).Snapshot(t.Context(), recipe.Revision); err != nil {
 					t.Errorf("adoption: %v", err)
 				}
 			}
@@ -275,7 +278,7 @@ func TestOwnedNamesAreNotFetched(t *testing.T) {
 	if err := s.fetch(t.Context(), row); err == nil {
 		t.Error("an owned file came from outside")
 	}
-	if _, err := s.adoptFrom().Snapshot(t.Context(), recipe.Revision); err == nil {
+	if _, err := s.adoptFrom(conan.Actor{}).Snapshot(t.Context(), recipe.Revision); err == nil {
 		t.Error("an owned recipe was adopted from outside")
 	}
 	if n := origin.Count("*"); n != 0 {

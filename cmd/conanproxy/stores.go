@@ -13,6 +13,7 @@ import (
 	"conanproxy/internal/config"
 	"conanproxy/internal/index"
 	"conanproxy/internal/policy"
+	"conanproxy/internal/retention"
 	"conanproxy/localstore"
 	"conanproxy/proxy/resolver"
 )
@@ -20,17 +21,20 @@ import (
 // stores are the configured stores, in order. The list never changes.
 type stores []store
 
-// store is one store and the names that are never asked upstream where it is a member.
+// store is one store with its rules: the names that are never asked upstream where it is a member,
+// and what is no longer needed.
 type store struct {
 	*localstore.Store
+	id     index.MemberID
 	config config.Store
 	owns   policy.Globs
+	rules  []retention.Rule
 }
 
 // openStores opens each configured store. Those of old are shared, by name. After an error nothing stays open that was
 // not open before. The caller calls closeExcept on the result. adoptFrom has the recipes that packages are published
 // for; nil: none.
-func (d *data) openStores(ctx context.Context, cfg *config.Config, old stores, adoptFrom func() conan.Source) (list stores, err error) {
+func (d *data) openStores(ctx context.Context, cfg *config.Config, old stores, adoptFrom func(conan.Actor) conan.Source) (list stores, err error) {
 	defer func() {
 		if err != nil {
 			list.closeExcept(old)
@@ -41,10 +45,14 @@ func (d *data) openStores(ctx context.Context, cfg *config.Config, old stores, a
 		if err != nil {
 			return list, usageError{err}
 		}
-		s := store{config: c, owns: owns}
+		rules, err := retentionRules(c)
+		if err != nil {
+			return list, usageError{err}
+		}
+		s := store{config: c, owns: owns, rules: rules}
 		if before, ok := old.named(c.Name); ok {
-			s.Store = before.Store
-		} else if s.Store, err = d.openStore(ctx, c, adoptFrom); err != nil {
+			s.Store, s.id = before.Store, before.id
+		} else if s.Store, s.id, err = d.openStore(ctx, c, adoptFrom); err != nil {
 			return list, err
 		}
 		list = append(list, s)
@@ -52,16 +60,17 @@ func (d *data) openStores(ctx context.Context, cfg *config.Config, old stores, a
 	return list, nil
 }
 
-func (d *data) openStore(ctx context.Context, c config.Store, adoptFrom func() conan.Source) (*localstore.Store, error) {
+func (d *data) openStore(ctx context.Context, c config.Store, adoptFrom func(conan.Actor) conan.Source) (*localstore.Store, index.MemberID, error) {
 	id, err := d.member(ctx, c.Name, index.KindStore)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return localstore.New(localstore.Options{
+	s, err := localstore.New(localstore.Options{
 		Name: c.Name, Member: id, Index: d.index, Blobs: d.blobs, Memory: d.memory, Upstream: adoptFrom,
-		CheckSpace: d.budget.Check, Lease: d.leaseUpload, Overwrite: c.Overwrite, TrashFor: c.TrashFor, Checks: d.checks,
+		CheckSpace: d.budget.Check, Lease: d.leaseUpload, DeleteUnused: d.budget.DeleteUnused, Overwrite: c.Overwrite, TrashFor: c.TrashFor, Quota: int64(c.Quota), Checks: d.checks,
 		Log: d.log.Named("store"), Metrics: d.storeMetrics,
 	})
+	return s, id, err
 }
 
 // member finds or makes the row of a member. A name that the data knows with another kind is an error of the
@@ -69,7 +78,8 @@ func (d *data) openStore(ctx context.Context, c config.Store, adoptFrom func() c
 func (d *data) member(ctx context.Context, name string, kind index.Kind) (index.MemberID, error) {
 	id, err := d.index.Member(ctx, name, kind)
 	if errors.Is(err, conan.ErrConflict) {
-		return 0, usageError{fmt.Errorf("%s %q: %w", kind, name, err)}
+		return 0, usageError{fmt.Errorf("%s %q: %w; choose another name, or give the old one another: conanproxy rename %s NAME",
+			kind, name, err, name)}
 	}
 	return id, err
 }
@@ -138,8 +148,17 @@ func (list stores) abandoned(ctx context.Context) (uploads, packages int, err er
 // applySettings applies what a reload may change of stores that stay open.
 func (list stores) applySettings() {
 	for _, s := range list {
-		s.Set(s.config.Overwrite, s.config.TrashFor)
+		s.Set(s.config.Overwrite, s.config.TrashFor, int64(s.config.Quota))
 	}
+}
+
+// writeUses writes the last uses that were noted.
+func (list stores) writeUses(ctx context.Context) error {
+	var errs []error
+	for _, s := range list {
+		errs = append(errs, s.WriteUses(ctx))
+	}
+	return errors.Join(errs...)
 }
 
 // sweep removes abandoned uploads.

@@ -23,6 +23,7 @@ type upstreams []member
 
 // member is one upstream: the server, the cache over it, and the rules about what it is asked.
 type member struct {
+	id     index.MemberID
 	config config.Upstream // with the password in force
 	ca     string          // what is in ca_file
 	remote *upstream.Remote
@@ -76,6 +77,15 @@ func authorities(file string) string {
 	defer f.Close()
 	text, _ := io.ReadAll(io.LimitReader(f, 1<<20))
 	return string(text)
+}
+
+// named finds an upstream.
+func (us upstreams) named(name string) (member, bool) {
+	i := slices.IndexFunc(us, func(m member) bool { return m.config.Name == name })
+	if i < 0 {
+		return member{}, false
+	}
+	return us[i], true
 }
 
 // source is what is seen of the upstream: as it is, or as it was at a time that is not zero.
@@ -139,7 +149,7 @@ func (d *data) openMember(ctx context.Context, c config.Upstream) (member, error
 		return member{}, err
 	}
 	d.spaceMetrics.Prime(c.Name)
-	return member{config: c, remote: remote, cache: over}, nil
+	return member{id: id, config: c, remote: remote, cache: over}, nil
 }
 
 // closeExcept closes the members that others do not share.

@@ -130,9 +130,35 @@ func (w *matrixWorld) matrixCallers(t *testing.T) []rightsCaller {
 		callers = append(callers, rightsCaller{name: user, who: w.as(t, user), user: user})
 	}
 	callers = append(callers, rightsCaller{name: "ann by password", who: basic("ann", "ann"), user: "ann", twin: true})
+	callers = append(callers, w.robots(t)...)
 	callers = append(callers, rightsCaller{name: "removed user", who: bearer(removed), bad: true})
 	signature := signatureOf(t, w.announce(t, "ann", w.refs[0].pkg.Revision, w.refs[0].pkg.Files)[conan.InfoFile])
 	return append(callers, w.badCallers(t, signature)...)
+}
+
+// robots are tokens with some of their owners' rights.
+func (w *matrixWorld) robots(t *testing.T) (callers []rightsCaller) {
+	t.Helper()
+	for _, r := range []struct {
+		name, owner string
+		robotLimits
+		byPassword bool
+	}{
+		{"reader", "ann", robotLimits{read: true, in: []string{"dev", "direct"}}, false},
+		{"builder", "ann", robotLimits{read: true, write: true, pattern: "*@{user}/*"}, false},
+		{"shipper", "bob", robotLimits{read: true, write: true, in: []string{"release"}}, true},
+		{"dropbox", "bob", robotLimits{write: true}, false},
+	} {
+		made := decode[struct{ Secret string }](t, w.call(t, http.MethodPost, "/api/v1/tokens", w.as(t, r.owner), asJSON(map[string]any{
+			"name": r.name, "read": r.read, "write": r.write, "pattern": r.pattern, "in": r.in,
+		})))
+		c := rightsCaller{name: r.owner + "'s " + r.name, who: bearer(made.Secret), user: r.owner, twin: true, robot: &r.robotLimits}
+		if r.byPassword {
+			c.name, c.who = c.name+" by password", basic(r.name, made.Secret)
+		}
+		callers = append(callers, c)
+	}
+	return callers
 }
 
 // TestRightsMatrix asks every route, in every view, as everybody, under every set of rules, and
@@ -205,7 +231,7 @@ const (
 func (w *matrixWorld) cells(rules ruleSet, view matrixView, c rightsCaller, routes [][]rightsRoute, turn int) (cells []matrixCell) {
 	aliases := view.paths[1:]
 	for i, ref := range w.refs {
-		readable, hidden := readableIn(rules, view, c.user, ref)
+		readable, hidden := readableIn(rules, view, c, ref)
 		for _, route := range routes[i] {
 			turn++
 			rare := c.twin || route.method == http.MethodHead || ref.in == nil && !route.write
@@ -231,10 +257,10 @@ func (w *matrixWorld) cells(rules ruleSet, view matrixView, c rightsCaller, rout
 	return cells
 }
 
-// readableIn are the members of a view in which a user may read a reference, and the others.
-func readableIn(rules ruleSet, view matrixView, user string, ref matrixRef) (readable, hidden []string) {
+// readableIn are the members of a view in which a caller may read a reference, and the others.
+func readableIn(rules ruleSet, view matrixView, c rightsCaller, ref matrixRef) (readable, hidden []string) {
 	for _, m := range view.members {
-		if rules.may(rules.read, user, m, ref.pkg.Ref.String()) {
+		if rules.mayRead(c, m, ref.pkg.Ref.String()) {
 			readable = append(readable, m)
 		} else {
 			hidden = append(hidden, m)
@@ -263,7 +289,7 @@ func wantWrite(rules ruleSet, c rightsCaller, view matrixView, ref matrixRef, me
 		return http.StatusBadRequest
 	case view.store == "":
 		return http.StatusMethodNotAllowed
-	case rules.may(rules.write, c.user, view.store, ref.pkg.Ref.String()):
+	case rules.mayWrite(c, view.store, ref.pkg.Ref.String()):
 		return 0
 	case c.user == nobody:
 		return http.StatusUnauthorized
@@ -331,7 +357,7 @@ func (w *matrixWorld) askSearch(t *testing.T, rules ruleSet, view matrixView, c 
 	t.Helper()
 	want := []string{}
 	for _, ref := range w.refs {
-		readable, _ := readableIn(rules, view, c.user, ref)
+		readable, _ := readableIn(rules, view, c, ref)
 		if wantRead(c, readable, ref) == http.StatusOK {
 			want = append(want, ref.pkg.Ref.String())
 		}

@@ -81,6 +81,29 @@ func (s ruleSet) someWriter() bool {
 	return false
 }
 
+// robotLimits are what a robot token may do at most; an empty pattern and no members are all.
+type robotLimits struct {
+	read, write bool
+	pattern     string
+	in          []string
+}
+
+// allow tells whether the limits let the token of an owner do something with a reference.
+func (l *robotLimits) allow(right bool, owner, member, ref string) bool {
+	r := rule{pattern: l.pattern, in: l.in}
+	return right && r.speaksOf(member) && (l.pattern == "" || r.matches(owner, ref))
+}
+
+// mayRead tells whether a caller may read a reference in a member.
+func (s ruleSet) mayRead(c rightsCaller, member, ref string) bool {
+	return s.may(s.read, c.user, member, ref) && (c.robot == nil || c.robot.allow(c.robot.read, c.user, member, ref))
+}
+
+// mayWrite tells whether a caller may write a reference in a store.
+func (s ruleSet) mayWrite(c rightsCaller, store, ref string) bool {
+	return s.may(s.write, c.user, store, ref) && (c.robot == nil || c.robot.allow(c.robot.write, c.user, store, ref))
+}
+
 func (s ruleSet) admits(r rule, user string) bool {
 	for _, u := range r.users {
 		group, isGroup := strings.CutPrefix(u, "@")

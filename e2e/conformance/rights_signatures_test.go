@@ -95,7 +95,7 @@ func TestSignaturesOfViews(t *testing.T) {
 		t.Run("after a change of the rules: "+rules.name, func(t *testing.T) {
 			w.reload(t, w.with(rules))
 			for _, u := range urls {
-				readable, _ := readableIn(rules, u.view, "ann", u.ref)
+				readable, _ := readableIn(rules, u.view, rightsCaller{user: "ann"}, u.ref)
 				want := wantRead(ann, readable, u.ref)
 				if u.method == http.MethodPut {
 					want = wantWrite(rules, ann, u.view, u.ref, u.method)

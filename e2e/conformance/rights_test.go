@@ -125,6 +125,8 @@ type rightsCaller struct {
 	user string // who that is; nobody for the anonymous caller
 	bad  bool   // the credentials are
 	twin bool   // another caller is the same user
+
+	robot *robotLimits // of a token whose owner is user
 }
 
 // callers are everybody.

@@ -75,10 +75,21 @@ func PackageID(t testing.TB, p *Conanproxy, path string) string {
 // Revisions lists the recipe revisions of a recipe, given as a path of four segments, newest first.
 func Revisions(t testing.TB, p *Conanproxy, path string) []string {
 	t.Helper()
+	return revisions(t, p.URL("v2/conans", path, "revisions"))
+}
+
+// RevisionsAt is Revisions of a store, upstream or view.
+func RevisionsAt(t testing.TB, p *Conanproxy, view, path string) []string {
+	t.Helper()
+	return revisions(t, p.URL("r", view, "v2/conans", path, "revisions"))
+}
+
+func revisions(t testing.TB, url string) []string {
+	t.Helper()
 	var answer struct {
 		Revisions []struct{ Revision string }
 	}
-	GetJSON(t, p.URL("v2/conans", path, "revisions"), &answer)
+	GetJSON(t, url, &answer)
 	var out []string
 	for _, r := range answer.Revisions {
 		out = append(out, r.Revision)

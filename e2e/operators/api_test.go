@@ -14,7 +14,9 @@ import (
 func TestAPIKeepsItsDocument(t *testing.T) {
 	t.Parallel()
 	proxy := e2etest.StartConanproxy(t, harness.Settings{
-		"stores":    []harness.Settings{{"name": "dev"}, {"name": "release"}},
+		"stores": []harness.Settings{
+			{"name": "dev", "retention": harness.Settings{"rules": []harness.Settings{{"pattern": "*", "keep_recipe_revisions": 1}}}}, {"name": "release"},
+		},
 		"upstreams": []harness.Settings{},
 		"auth":      harness.Settings{"admin": []string{"demo"}},
 	})

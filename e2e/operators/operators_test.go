@@ -96,14 +96,14 @@ func TestPromotionAndTrash(t *testing.T) {
 		},
 	})
 	for name, client := range map[string]func(t testing.TB, url string) *e2etest.Client{
-		"conan2": e2etest.NewConan2, "conan1": e2etest.NewConan1Revisions,
+		"conan2": e2etest.NewConan2, "conan29": e2etest.NewConan29, "conan1": e2etest.NewConan1Revisions,
 	} {
 		t.Run(name, func(t *testing.T) { promoteAndRemove(t, proxy, name, client) })
 	}
 }
 
 // notFound is what each client says of a reference that no remote has.
-var notFound = map[string]string{"conan2": "Unable to find", "conan1": "was not found in remote"}
+var notFound = map[string]string{"conan2": "Unable to find", "conan29": "Unable to find", "conan1": "was not found in remote"}
 
 func promoteAndRemove(t *testing.T, proxy *e2etest.Conanproxy, name string, client func(testing.TB, string) *e2etest.Client) {
 	ref := "lib-" + name + "/1.0@acme/stable"
@@ -140,11 +140,12 @@ func promoteAndRemove(t *testing.T, proxy *e2etest.Conanproxy, name string, clie
 	demo.fails(2, "was not found", "restore", "--in", "release", ref)
 	gone.Install(ref)
 
-	removePackage := map[string][]string{
-		"conan2": {"remove", ref + ":*", "-r", "r", "-c"}, "conan1": {"remove", ref, "-p", "-r", "r", "-f"},
+	removePackage := []string{"remove", ref + ":*", "-r", "r", "-c"}
+	if name == "conan1" {
+		removePackage = []string{"remove", ref, "-p", "-r", "r", "-f"}
 	}
 	alone := at("release", "demo")
-	alone.Must(removePackage[name]...)
+	alone.Must(removePackage...)
 	missing := at("release", "bob")
 	missing.Fails([]string{"Missing"}, missing.InstallArgs(ref)...)
 	e2etest.Says(t, demo.must("restore", "--in", "release", "--dry-run", ref), "1 revisions")

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"conanproxy/e2e/e2etest"
 	"conanproxy/internal/harness"
@@ -91,6 +92,10 @@ func TestRobotTokens(t *testing.T) {
 			t.Errorf("after it was revoked: %d", got)
 		}
 	}
+	brief := ann.makeToken("brief", "--read", "--expires", "1s")
+	e2etest.WaitFor(t, time.Minute, func() bool { return status(t, latest, "Bearer "+brief) == http.StatusUnauthorized })
+	expired := e2etest.NewConan2(t, proxy.URL("r", "dev"))
+	expired.Fails([]string{"Wrong user or password"}, "remote", "login", "r", "brief", "-p", brief)
 	e2etest.Says(t, demo.must("audit"), "token_create", "token_revoke", "builder")
 	for _, secret := range secrets {
 		e2etest.SilentAbout(t, proxy.Log(), secret)

@@ -1,7 +1,10 @@
 package conan
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -112,6 +115,25 @@ func (r Revision) ID() string {
 // Mutable tells whether the content may change under the same ids (revision "0").
 func (r Revision) Mutable() bool {
 	return r.RRev == MutableRevision || r.PRev == MutableRevision
+}
+
+// WithRecipes are the revisions, each once and sorted, with the recipe revisions of packages.
+func WithRecipes(revs []Revision) []Revision {
+	all := make([]Revision, 0, 2*len(revs))
+	for _, rev := range revs {
+		all = append(all, rev.Recipe(), rev)
+	}
+	slices.SortFunc(all, Revision.Compare)
+	return slices.Compact(all)
+}
+
+// Compare orders revisions by reference, recipe revision, package id and package revision, so that a
+// recipe stands before its packages.
+func (r Revision) Compare(o Revision) int {
+	return cmp.Or(
+		strings.Compare(r.Name, o.Name), strings.Compare(r.Version, o.Version),
+		strings.Compare(r.User, o.User), strings.Compare(r.Channel, o.Channel),
+		strings.Compare(r.RRev, o.RRev), strings.Compare(r.PackageID, o.PackageID), strings.Compare(r.PRev, o.PRev))
 }
 
 // String is Conan's form: ref[#rrev][:package_id[#prev]].

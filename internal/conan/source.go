@@ -98,7 +98,8 @@ type Publisher interface {
 	// held by a revision in a member that mayRead admits; else ErrNotFound.
 	Link(ctx context.Context, up Upload, mayRead func(member string, ref Ref) bool) error
 
-	// CheckSpace tells whether an upload of that many bytes would be taken now: nil or ErrNoSpace.
+	// CheckSpace tells whether an upload of that many bytes would be taken now: nil, ErrNoSpace,
+	// or ErrDenied above a quota.
 	CheckSpace(ctx context.Context, size int64) error
 
 	// RemoveFiles takes recipe files out of the newest revision by publishing a revision without

@@ -88,6 +88,7 @@ type Local struct {
 	Owns      []string      `yaml:"owns"`      // patterns of references that are never asked upstream
 	Overwrite bool          `yaml:"overwrite"` // other bytes may replace the files of a published revision
 	TrashFor  time.Duration `yaml:"trash_for"` // how long removed revisions can be restored; 0: not at all
+	Retention Retention     `yaml:"retention"` // what is removed because it is no longer needed
 }
 
 // Cache bounds what is stored of upstreams.
@@ -133,7 +134,7 @@ func Default() *Config {
 		Upstreams: []Upstream{center2, center},
 		Stores:    []Store{},
 		Views:     []View{},
-		Local:     Local{Owns: []string{}, Overwrite: true, TrashFor: defaultTrashFor},
+		Local:     Local{Owns: []string{}, Overwrite: true, TrashFor: defaultTrashFor, Retention: noRetention()},
 		Cache:     Cache{MaxSize: 50 << 30, MinFree: 2 << 30, Memory: 64 << 20},
 		Audit:     Audit{Keep: 400 * 24 * time.Hour},
 		Log:       Log{Level: "info", Format: "json", Access: true},

@@ -466,3 +466,40 @@ func TestDurationText(t *testing.T) {
 		}
 	}
 }
+
+func TestLoadRetention(t *testing.T) {
+	const text = "stores:\n  - name: dev\n    retention:\n      rules:\n        - {pattern: '*@*/testing', unused_for: 720h}\n" +
+		"        - {pattern: '*', keep_recipe_revisions: 3, keep_package_revisions: 1}\n      roots: [locks/*.lock, /abs/list.json]\n"
+	c, err := load([]byte(text), LoadOptions{File: "/etc/conanproxy/c.yaml"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Retention{
+		Rules: []RetentionRule{{Pattern: "*@*/testing", UnusedFor: 720 * time.Hour}, {Pattern: "*", KeepRecipeRevisions: 3, KeepPackageRevisions: 1}},
+		Roots: []string{"/etc/conanproxy/locks/*.lock", "/abs/list.json"},
+	}
+	if diff := cmp.Diff(want, c.AllStores()[0].Retention); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	c, err = load(nil, LoadOptions{Env: []string{"CONANPROXY_LOCAL_RETENTION_ROOTS=a.lock"}})
+	if err == nil || !strings.Contains(err.Error(), "keep nothing") {
+		t.Errorf("roots without rules: %+v, %v", c, err)
+	}
+	for rule, says := range map[string]string{
+		"{pattern: '*'}":                                "c.yaml:1: local.retention.rules[0]: has no condition",
+		"{unused_for: 1h}":                              "pattern is empty",
+		"{pattern: zlib, unused_for: 1h}":               "matches no reference",
+		"{pattern: '*@{user}/*', unused_for: 1h}":       "{user}",
+		"{pattern: '*', unused_for: -1h}":               "must not be negative",
+		"{pattern: '*', keep_recipe_revisions: -1}":     "-1 is not between",
+		"{pattern: '*', keep_package_revisions: 1.5}":   "not a whole number",
+		"{pattern: '*', unused_for: 1h, keep: 3}":       "unknown key",
+		"{pattern: '*', unused_for: 1h}], roots: ['[a'": "not a pattern of files",
+		"{pattern: '*', unused_for: 1h}], roots: [''":   "not a pattern of files",
+	} {
+		_, err := loadText("local: {retention: {rules: ["+rule+"]}}", nil, Flags{})
+		if err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v, want %q", rule, err, says)
+		}
+	}
+}

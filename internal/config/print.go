@@ -18,15 +18,35 @@ const mask = "********"
 
 // Print writes all settings as YAML that Load reads back, but for the secrets, which are masked.
 func (c *Config) Print(w io.Writer) error {
+	return writeYAML(w, reflect.ValueOf(*c))
+}
+
+func writeYAML(w io.Writer, v reflect.Value) error {
 	enc := yaml.NewEncoder(w)
 	enc.SetIndent(2)
-	if err := enc.Encode(toNode(reflect.ValueOf(*c), "")); err != nil {
+	if err := enc.Encode(toNode(v, "")); err != nil {
 		return fmt.Errorf("print configuration: %w", err)
 	}
 	if err := enc.Close(); err != nil {
 		return fmt.Errorf("print configuration: %w", err)
 	}
 	return nil
+}
+
+// StoresInsteadOfLocal is the section stores as YAML that means what the section local says. It is
+// empty if that section says nothing but the defaults.
+func (c *Config) StoresInsteadOfLocal() (string, error) {
+	if len(c.Stores) > 0 || reflect.DeepEqual(c.Local, Default().Local) {
+		return "", nil
+	}
+	list := struct {
+		Stores []Store `yaml:"stores"`
+	}{c.AllStores()}
+	var text strings.Builder
+	if err := writeYAML(&text, reflect.ValueOf(list)); err != nil {
+		return "", err
+	}
+	return text.String(), nil
 }
 
 // Digest names the settings: equal ones have equal digests. Secrets do not count.

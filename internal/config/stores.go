@@ -12,6 +12,8 @@ type Store struct {
 	Owns      []string      `yaml:"owns"`      // patterns of references that are never asked upstream where this store is a member
 	Overwrite bool          `yaml:"overwrite"` // other bytes may replace the files of a published revision
 	TrashFor  time.Duration `yaml:"trash_for"` // how long removed revisions can be restored; 0: not at all
+	Quota     Size          `yaml:"quota"`     // bytes that the store may have, without its trash; 0: no bound
+	Retention Retention     `yaml:"retention"` // what is removed because it is no longer needed
 }
 
 // View is an ordered list of members under one URL.
@@ -33,7 +35,9 @@ const (
 const defaultTrashFor = 7 * 24 * time.Hour
 
 // defaultStore has the values of the keys that an entry of stores leaves out.
-func defaultStore() Store { return Store{Owns: []string{}, Overwrite: true, TrashFor: defaultTrashFor} }
+func defaultStore() Store {
+	return Store{Owns: []string{}, Overwrite: true, TrashFor: defaultTrashFor, Retention: noRetention()}
+}
 
 // AllStores lists the stores in order: those of the section stores, or the one that the section local
 // means.
@@ -41,7 +45,9 @@ func (c *Config) AllStores() []Store {
 	if len(c.Stores) > 0 {
 		return c.Stores
 	}
-	return []Store{{Name: LocalName, Owns: c.Local.Owns, Overwrite: c.Local.Overwrite, TrashFor: c.Local.TrashFor}}
+	return []Store{{
+		Name: LocalName, Owns: c.Local.Owns, Overwrite: c.Local.Overwrite, TrashFor: c.Local.TrashFor, Retention: c.Local.Retention,
+	}}
 }
 
 // DefaultMembers lists every member in configured order, stores first.
@@ -80,6 +86,7 @@ func (l *loader) validateStores(c *Config) {
 		take(path, s.Name)
 		l.userlessPatterns(path+".owns", s.Owns)
 		l.notNegative(path+".trash_for", s.TrashFor)
+		l.validateRetention(path+".retention", &c.Stores[i].Retention)
 	}
 	for i, u := range c.Upstreams {
 		take(fmt.Sprintf("upstreams[%d]", i), u.Name)
@@ -116,6 +123,17 @@ func (l *loader) checkName(path, name string, notLocal bool) {
 		return
 	}
 	l.checkMemberName(path, name, AllName)
+}
+
+// CheckMemberName tells why a name is none that a store or upstream can have.
+func CheckMemberName(name string) error {
+	switch {
+	case name == AllName || name == DefaultView:
+		return fmt.Errorf("%q has a meaning of its own; choose another name", name)
+	case !validName(name):
+		return fmt.Errorf("%.60q is not a name: at most 64 of a-z, 0-9, dot and hyphen, beginning with a letter or digit", name)
+	}
+	return nil
 }
 
 // checkMemberName checks a name that appears in URLs. reserved are valid names with another

@@ -30,6 +30,7 @@ func (l *loader) validate(c *Config) {
 	l.validateUpstreams(c.Upstreams)
 	l.userlessPatterns("local.owns", c.Local.Owns)
 	l.notNegative("local.trash_for", c.Local.TrashFor)
+	l.validateRetention("local.retention", &c.Local.Retention)
 	l.validateStores(c)
 	l.validateCache(c.Cache)
 	l.positive("audit.keep", c.Audit.Keep)

@@ -158,6 +158,26 @@ func (d *Directory) Current(name, state string) (Caller, error) {
 	return Caller{Name: name, state: state}, nil
 }
 
+// Named returns the user or robot of that name as a caller, with the rights of the moment; an empty
+// name is the anonymous caller. It is ErrLogin if there is none. The name must come from where a
+// caller was identified before.
+func (d *Directory) Named(name string) (Caller, error) {
+	if name == "" {
+		return Caller{}, nil
+	}
+	if a, exists := d.users.account(name); exists {
+		return Caller{Name: name, state: a.state}, nil
+	}
+	r, err := d.robots.RobotNamed(name)
+	if errors.Is(err, conan.ErrNotFound) {
+		return Caller{}, errGone
+	}
+	if err != nil {
+		return Caller{}, err
+	}
+	return d.asRobot(r)
+}
+
 // maxAuthorization bounds the header; a token is a few hundred bytes.
 const maxAuthorization = 8 << 10
 

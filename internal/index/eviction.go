@@ -18,26 +18,28 @@ func (db *DB) CachedBytes(ctx context.Context) (int64, error) {
 	return n, nil
 }
 
-// FoldCachedBytes adds the changes of CachedBytes up in one row, if there are many.
-func (db *DB) FoldCachedBytes(ctx context.Context) error {
+// FoldBytes adds the changes of CachedBytes and StoreBytes up, if there are many.
+func (db *DB) FoldBytes(ctx context.Context) error {
 	const many = 100
 	var changes int
-	if err := db.read.QueryRowContext(ctx, `SELECT COUNT(*) FROM cached_bytes`).Scan(&changes); err != nil || changes < many {
+	if err := db.read.QueryRowContext(ctx, `SELECT (SELECT COUNT(*) FROM cached_bytes) + (SELECT COUNT(*) FROM store_bytes)`).Scan(&changes); err != nil || changes < many {
 		return err
 	}
 	err := db.remember(ctx, func(ctx context.Context, tx *transaction) error {
 		var last, sum int64
-		if err := tx.QueryRowContext(ctx, `SELECT MAX(id), SUM(bytes) FROM cached_bytes`).Scan(&last, &sum); err != nil {
+		if err := tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(id), 0), COALESCE(SUM(bytes), 0) FROM cached_bytes`).Scan(&last, &sum); err != nil {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, `DELETE FROM cached_bytes WHERE id <= $1`, last); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO cached_bytes (bytes) VALUES ($1)`, sum)
-		return err
+		if _, err := tx.ExecContext(ctx, `INSERT INTO cached_bytes (bytes) VALUES ($1)`, sum); err != nil {
+			return err
+		}
+		return foldStoreBytes(ctx, tx)
 	})
 	if err != nil {
-		return fmt.Errorf("fold the cached bytes: %w", err)
+		return fmt.Errorf("fold the sums of bytes: %w", err)
 	}
 	return nil
 }

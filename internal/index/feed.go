@@ -65,8 +65,7 @@ type told struct {
 	files  []FileChange
 }
 
-// tell says what the write that runs does to a revision of a store. The last word counts. A
-// revision that is gone after the write was removed, whatever was told.
+// tell says what the write that runs does to a revision of a store. The last word counts.
 func (t *transaction) tell(member MemberID, rev conan.Revision, action FeedAction, files ...FileChange) {
 	if t.told == nil {
 		t.told = make(map[change]told)
@@ -89,10 +88,7 @@ func (t *transaction) tellFiles(member MemberID, rev conan.Revision, files []Fil
 // so that readers would see no difference.
 func feedChange(ctx context.Context, tx *transaction, m Member, rev conan.Revision, there bool, now time.Time) error {
 	said, isTold := tx.told[change{m.ID, rev}]
-	if !there {
-		said, isTold = told{action: FeedRemoved}, true
-	}
-	if !isTold {
+	if !isTold || there == (said.action == FeedRemoved) {
 		return nil
 	}
 	return writeFeed(ctx, tx, FeedLine{Time: now, Member: m.Name, Revision: rev, Action: said.action, Files: said.files})

@@ -35,6 +35,7 @@ type DB struct {
 
 	changes *memory.Changes
 	members sync.Map // MemberID → Member, as far as they were needed
+	quotas  sync.Map // MemberID → int64, the bytes that a store may have
 	journal keptJournal
 	feed    feed
 

@@ -56,6 +56,40 @@ func withArticle(k Kind) string {
 	return "a " + string(k)
 }
 
+// RenameMember gives a member another name, also in the hides that are about it. A name that is not
+// known is conan.ErrNotFound, one that is taken conan.ErrConflict. The caller removes the journal
+// before, and has it made anew after, since its lines have the old name.
+func (db *DB) RenameMember(ctx context.Context, from, to string) error {
+	return db.update(ctx, func(ctx context.Context, tx *transaction) error {
+		var id MemberID
+		err := tx.QueryRowContext(ctx, `SELECT id FROM members WHERE name = $1`, from).Scan(&id)
+		if errors.Is(err, sql.ErrNoRows) {
+			return fmt.Errorf("%w: the data knows no store or upstream %q", conan.ErrNotFound, from)
+		}
+		if err != nil {
+			return fmt.Errorf("find member %s: %w", from, err)
+		}
+		taken, err := column[string](ctx, tx, "find member "+to, `SELECT kind FROM members WHERE name = $1`, to)
+		if err != nil {
+			return err
+		}
+		if len(taken) > 0 {
+			return fmt.Errorf("%w: there is %s %q already", conan.ErrConflict, withArticle(Kind(taken[0])), to)
+		}
+		for _, query := range []string{
+			`UPDATE members SET name = $2 WHERE name = $1`,
+			`UPDATE hides SET member = $2 WHERE member = $1`,
+			`UPDATE feed SET member = $2 WHERE member = $1`,
+		} {
+			if _, err := tx.ExecContext(ctx, query, from, to); err != nil {
+				return fmt.Errorf("rename member %s: %w", from, err)
+			}
+		}
+		db.members.Delete(id)
+		return nil
+	})
+}
+
 // Members lists all members that the data knows, by name.
 func (db *DB) Members(ctx context.Context) ([]Member, error) {
 	return collect(ctx, db.read, "list members", func(r scanner) (m Member, err error) {

@@ -79,6 +79,9 @@ func TestMigrateMembersFromText(t *testing.T) {
 	if n, err := db.CachedBytes(ctx); n != cached.Size || err != nil {
 		t.Errorf("cached bytes %d, %v; want %d", n, err, cached.Size)
 	}
+	if n, err := db.StoreBytes(ctx, local); n != shared.Size || err != nil {
+		t.Errorf("bytes of the store %d, %v; want %d", n, err, shared.Size)
+	}
 	if d, err := db.Document(ctx, far, "list", "k"); err != nil || string(d.Body) != "[]" {
 		t.Errorf("document %q, %v", d.Body, err)
 	}
@@ -105,7 +108,7 @@ func mustFiles(t *testing.T, db *DB, member MemberID, rev conan.Revision) conan.
 	return list
 }
 
-func TestFoldCachedBytesKeepsTheSum(t *testing.T) {
+func TestFoldBytesKeepsTheSum(t *testing.T) {
 	ctx := t.Context()
 	db := openForTest(t, t.TempDir())
 	for i := range 150 {
@@ -115,7 +118,7 @@ func TestFoldCachedBytesKeepsTheSum(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := db.FoldCachedBytes(ctx); err != nil {
+	if err := db.FoldBytes(ctx); err != nil {
 		t.Fatal(err)
 	}
 	after, err := db.CachedBytes(ctx)

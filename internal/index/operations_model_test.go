@@ -3,6 +3,8 @@ package index
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"math/bits"
 	"slices"
 	"strings"
 	"testing"
@@ -20,15 +22,17 @@ type operationsModel struct {
 	db     *DB
 	stores [2]MemberID
 	clock  time.Time
-	live   [2]map[conan.Revision]time.Time
-	trash  [2][]modelRemoval // the oldest first
+	live   [2]modelRemoval
+	used   [2]map[conan.Revision]bool // since it was published or came back
+	trash  [2][]modelRemoval          // the oldest first
+	pins   [2]map[conan.Revision]int  // how many each revision has, by owners ann and bob as bits
 
 	names  map[string]int             // of the stores
 	cursor string                     // up to which the feed was read
 	told   [2]map[conan.Revision]bool // what is there by the feed
 }
 
-// modelRemoval is what one removal took.
+// modelRemoval is what a store has, or what one removal took, with times of publication.
 type modelRemoval map[conan.Revision]time.Time
 
 func (m *operationsModel) draw(t *rapid.T) (store int, rev conan.Revision) {
@@ -66,20 +70,149 @@ func (m *operationsModel) publish(t *rapid.T) {
 func (m *operationsModel) remove(t *rapid.T) {
 	store, rev := m.draw(t)
 	err := m.db.RemovePinned(t.Context(), m.stores[store], []conan.Revision{rev}, RemoveOptions{Audit: Audit{Action: "remove"}, Now: m.clock, Trash: true})
+	if m.hasPin(store, rev) {
+		if !errors.Is(err, conan.ErrConflict) {
+			t.Fatalf("remove %s, which has a pin: %v", rev, err)
+		}
+		return
+	}
 	if _, there := m.live[store][rev]; there != (err == nil) || err != nil && !errors.Is(err, conan.ErrNotFound) {
 		t.Fatalf("remove %s: %v, it is there: %v", rev, err, there)
 	}
 	if err != nil {
 		return
 	}
+	m.take(store, func(other conan.Revision) bool { return other == rev || !rev.IsPackage() && other.Recipe() == rev })
+}
+
+// take moves revisions to the trash, as one removal.
+func (m *operationsModel) take(store int, goes func(conan.Revision) bool) {
 	taken := modelRemoval{}
-	for other, at := range m.live[store] {
-		if other == rev || !rev.IsPackage() && other.Recipe() == rev {
-			taken[other] = at
-			delete(m.live[store], other)
+	for rev, at := range m.live[store] {
+		if goes(rev) {
+			taken[rev] = at
+			delete(m.live[store], rev)
+			delete(m.used[store], rev)
 		}
 	}
-	m.trash[store] = append(m.trash[store], taken)
+	if len(taken) > 0 {
+		m.trash[store] = append(m.trash[store], taken)
+	}
+}
+
+// useTime is later than any publication of the test.
+var useTime = time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func (m *operationsModel) use(t *rapid.T) {
+	store, rev := m.draw(t)
+	if err := m.db.Used(t.Context(), m.stores[store], map[conan.Revision]time.Time{rev: useTime}); err != nil {
+		t.Fatal(err)
+	}
+	for _, used := range []conan.Revision{rev, rev.Recipe()} {
+		if _, there := m.live[store][used]; there {
+			m.used[store][used] = true
+		}
+	}
+}
+
+// retain removes what was not used: in the model by its own notes, in the index by the last uses.
+func (m *operationsModel) retain(t *rapid.T) {
+	store := rapid.IntRange(0, 1).Draw(t, "store")
+	unused := func(u Uses) (revs []conan.Revision) {
+		for _, r := range u.Revisions {
+			if pinned := r.PinnedBy != ""; pinned != (m.pins[store][r.Revision] != 0) {
+				t.Errorf("%s is pinned by %q, in the model %d", r.Revision, r.PinnedBy, m.pins[store][r.Revision])
+			}
+			if r.LastUse.Before(useTime) && !m.hasPin(store, r.Revision) {
+				revs = append(revs, r.Revision)
+			}
+		}
+		return revs
+	}
+	o := RemoveOptions{Audit: Audit{Action: ActionRetention}, Now: m.clock, Trash: true}
+	if err := m.db.RemoveUnneeded(t.Context(), m.stores[store], recipeOf("aa/1@me/test", "r1").Ref, unused, o); err != nil {
+		t.Fatal(err)
+	}
+	pinned := make(map[conan.Revision]bool)
+	for rev := range m.live[store] {
+		pinned[rev] = m.hasPin(store, rev)
+	}
+	m.take(store, func(rev conan.Revision) bool { return !m.used[store][rev] && !pinned[rev] })
+}
+
+// covers tells whether what is done to a revision is done to another.
+func covers(rev, other conan.Revision) bool {
+	return other == rev || !rev.IsPackage() && other.Recipe() == rev
+}
+
+func (m *operationsModel) hasPin(store int, rev conan.Revision) bool {
+	for other, owners := range m.pins[store] {
+		if owners != 0 && covers(rev, other) {
+			_, live := m.live[store][rev]
+			return live
+		}
+	}
+	return false
+}
+
+func (m *operationsModel) pin(t *rapid.T) {
+	store, rev := m.draw(t)
+	owner := rapid.IntRange(0, 1).Draw(t, "owner")
+	moved, err := m.db.Pin(t.Context(), m.stores[store], []conan.Revision{rev}, []string{"ann", "bob"}[owner], Audit{Action: "pin"}, m.clock, false)
+	if _, there := m.live[store][rev]; there != (err == nil) {
+		t.Fatalf("pin %s: %v, it is there: %v", rev, err, there)
+	}
+	if err != nil {
+		return
+	}
+	if again := m.pins[store][rev]&(1<<owner) != 0; moved[0].Skipped != again {
+		t.Fatalf("pin %s: skipped %v, want %v", rev, moved[0].Skipped, again)
+	}
+	m.pins[store][rev] |= 1 << owner
+}
+
+func (m *operationsModel) unpin(t *rapid.T) {
+	store, rev := m.draw(t)
+	owner := rapid.IntRange(0, 2).Draw(t, "owner")
+	mask := []int{1, 2, 3}[owner]
+	moved, err := m.db.Unpin(t.Context(), m.stores[store], []conan.Revision{rev}, []string{"ann", "bob", ""}[owner], Audit{Action: "unpin"}, m.clock, false)
+	if none := m.pins[store][rev]&mask == 0; err != nil || moved[0].Skipped != none {
+		t.Fatalf("unpin %s: %v, %v, there is none: %v", rev, moved, err, none)
+	}
+	m.pins[store][rev] &^= mask
+}
+
+// erase removes from the store and its trash for good.
+func (m *operationsModel) erase(t *rapid.T) {
+	store, rev := m.draw(t)
+	dry := rapid.Bool().Draw(t, "dry")
+	erased, err := m.db.Erase(t.Context(), m.stores[store], []conan.Revision{rev}, Audit{Action: "remove_now"}, m.clock, dry)
+	want := map[conan.Revision]bool{}
+	for _, have := range append([]modelRemoval{m.live[store]}, m.trash[store]...) {
+		for other := range have {
+			want[other] = want[other] || covers(rev, other)
+		}
+	}
+	maps.DeleteFunc(want, func(_ conan.Revision, covered bool) bool { return !covered })
+	got := map[conan.Revision]bool{}
+	for _, e := range erased {
+		got[e.Revision] = true
+	}
+	if diff := cmp.Diff(want, got); diff != "" || (err == nil) != (len(want) > 0) {
+		t.Fatalf("erase %s: %v (-want +got):\n%s", rev, err, diff)
+	}
+	if dry {
+		return
+	}
+	for other := range want {
+		delete(m.live[store], other)
+		delete(m.used[store], other)
+		delete(m.pins[store], other)
+		for _, removal := range m.trash[store] {
+			delete(removal, other)
+		}
+	}
+	m.trash[store] = slices.DeleteFunc(m.trash[store], func(r modelRemoval) bool { return len(r) == 0 })
 }
 
 func (m *operationsModel) restore(t *rapid.T) {
@@ -249,6 +382,30 @@ func (m *operationsModel) compare(t *rapid.T) {
 		if diff := cmp.Diff(strings.Join(want, "\n"), strings.Join(got, "\n")); diff != "" {
 			t.Fatalf("store %d (-want +got):\n%s", i, diff)
 		}
+		sizes := map[string]int64{}
+		var bytes int64
+		for rev := range m.live[i] {
+			f := m.file(rev)
+			bytes += f.Size - sizes[f.SHA256]
+			sizes[f.SHA256] = f.Size
+		}
+		if got, err := m.db.StoreBytes(t.Context(), store); err != nil || got != bytes {
+			t.Fatalf("store %d has %d bytes, %v; want %d", i, got, err, bytes)
+		}
+		pins, err := m.db.Pins(t.Context(), store, 0, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, owners := range m.pins[i] {
+			if left := bits.OnesCount(uint(owners)); len(pins) < left {
+				t.Fatalf("store %d: the pins %v are left", i, pins)
+			} else {
+				pins = pins[left:]
+			}
+		}
+		if len(pins) > 0 {
+			t.Fatalf("store %d has %d pins more than it should", i, len(pins))
+		}
 		rows, err := m.db.Trash(t.Context(), store, 0, 1000)
 		if err != nil {
 			t.Fatal(err)
@@ -268,7 +425,8 @@ func (m *operationsModel) compare(t *rapid.T) {
 	}
 }
 
-// TestOperationsModel runs random publications, promotions, removals and restorations.
+// TestOperationsModel runs random publications, uses, promotions, removals, restorations, retention
+// and pins.
 func TestOperationsModel(t *testing.T) {
 	db := openForTest(t, t.TempDir())
 	n := 0
@@ -284,11 +442,12 @@ func TestOperationsModel(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			m.stores[i], m.live[i], m.told[i] = id, make(map[conan.Revision]time.Time), make(map[conan.Revision]bool)
-			m.names[fmt.Sprint("store-", n)] = i
+			m.stores[i], m.live[i], m.used[i], m.pins[i] = id, make(modelRemoval), make(map[conan.Revision]bool), make(map[conan.Revision]int)
+			m.told[i], m.names[fmt.Sprint("store-", n)] = make(map[conan.Revision]bool), i
 		}
 		t.Repeat(map[string]func(*rapid.T){
-			"publish": m.publish, "remove": m.remove, "restore": m.restore, "promote": m.promote, "empty": m.empty, "": m.compare,
+			"publish": m.publish, "remove": m.remove, "restore": m.restore, "promote": m.promote, "empty": m.empty,
+			"use": m.use, "retain": m.retain, "erase": m.erase, "pin": m.pin, "unpin": m.unpin, "": m.compare,
 		})
 	})
 }

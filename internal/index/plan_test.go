@@ -50,12 +50,19 @@ func TestPlans(t *testing.T) {
 		"TrashedOf":        func() error { _, err := db.TrashedOf(ctx, center, pkg.Ref); return err },
 		"TrashRefs":        func() error { _, err := db.TrashRefs(ctx, center); return err },
 		"TrashFrees":       func() error { _, err := db.TrashFrees(ctx); return err },
+		"StoreBytes":       func() error { _, err := db.StoreBytes(ctx, center); return err },
 		"TrashBytes":       func() error { _, err := db.TrashBytes(ctx, center); return err },
 		"FeedCursor":       func() error { _, err := db.FeedCursor(ctx); return err },
 		"FeedAfter":        func() error { _, err := db.FeedAfter(ctx, newestCursor(t, db), 10); return err },
 		"Jobs":             func() error { _, err := db.Jobs(ctx, JobFilter{Limit: 10}); return err },
 		"Jobs (own)":       func() error { _, err := db.Jobs(ctx, JobFilter{Owner: "ann", Limit: 10}); return err },
+		"Pins":             func() error { _, err := db.Pins(ctx, center, 0, 10); return err },
+		"PinsOf":           func() error { _, err := db.PinsOf(ctx, center, pkg.Ref); return err },
+		"PinRefs":          func() error { _, err := db.PinRefs(ctx, center, "ann"); return err },
+		"PinnedBytes":      func() error { _, err := db.PinnedBytes(ctx); return err },
+		"RevisionsOf":      func() error { _, err := db.RevisionsOf(ctx, center, pkg.Ref); return err },
 		"AuditLines":       func() error { _, err := db.AuditLines(ctx, AuditFilter{Limit: 10}); return err },
+		"UsesOf":           func() error { _, err := db.UsesOf(ctx, center, pkg.Ref); return err },
 		"TrashedFiles": func() error {
 			if _, err := db.TrashedFiles(ctx, center, pkg); !errors.Is(err, conan.ErrNotFound) {
 				return err
@@ -104,6 +111,8 @@ func TestWritePlans(t *testing.T) {
 	recipe, pkg, cached := recipeOf("aa/1", "r"), packageOf("aa/1", "r", "p", "v"), recipeOf("bb/1", "r")
 	publishAt(t, db, recipe, noon)
 	publishAt(t, db, pkg, noon)
+	bare := recipeOf("cc/1", "r")
+	publishAt(t, db, bare, noon)
 	put(t, db, center, cached, 1, testFile("conanfile.py", 1, 1))
 	held := find(t, db, center, cached)
 	adopted := Stage{Member: store, ID: "adopt", Revision: cached, Declared: map[string]int64{"conanmanifest.txt": 10}, Touched: noon}
@@ -118,6 +127,8 @@ func TestWritePlans(t *testing.T) {
 	}{
 		{"Adopt", db.Adopt(ctx, store, adopted.ID, cached, noon, staged)},
 		{"Touch", db.Touch(ctx, map[int64]time.Time{held.RowID: noon})},
+		{"Used", db.Used(ctx, store, map[conan.Revision]time.Time{pkg: noon})},
+		{"RemoveUnneeded", db.RemoveUnneeded(ctx, store, pkg.Ref, func(Uses) []conan.Revision { return []conan.Revision{pkg} }, RemoveOptions{Audit: audit, Now: noon, Trash: true})},
 		{"RemoveRevisions", db.RemoveRevisions(ctx, []int64{held.RowID})},
 		{"DropCachedFiles", db.DropCachedFiles(ctx, sumOf(1))},
 		{"SetScrubCursor", db.SetScrubCursor(ctx, sumOf(1))},
@@ -125,6 +136,9 @@ func TestWritePlans(t *testing.T) {
 		{"Remove", db.Remove(ctx, store, conan.Removal{Revision: conan.Revision{Ref: recipe.Ref}}, RemoveOptions{Audit: audit, Now: noon, Trash: true})},
 		{"Restore", onlyError(db.Restore(ctx, store, []conan.Revision{recipe}, audit, noon, false))},
 		{"RemovePinned", db.RemovePinned(ctx, store, []conan.Revision{recipe}, RemoveOptions{Audit: audit, Now: noon, Trash: true})},
+		{"Pin", onlyError(db.Pin(ctx, store, []conan.Revision{bare}, "ann", audit, noon, false))},
+		{"Unpin", onlyError(db.Unpin(ctx, store, []conan.Revision{bare}, "ann", audit, noon, false))},
+		{"Erase", onlyError(db.Erase(ctx, store, []conan.Revision{bare}, audit, noon, false))},
 		{"EmptyTrash", onlyError(db.EmptyTrash(ctx, store, noon.Add(time.Hour), 10))},
 		{"EmptyOldest", onlyError(db.EmptyOldest(ctx))},
 		{"Hide", db.Hide(ctx, []Hide{{Revision: recipe}}, audit.By, noon)},
@@ -175,12 +189,13 @@ func (s *statements) texts() []string {
 // mayScan are the steps that read a whole table or index on purpose.
 var mayScan = regexp.MustCompile(`^SCAN (` +
 	`CONSTANT ROW|` + // no table at all
-	`cached_bytes|` + // one row
+	`cached_bytes|store_bytes.*|` + // a few rows
 	`\(subquery-\d+\)|` + // what another step found
 	`garbage|` + // in order, up to a limit
 	`json_each VIRTUAL TABLE INDEX 1:|` + // the argument
 	`stages|` + // uploads under way; not asked for by requests that read
 	`trash_files USING COVERING INDEX trash_files_sha256|in_trash|` + // all of the trash, when the disk is full
+	`pins|` + // all of them, when space is needed
 	`removals USING COVERING INDEX removals_time|` + // in order, up to a limit
 	`r USING INDEX revisions_used` + // in order, up to a limit
 	`)$`)

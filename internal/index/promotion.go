@@ -75,7 +75,7 @@ func promoteOne(ctx context.Context, tx *transaction, p Promotion, item Promotio
 		return false, ErrStageChanged
 	}
 	if len(target) > 0 {
-		return true, nil
+		return true, use(ctx, tx, p.To, item.Revision, p.Now)
 	}
 	if item.IsPackage() {
 		if _, err := revisionID(ctx, tx, p.To, item.Recipe()); err != nil {

@@ -55,6 +55,9 @@ func (db *DB) Publish(ctx context.Context, p Publication) (changed bool, err err
 			return err
 		}
 		if changed = !kept || len(files)+len(p.Remove) > 0; !changed {
+			if err := use(ctx, tx, p.Member, p.Revision, p.Now); err != nil {
+				return err
+			}
 			return dropStage(ctx, tx, p.StageID)
 		}
 		for _, a := range p.Audit {

@@ -18,7 +18,8 @@ type RemoveOptions struct {
 
 // Remove deletes what r selects from a store, all or nothing, with the audit line, in one
 // transaction: a recipe revision goes with its packages, a whole reference with its stages too. It
-// fails with conan.ErrNotFound if a part of the selection is not there.
+// fails with conan.ErrNotFound if a part of the selection is not there, and with conan.ErrConflict
+// if one of the revisions has a pin.
 func (db *DB) Remove(ctx context.Context, member MemberID, r conan.Removal, o RemoveOptions) error {
 	return db.update(ctx, func(ctx context.Context, tx *transaction) error {
 		nodes, err := storeNodes(ctx, tx, member, r.Ref)
@@ -50,8 +51,11 @@ func (db *DB) RemovePinned(ctx context.Context, member MemberID, revs []conan.Re
 	})
 }
 
-// remove removes rows as the options say.
+// remove removes rows as the options say. One with a pin is conan.ErrConflict.
 func (o RemoveOptions) remove(ctx context.Context, tx *transaction, member MemberID, ids []int64) error {
+	if err := refusePins(ctx, tx, ids); err != nil {
+		return err
+	}
 	if o.Trash {
 		if err := trashRevisions(ctx, tx, member, ids, o.Audit.By.Name, o.Now); err != nil {
 			return err

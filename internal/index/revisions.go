@@ -120,6 +120,23 @@ func (db *DB) Refs(ctx context.Context, member MemberID) ([]conan.Ref, error) {
 	return db.refs(ctx, `SELECT name, version, usr, channel FROM refs WHERE member_id = $1`, member)
 }
 
+// Listed is a row of the inventory with what selections and purges ask about it.
+type Listed struct {
+	Stored
+	Info   string // conaninfo.txt of a package; may be empty
+	Pinned bool   // it has a pin
+}
+
+// RevisionsOf lists everything that a member has of a reference, in no particular order.
+func (db *DB) RevisionsOf(ctx context.Context, member MemberID, ref conan.Ref) ([]Listed, error) {
+	return collect(ctx, db.read, "read revisions of "+ref.String(), func(r scanner) (l Listed, err error) {
+		l.Stored, err = scanStored(r, &l.Info, &l.Pinned)
+		return l, err
+	}, `SELECT `+storedColumns+`, COALESCE(r.info, ''), EXISTS (SELECT 1 FROM pins p WHERE p.member_id = f.member_id AND p.name = f.name
+		AND p.version = f.version AND p.usr = f.usr AND p.channel = f.channel AND p.rrev = r.rrev AND p.package_id = r.package_id
+		AND p.prev = r.prev)`+ofRef, refArgs(member, ref)...)
+}
+
 // RecipeRefs lists the references of which the member has a recipe revision, in no particular
 // order.
 func (db *DB) RecipeRefs(ctx context.Context, member MemberID) ([]conan.Ref, error) {
@@ -153,23 +170,27 @@ func (db *DB) PutRevision(ctx context.Context, member MemberID, rev conan.Revisi
 
 func putRevision(ctx context.Context, tx *transaction, member MemberID, rev conan.Revision, o PutOptions, now time.Time) error {
 	tx.changed(member, rev)
+	if err := tx.noteBytes(ctx, member); err != nil {
+		return err
+	}
 	if _, err := tx.ExecContext(ctx, `INSERT INTO refs (member_id, name, version, usr, channel) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT DO NOTHING`, refArgs(member, rev.Ref)...); err != nil {
 		return fmt.Errorf("record %s: %w", rev, err)
 	}
-	var id, used int64
-	err := tx.QueryRowContext(ctx, `INSERT INTO revisions (ref_id, rrev, package_id, prev, time, used, adopted, info, uploader)
-		SELECT f.id, $6, $7, $8, $9, CASE m.kind WHEN 'store' THEN $10 ELSE $11 END, $12, $13, $14 FROM refs f JOIN members m ON m.id = f.member_id
+	var id, lastUse int64
+	err := tx.QueryRowContext(ctx, `INSERT INTO revisions (ref_id, rrev, package_id, prev, time, used, last_use, adopted, info, uploader)
+		SELECT f.id, $6, $7, $8, $9, CASE WHEN m.kind = 'store' OR `+hasPin+` THEN $10 ELSE $11 END, CASE m.kind WHEN 'store' THEN $11 ELSE 0 END, $12, $13, $14
+		FROM refs f JOIN members m ON m.id = f.member_id
 		WHERE f.member_id = $1 AND f.name = $2 AND f.version = $3 AND f.usr = $4 AND f.channel = $5
-		ON CONFLICT (ref_id, rrev, package_id, prev) DO UPDATE SET time = excluded.time, used = excluded.used,
+		ON CONFLICT (ref_id, rrev, package_id, prev) DO UPDATE SET time = excluded.time, used = excluded.used, last_use = excluded.last_use,
 		adopted = excluded.adopted, info = COALESCE(excluded.info, revisions.info),
 		uploader = CASE excluded.uploader WHEN '' THEN revisions.uploader ELSE excluded.uploader END
-		RETURNING id, used`, append(revisionArgs(member, rev),
-		o.Time.UnixMicro(), int64(neverCold), now.UnixMicro(), o.Adopted, o.Info, o.Uploader)...).Scan(&id, &used)
+		RETURNING id, last_use`, append(revisionArgs(member, rev),
+		o.Time.UnixMicro(), int64(neverCold), now.UnixMicro(), o.Adopted, o.Info, o.Uploader)...).Scan(&id, &lastUse)
 	if err != nil {
 		return fmt.Errorf("record %s: %w", rev, err)
 	}
-	if used == neverCold { // it is a store's
+	if lastUse != 0 { // it is a store's
 		changes, err := o.fileChanges(ctx, tx, id)
 		if err != nil {
 			return fmt.Errorf("record %s: %w", rev, err)
@@ -226,7 +247,7 @@ func sumsOf(ctx context.Context, q queryer, id int64) (map[string]string, error)
 }
 
 // neverCold is the time of last use of what is never evicted, so that the coldest revisions are
-// found without a look at those of stores.
+// found without a look at those of stores and those with a pin.
 const neverCold = math.MaxInt64
 
 func revisionID(ctx context.Context, tx *transaction, member MemberID, rev conan.Revision) (int64, error) {
@@ -265,8 +286,12 @@ func removeRevisions(ctx context.Context, tx *transaction, ids []int64) error {
 		return fmt.Errorf("remove revisions: %w", err)
 	}
 	const these = ` IN ` + listed
+	before := len(tx.changes)
 	if err := tx.changedRows(ctx, `WHERE r.id`+these, string(list)); err != nil {
 		return err
+	}
+	for _, c := range tx.changes[before:] {
+		tx.tell(c.member, c.rev, FeedRemoved)
 	}
 	for _, q := range []string{
 		`INSERT INTO garbage (sha256) SELECT DISTINCT sha256 FROM files WHERE revision_id` + these + ` ON CONFLICT DO NOTHING`,

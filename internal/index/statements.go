@@ -86,6 +86,8 @@ type transaction struct {
 	statements *statements
 	missing    []string
 	changes    []change // of the write that runs, each once
+	quotas     *sync.Map
+	before     map[MemberID]int64 // bytes of stores with a quota before the write that runs
 
 	told map[change]told // what the feed says of them
 	fed  int64           // the number of the last line for the feed; 0: there is none

@@ -207,9 +207,14 @@ func (r *restoration) restoreRow(ctx context.Context, tx *transaction, t Trashed
 	if err := dropTrash(ctx, tx, `id = $1`, t.ID); err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, `DELETE FROM removals WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM trash WHERE removal_id = $1)`, t.Removal)
+	return dropEmptyRemoval(ctx, tx, t.Removal)
+}
+
+// dropEmptyRemoval deletes the row of a removal of which the trash has nothing any more.
+func dropEmptyRemoval(ctx context.Context, tx *transaction, id int64) error {
+	_, err := tx.ExecContext(ctx, `DELETE FROM removals WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM trash WHERE removal_id = $1)`, id)
 	if err != nil {
-		return fmt.Errorf("restore %s: %w", t.Revision, err)
+		return fmt.Errorf("empty the trash: %w", err)
 	}
 	return nil
 }

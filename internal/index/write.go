@@ -99,12 +99,12 @@ func (db *DB) commit(batch []*write) {
 		return
 	}
 	defer sqlTx.Rollback() // a no-op after Commit
-	tx := &transaction{tx: sqlTx, statements: db.write}
+	tx := &transaction{tx: sqlTx, statements: db.write, quotas: &db.quotas}
 	results := make([]error, len(batch))
 	var changes []change
 	journaled, fed := false, int64(0)
 	for i, w := range batch {
-		tx.changes, tx.told, tx.fed = nil, nil, 0
+		tx.changes, tx.before, tx.told, tx.fed = nil, nil, nil, 0
 		if results[i] = db.run(tx, w); results[i] == nil {
 			changes = append(changes, tx.changes...)
 			journaled, fed = journaled || w.journaled, max(fed, tx.fed)
@@ -169,6 +169,9 @@ func (db *DB) run(tx *transaction, w *write) (err error) {
 		}
 	}()
 	if err := w.fn(ctx, tx); err != nil || w.silent {
+		return err
+	}
+	if err := db.checkQuotas(ctx, tx); err != nil {
 		return err
 	}
 	tx.changes = once(tx.changes)

@@ -99,12 +99,30 @@ func TestFewJobsRunAtOnce(t *testing.T) {
 	}
 }
 
+// claimsOnce plays the index of a process that is paused as a whole: it claims no second job.
+type claimsOnce struct {
+	Index
+	mu      sync.Mutex
+	claimed bool
+}
+
+func (c *claimsOnce) ClaimJob(ctx context.Context, now time.Time) (index.Job, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.claimed {
+		return index.Job{}, conan.ErrNotFound
+	}
+	j, err := c.Index.ClaimJob(ctx, now)
+	c.claimed = err == nil
+	return j, err
+}
+
 // The job of a process that was paused is resumed by the next one. When the first wakes up, it
 // changes nothing.
 func TestPausedRunnerChangesNothing(t *testing.T) {
 	db := openIndex(t)
 	paused, wake := make(chan struct{}), make(chan struct{})
-	first, stop := run(t, db, func(ctx context.Context, job index.Job, w *Work) (json.RawMessage, error) {
+	first, stop := run(t, &claimsOnce{Index: db}, func(ctx context.Context, job index.Job, w *Work) (json.RawMessage, error) {
 		close(paused)
 		<-wake
 		w.Progress(ctx, "late")

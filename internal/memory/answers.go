@@ -98,6 +98,17 @@ func (a *Answers) Remove(k Key) {
 	a.items.Remove(k)
 }
 
+// RemoveAll removes the answers whose keys match.
+func (a *Answers) RemoveAll(match func(Key) bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, k := range a.items.Keys() {
+		if match(k) {
+			a.items.Remove(k)
+		}
+	}
+}
+
 // Bytes returns about how many bytes the answers take.
 func (a *Answers) Bytes() int64 {
 	a.mu.Lock()

@@ -61,6 +61,15 @@ func (c *CoolDown) At(at time.Time) *CoolDown {
 	return &past
 }
 
+// Forget forgets when revisions of some references appeared.
+func (c *CoolDown) Forget(matches func(conan.Ref) bool) {
+	for _, rev := range c.known.Keys() {
+		if matches(rev.Ref) {
+			c.known.Remove(rev)
+		}
+	}
+}
+
 // passes tells whether all revisions of a reference are given.
 func (c *CoolDown) passes(ref conan.Ref) bool { return c.at.IsZero() && c.o.Except.Match(ref) }
 

@@ -52,6 +52,16 @@ func (h Hide) covers(member, view string, rev conan.Revision) bool {
 		(!h.IsPackage() || h.PackageID == rev.PackageID && h.PRev == rev.PRev)
 }
 
+// In tells why a pinned revision of a member is hidden, in whatever view.
+func (h *Hides) In(member string, rev conan.Revision) (reason string, hidden bool) {
+	for _, hide := range h.of(rev.Ref) {
+		if hide.covers(member, hide.View, rev) {
+			return hide.Reason, true
+		}
+	}
+	return "", false
+}
+
 // Hiding is a Source without what is hidden. Hidden revisions are absent from answers about the
 // newest, from searches and lists of packages. In lists of revisions they stand after the others,
 // marked as hidden, and their files are a conan.HiddenError with the reason.

@@ -1,7 +1,6 @@
 package selection
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -29,7 +28,7 @@ func parsePackageList(top map[string]json.RawMessage) ([]named, error) {
 	switch {
 	case top["graph"] != nil:
 		return nil, fmt.Errorf("%w: it is a graph, not a package list", conan.ErrInvalid)
-	case top["graph_lock"] != nil || bytes.HasPrefix(top["version"], []byte(`"`)):
+	case isLockfile(top):
 		return nil, fmt.Errorf("%w: it is a lockfile, not a package list", conan.ErrInvalid)
 	}
 	var found []named

@@ -20,10 +20,10 @@ type search struct {
 // pattern adds what a pattern finds, as the client's command of the purpose would.
 func (r *resolver) pattern(p conan.ListPattern) error {
 	s := search{resolver: r, ListPattern: p.Or(r.defaults()), from: "pattern " + strconv.Quote(p.String()), recipes: true}
-	if s.PackageID == "" && (!r.query.IsZero() || r.packagesOnly && r.purpose == AsList) {
+	if s.PackageID == "" && (!r.query.IsZero() || r.packagesOnly && (r.purpose == AsList || r.purpose == AsHide)) {
 		return fmt.Errorf("%w: it names no packages to choose from; write %s:*", conan.ErrInvalid, p)
 	}
-	if r.purpose == AsRemove && s.PackageID != "" {
+	if s.PackageID != "" && (r.purpose == AsRemove || r.purpose == AsHide) {
 		s.recipes = false
 	}
 	if r.purpose == AsRemove && s.PackageID == "" {

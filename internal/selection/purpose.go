@@ -14,13 +14,16 @@ const (
 	// AsList shows: without a revision a reference stays a reference, and a package id a package
 	// id.
 	AsList Purpose = iota
-	// AsUpload copies, pins or hides: the newest recipe revisions with the newest revisions of all
+	// AsUpload copies or pins: the newest recipe revisions with the newest revisions of all
 	// their packages.
 	AsUpload
 	// AsRemove takes away: all revisions. The result is exactly what goes: a pattern or list that
 	// names packages means these packages, and one that does not means the recipes with all their
 	// packages.
 	AsRemove
+	// AsHide takes out of sight: the newest revisions. A pattern that names packages means these
+	// packages alone; else recipes are meant, which hide their packages.
+	AsHide
 )
 
 // defaults are the parts that a pattern gets if it does not name them.
@@ -30,6 +33,8 @@ func (p Purpose) defaults() conan.ListDefaults {
 		return conan.ListDefaults{RRev: conan.LatestRevision, PackageID: "*", PRev: conan.LatestRevision}
 	case AsRemove:
 		return conan.ListDefaults{RRev: "*", PRev: "*"}
+	case AsHide:
+		return conan.ListDefaults{RRev: conan.LatestRevision, PRev: conan.LatestRevision}
 	}
 	return conan.ListDefaults{}
 }

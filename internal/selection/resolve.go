@@ -76,12 +76,7 @@ func (r *resolver) result() Result {
 	for rev, at := range r.found {
 		result.Revisions = append(result.Revisions, Found{rev, at})
 	}
-	slices.SortFunc(result.Revisions, func(a, b Found) int {
-		return cmp.Or(
-			strings.Compare(a.Name, b.Name), strings.Compare(a.Version, b.Version),
-			strings.Compare(a.User, b.User), strings.Compare(a.Channel, b.Channel),
-			strings.Compare(a.RRev, b.RRev), strings.Compare(a.PackageID, b.PackageID), strings.Compare(a.PRev, b.PRev))
-	})
+	slices.SortFunc(result.Revisions, func(a, b Found) int { return a.Compare(b.Revision) })
 	result.Missing = slices.SortedFunc(maps.Keys(r.missing), func(a, b Missing) int {
 		return cmp.Or(strings.Compare(a.From, b.From), strings.Compare(a.What, b.What))
 	})

@@ -86,6 +86,8 @@ func TestResolve(t *testing.T) {
 		"remove packages":          {Spec{Patterns: []string{"zlib/1.3:*"}}, AsRemove, []string{"new:again", "new:linux", "new:windows", "old:linux"}},
 		"remove the newest":        {Spec{Patterns: []string{"zlib/1.3"}, Latest: 1}, AsRemove, []string{"new", "new:again", "new:linux", "new:windows"}},
 		"remove but the recipes":   {Spec{Patterns: []string{"zlib/1.3"}, PackagesOnly: true}, AsRemove, []string{"new:again", "new:linux", "new:windows", "old:linux"}},
+		"hide":                     {Spec{Patterns: []string{"zlib/*"}}, AsHide, []string{"new"}},
+		"hide a package":           {Spec{Patterns: []string{"zlib/1.3:*"}, Query: "os=Windows"}, AsHide, []string{"new:windows"}},
 		"upload two":               {Spec{Patterns: []string{"zlib/1.3"}, Latest: 2}, AsUpload, everything},
 		"list two":                 {Spec{Patterns: []string{"zlib/1.3"}, Latest: 2}, AsList, []string{"new", "old"}},
 		"recipes only":             {Spec{Patterns: []string{"*"}, RecipesOnly: true}, AsUpload, []string{"boost", "new"}},
@@ -172,6 +174,8 @@ func TestResolveFails(t *testing.T) {
 		"removal of recipes only":     {Spec{Patterns: []string{"zlib/*"}, RecipesOnly: true}, newWorld(), AsRemove, conan.ErrInvalid, "a recipe goes with its packages"},
 		"a query on recipes":          {Spec{Patterns: []string{"zlib/*"}, Query: "os=Linux"}, newWorld(), AsRemove, conan.ErrInvalid, "write zlib/*:*"},
 		"packages of references":      {Spec{Patterns: []string{"zlib/*"}, PackagesOnly: true}, newWorld(), AsList, conan.ErrInvalid, "write zlib/*:*"},
+		"packages to hide":            {Spec{Patterns: []string{"zlib/*"}, PackagesOnly: true}, newWorld(), AsHide, conan.ErrInvalid, "write zlib/*:*"},
+		"a query to hide":             {Spec{Patterns: []string{"zlib/*"}, Query: "os=Linux"}, newWorld(), AsHide, conan.ErrInvalid, "write zlib/*:*"},
 		"a name that cannot be":       {Spec{Patterns: []string{"zlib/1.?#aa"}}, newWorld(), AsList, conan.ErrInvalid, "1.?"},
 		"a package id that cannot be": {Spec{Patterns: []string{"zlib/1.3:a?"}}, newWorld(), AsUpload, conan.ErrInvalid, "a?"},
 	} {

@@ -170,7 +170,12 @@ func (b *Budget) makeSpace(ctx context.Context, n need) error {
 			return nil
 		}
 		full := fmt.Errorf("%w: %d bytes are missing on the disk or within cache.max_size", conan.ErrNoSpace, lacking)
-		if lacking <= u.cached {
+		pinned, err := b.pinnedBytes(ctx)
+		if err != nil {
+			return errors.Join(full, err)
+		}
+		evictable := u.cached - pinned
+		if lacking <= evictable {
 			ok, err := b.evict(ctx, n.over)
 			if err != nil {
 				return errors.Join(full, err)
@@ -182,7 +187,7 @@ func (b *Budget) makeSpace(ctx context.Context, n need) error {
 		if !n.published {
 			return full
 		}
-		if ok, err := b.emptyOldest(ctx, lacking-u.cached); err != nil || !ok {
+		if ok, err := b.emptyOldest(ctx, lacking-evictable); err != nil || !ok {
 			return errors.Join(full, err)
 		}
 	}

@@ -10,6 +10,7 @@ type Metrics struct {
 	evictedBytes     prometheus.Counter
 	deletedBytes     prometheus.Counter
 	stored           prometheus.Gauge
+	pinned           prometheus.Gauge
 	leased           prometheus.Gauge
 	free             prometheus.Gauge
 	maxSize          prometheus.Gauge
@@ -30,13 +31,14 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		evictedBytes: counter("evicted_bytes_total", "Bytes that only evicted revisions referred to."),
 		deletedBytes: counter("unlinked_bytes_total", "Bytes of blobs deleted because no index entry refers to them any more."),
 		stored:       gauge("stored_bytes", "Bytes of blobs that only caches refer to."),
+		pinned:       gauge("pinned_bytes", "Those of them that are not evicted, since they are pinned."),
 		leased:       gauge("reserved_bytes", "Bytes leased to downloads and uploads under way."),
 		free:         gauge("free_bytes", "Bytes free on the disk."),
 		maxSize:      gauge("max_size_bytes", "The limit cache.max_size; 0 is none."),
 		minFree:      gauge("min_free_bytes", "The limit cache.min_free."),
 	}
 	if reg != nil {
-		reg.MustRegister(m.evictedRevisions, m.evictedBytes, m.deletedBytes, m.stored, m.leased, m.free, m.maxSize, m.minFree)
+		reg.MustRegister(m.evictedRevisions, m.evictedBytes, m.deletedBytes, m.stored, m.pinned, m.leased, m.free, m.maxSize, m.minFree)
 	}
 	return m
 }

@@ -36,12 +36,14 @@ func (b *Budget) Run(ctx context.Context) {
 func (b *Budget) sweep(ctx context.Context) {
 	b.log("the times of last use could not be written", b.writeTouched(ctx))
 	b.DeleteUnused(ctx)
-	b.log("the sum of the cached bytes could not be written", b.o.Index.FoldCachedBytes(ctx))
+	b.log("the sums of bytes could not be written", b.o.Index.FoldBytes(ctx))
 	u, err := b.usage(ctx)
 	if err != nil {
 		b.log("the usage of the disk could not be read", err)
 		return
 	}
+	_, err = b.pinnedBytes(ctx)
+	b.log("the pinned bytes could not be counted", err)
 	if overFree(u) <= 0 && !aboveHighWater(u) {
 		return
 	}

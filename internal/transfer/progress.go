@@ -1,7 +1,5 @@
 package transfer
 
-import "conanproxy/internal/conan"
-
 // Progress is how far an operation is.
 type Progress struct {
 	Revisions Amount `json:"revisions"`
@@ -18,22 +16,3 @@ type Amount struct {
 
 // Total is everything that the operation is about.
 func (a Amount) Total() int64 { return a.Done + a.Skipped + a.Failed + a.ToGo }
-
-// Planned is the progress of an operation that is about to move revisions.
-func Planned(moved []conan.Moved) Progress {
-	p := Moved(moved)
-	p.Revisions.Done, p.Revisions.ToGo = 0, p.Revisions.Done
-	return p
-}
-
-// Moved is the progress of an operation that has moved revisions.
-func Moved(moved []conan.Moved) (p Progress) {
-	for _, m := range moved {
-		if m.Skipped {
-			p.Revisions.Skipped++
-		} else {
-			p.Revisions.Done++
-		}
-	}
-	return p
-}

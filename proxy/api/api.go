@@ -1,6 +1,6 @@
-// Package api answers the operators' API, /api/v1: promotion, removal, the trash, hides, usage, the
-// audit, robot tokens, jobs and the feed of changes. It knows no HTTP: the proxy finds the caller,
-// decodes bodies and renders what a call returns.
+// Package api answers the operators' API, /api/v1: promotion, removal, the trash, retention, hides,
+// purges, pins, usage, the audit, robot tokens, jobs and the feed of changes. It knows no HTTP: the
+// proxy finds the caller, decodes bodies and renders what a call returns.
 package api
 
 import (
@@ -15,6 +15,7 @@ import (
 
 	"conanproxy/internal/conan"
 	"conanproxy/internal/index"
+	"conanproxy/internal/retention"
 	"conanproxy/internal/transfer"
 	"conanproxy/proxy/auth"
 )
@@ -28,6 +29,11 @@ type Store interface {
 	Restore(ctx context.Context, revs []conan.Revision, by conan.Actor, dry bool) ([]conan.Revision, error)
 	// TrashSource is what Restore can bring back.
 	TrashSource() conan.Source
+	// Erase removes pinned revisions for good, published or in the trash, a recipe with its
+	// packages, all or nothing. It returns what went, or would in a dry run.
+	Erase(ctx context.Context, revs []conan.Revision, by conan.Actor, dry bool) ([]index.Erased, error)
+	// EverySource is what Erase can remove.
+	EverySource() conan.Source
 	// Trash lists removed revisions, the last removed first, with an ID below before unless it is
 	// 0.
 	Trash(ctx context.Context, before int64, limit int) ([]index.Trashed, error)
@@ -39,6 +45,9 @@ type Stores interface {
 	Store(name string) (Store, bool)
 	// Promotion is the sink that takes revisions of one store into another.
 	Promotion(from, to string) (transfer.Sink, bool)
+	// Retain removes what a store no longer needs by its rules, or in a dry run only decides. A
+	// store without rules is conan.ErrInvalid, a second run at once conan.ErrConflict.
+	Retain(ctx context.Context, store string, by conan.Actor, dry bool) ([]retention.Decision, error)
 }
 
 // Audit is the trail of all changes.
@@ -50,18 +59,22 @@ type Audit interface {
 type Usage interface {
 	Usage(ctx context.Context) ([]index.Usage, error)
 	TrashBytes(ctx context.Context, member index.MemberID) (int64, error)
+	UsageOfParts(ctx context.Context, by index.UsageBy, limit int) ([]index.PartUsage, error)
+	// Quota is the bound of the bytes of a store; 0: none.
+	Quota(store index.MemberID) int64
 }
 
 // API answers calls.
 type API struct {
-	Stores Stores
-	Hides  Hides
-	Audit  Audit
-	Usage  Usage
-	Tokens Tokens
-	Jobs   Jobs
-	Feed   Feed
-	Drain  <-chan struct{} // closed when the server ends: nothing waits any more; nil: never
+	Stores  Stores
+	Members Members
+	Hides   Hides
+	Audit   Audit
+	Usage   Usage
+	Tokens  Tokens
+	Jobs    Jobs
+	Feed    Feed
+	Drain   <-chan struct{} // closed when the server ends: nothing waits any more; nil: never
 
 	waiting waiting
 }
@@ -118,9 +131,14 @@ func (a *API) Routes() []Route {
 		{http.MethodPost, "/api/v1/remove", a.remove, selectionBody},
 		{http.MethodPost, "/api/v1/restore", a.restore, selectionBody},
 		{http.MethodGet, "/api/v1/trash", a.trash, 0},
+		{http.MethodPost, "/api/v1/retention", a.retention, smallBody},
 		{http.MethodPost, "/api/v1/hide", a.hide, selectionBody},
 		{http.MethodPost, "/api/v1/unhide", a.unhide, smallBody},
 		{http.MethodGet, "/api/v1/hides", a.hides, 0},
+		{http.MethodPost, "/api/v1/purge", a.purge, selectionBody},
+		{http.MethodPost, "/api/v1/pin", a.pin, selectionBody},
+		{http.MethodPost, "/api/v1/unpin", a.unpin, selectionBody},
+		{http.MethodGet, "/api/v1/pins", a.pins, 0},
 		{http.MethodGet, "/api/v1/usage", a.usage, 0},
 		{http.MethodGet, "/api/v1/audit", a.audit, 0},
 		{http.MethodGet, "/api/v1/jobs", a.jobs, 0},

@@ -10,7 +10,6 @@ import (
 	"conanproxy/internal/conan"
 	"conanproxy/internal/index"
 	"conanproxy/internal/selection"
-	"conanproxy/internal/transfer"
 )
 
 // Hides are the revisions out of sight.
@@ -45,11 +44,7 @@ func (a *API) hide(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	sel, err := body.Selection.Parse()
-	if err != nil {
-		return nil, err
-	}
-	revs, err := transfer.Resolve(c.Context, source, sel, selection.AsUpload, a.mayHide(c, body.In))
+	revs, err := resolve(c, body.Selection, source, selection.AsHide, a.mayHide(c, body.In))
 	if err != nil {
 		return nil, err
 	}

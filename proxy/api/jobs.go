@@ -41,7 +41,10 @@ const (
 )
 
 // asJobs are the calls that can be jobs.
-var asJobs = map[string]Resume{"promote": OneChange, "remove": OneChange, "restore": OneChange}
+var asJobs = map[string]Resume{
+	"promote": OneChange, "remove": OneChange, "restore": OneChange,
+	"retention": Repeated, "pin": Repeated, "purge": Repeated,
+}
 
 // mostArguments bounds the body of a call that becomes a job, in bytes: it is kept.
 const mostArguments = 4 << 20
@@ -57,20 +60,24 @@ type Job interface {
 	Expect(result any) error
 }
 
-// expect tells the job that the call runs as what will be moved. In a request it does nothing.
-func (c *Call) expect(moved []conan.Moved, outcome string) error {
+// expect tells the job that the call runs as what its one change will be. In a request it does
+// nothing.
+func (c *Call) expect(r Report) error {
 	if c.Job == nil {
 		return nil
 	}
-	c.Job.Progress(transfer.Planned(moved))
-	return c.Job.Expect(report(false, moved, outcome))
+	p := r.progress()
+	p.Revisions.Done, p.Revisions.ToGo = 0, p.Revisions.Done
+	c.Job.Progress(p)
+	return c.Job.Expect(r)
 }
 
-// moved tells the job that the call runs as what was moved. In a request it does nothing.
-func (c *Call) moved(moved []conan.Moved) {
+// done is what a call answers; the job that it runs as is told of it.
+func (c *Call) done(r Report) Report {
 	if c.Job != nil {
-		c.Job.Progress(transfer.Moved(moved))
+		c.Job.Progress(r.progress())
 	}
+	return r
 }
 
 // Background is a call that is made as a job.

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 
 	"conanproxy/internal/conan"
@@ -16,13 +18,27 @@ type Report struct {
 
 // RevisionDone is one revision of a Report, a recipe before its packages.
 type RevisionDone struct {
-	Revision string `json:"revision"` // name/version[@user/channel]#RREV[:PACKAGE_ID#PREV]
-	Outcome  string `json:"outcome"`  // copied, skipped, removed, restored, hidden or shown
-	Newest   bool   `json:"newest"`   // it is the newest of its siblings where it came to
+	Revision string `json:"revision"`         // name/version[@user/channel]#RREV[:PACKAGE_ID#PREV]
+	Outcome  string `json:"outcome"`          // copied, skipped, removed, kept, restored, hidden, shown, pinned or unpinned
+	Newest   bool   `json:"newest"`           // it is the newest of its siblings where it came to
+	Reason   string `json:"reason,omitempty"` // why retention removed or kept it
+
+	Elsewhere []Elsewhere `json:"elsewhere,omitempty"` // of a revision that was removed for good
 }
 
-func report(dry bool, moved []conan.Moved, outcome string) Report {
-	r := Report{DryRun: dry, Revisions: []RevisionDone{}}
+// dryRun tells whether a call changes nothing. A null is no answer to that.
+type dryRun bool
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (d *dryRun) UnmarshalJSON(text []byte) error {
+	if string(text) == "null" {
+		return errors.New("dry_run is true or false, not null")
+	}
+	return json.Unmarshal(text, (*bool)(d))
+}
+
+func report(dry dryRun, moved []conan.Moved, outcome string) Report {
+	r := Report{DryRun: bool(dry), Revisions: []RevisionDone{}}
 	for _, m := range moved {
 		done := RevisionDone{Revision: m.Revision.String(), Outcome: outcome, Newest: m.Newest}
 		if m.Skipped {
@@ -36,7 +52,7 @@ func report(dry bool, moved []conan.Moved, outcome string) Report {
 // progress is that of a job that did what the report says.
 func (r Report) progress() (p transfer.Progress) {
 	for _, done := range r.Revisions {
-		if done.Outcome == "skipped" {
+		if done.Outcome == "skipped" || done.Outcome == "kept" {
 			p.Revisions.Skipped++
 		} else {
 			p.Revisions.Done++
@@ -58,7 +74,7 @@ func asMoved(revs []conan.Revision) []conan.Moved {
 type fromTo struct {
 	From      string         `json:"from"`
 	To        string         `json:"to"`
-	DryRun    bool           `json:"dry_run"`
+	DryRun    dryRun         `json:"dry_run"`
 	Selection selection.Spec `json:"selection"`
 }
 
@@ -92,22 +108,21 @@ func (a *API) promote(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := transfer.Options{By: c.Actor, Dry: body.DryRun, Allowed: c.mayWrite(body.To)}
+	o := transfer.Options{By: c.Actor, Dry: bool(body.DryRun), Allowed: c.mayWrite(body.To)}
 	if c.Job != nil {
-		o.Plan = func(moved []conan.Moved) error { return c.expect(moved, "copied") }
+		o.Plan = func(moved []conan.Moved) error { return c.expect(report(false, moved, "copied")) }
 	}
 	moved, err := transfer.Copy(c.Context, source, sel, sink, o)
 	if err != nil {
 		return nil, err
 	}
-	c.moved(moved)
-	return report(body.DryRun, moved, "copied"), nil
+	return c.done(report(body.DryRun, moved, "copied")), nil
 }
 
 // inStore is a change in one store.
 type inStore struct {
 	In        string         `json:"in"`
-	DryRun    bool           `json:"dry_run"`
+	DryRun    dryRun         `json:"dry_run"`
 	Selection selection.Spec `json:"selection"`
 }
 
@@ -116,9 +131,12 @@ func (b inStore) check() error {
 	return err
 }
 
-// remove moves revisions of a store to its trash.
+// remove moves revisions of a store to its trash, or removes them for good.
 func (a *API) remove(c *Call) (any, error) {
-	var body inStore
+	var body struct {
+		inStore
+		Now bool `json:"now"`
+	}
 	if err := c.Decode(&body); err != nil {
 		return nil, err
 	}
@@ -126,25 +144,27 @@ func (a *API) remove(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if body.Now {
+		return a.erase(c, body.inStore, store)
+	}
 	source, err := of(c.Whole, body.In) // what is hidden can be removed
 	if err != nil {
 		return nil, err
 	}
-	revs, err := a.chosen(c, body, source)
+	revs, err := a.chosen(c, body.inStore, source)
 	if err != nil {
 		return nil, err
 	}
 	if body.DryRun {
 		return report(true, asMoved(revs), "removed"), nil
 	}
-	if err := c.expect(asMoved(revs), "removed"); err != nil {
+	if err := c.expect(report(false, asMoved(revs), "removed")); err != nil {
 		return nil, err
 	}
 	if err := store.RemoveRevisions(c.Context, revs, c.Actor); err != nil {
 		return nil, err
 	}
-	c.moved(asMoved(revs))
-	return report(false, asMoved(revs), "removed"), nil
+	return c.done(report(false, asMoved(revs), "removed")), nil
 }
 
 // restore brings revisions back from a store's trash.
@@ -165,28 +185,23 @@ func (a *API) restore(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if body.DryRun || c.Job != nil {
+	if bool(body.DryRun) || c.Job != nil {
 		planned, err := store.Restore(c.Context, revs, c.Actor, true)
-		if err != nil || body.DryRun {
+		if err != nil || bool(body.DryRun) {
 			return report(true, asMoved(planned), "restored"), err
 		}
-		if err := c.expect(asMoved(planned), "restored"); err != nil {
+		if err := c.expect(report(false, asMoved(planned), "restored")); err != nil {
 			return nil, err
 		}
 	}
 	if revs, err = store.Restore(c.Context, revs, c.Actor, false); err != nil {
 		return nil, err
 	}
-	c.moved(asMoved(revs))
-	return report(false, asMoved(revs), "restored"), nil
+	return c.done(report(false, asMoved(revs), "restored")), nil
 }
 
 // chosen are the revisions that a change is about: all of them, as a removal means a selection. The
 // caller needs the right to write them.
 func (a *API) chosen(c *Call, body inStore, source conan.Source) ([]conan.Revision, error) {
-	sel, err := body.Selection.Parse()
-	if err != nil {
-		return nil, err
-	}
-	return transfer.Resolve(c.Context, source, sel, selection.AsRemove, c.mayWrite(body.In))
+	return resolve(c, body.Selection, source, selection.AsRemove, c.mayWrite(body.In))
 }

@@ -87,6 +87,22 @@ func (g *Guard) MayRead(c Caller, member string, ref conan.Ref) bool {
 	return g.read.allow(c.Owner(), member, ref)
 }
 
+// ReadRights are what a caller may read, as a resolver asks.
+type ReadRights struct {
+	Guard  *Guard
+	Caller Caller
+}
+
+// MayRead tells whether the caller may read ref in a member.
+func (r ReadRights) MayRead(member string, ref conan.Ref) bool {
+	return r.Guard.MayRead(r.Caller, member, ref)
+}
+
+// MayFind tells whether a search in a member may find something that the caller may read.
+func (r ReadRights) MayFind(member string, p conan.Pattern) bool {
+	return r.Guard.MayFind(r.Caller, member, p)
+}
+
 // ReadableIn lists, in their order, those of the members in which the caller may read ref. If there
 // are none, the error is ErrLogin for an anonymous caller and conan.ErrDenied for a user.
 func (g *Guard) ReadableIn(c Caller, members []string, ref conan.Ref) ([]string, error) {

@@ -1,0 +1,46 @@
+package space
+
+import (
+	"context"
+	"math"
+	"testing"
+	"time"
+
+	"conanproxy/internal/conan"
+	"conanproxy/internal/index"
+)
+
+func TestWhatIsPinnedIsNotEvicted(t *testing.T) {
+	ctx := context.Background()
+	b := newBench(t, func(q *Options) { q.MaxSize = 1000 })
+	pinned := b.put(t, "center", 1, 600, time.Unix(1, 0))
+	b.put(t, "center", 2, 300, time.Unix(2, 0))
+	change := func(f func(context.Context, index.MemberID, []conan.Revision, string, index.Audit, time.Time, bool) ([]conan.Moved, error)) {
+		t.Helper()
+		if _, err := f(ctx, b.members["center"], []conan.Revision{pinned}, "ann", index.Audit{}, time.Now(), false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	change(b.index.Pin)
+	room, err := b.budget.PinRoom(ctx)
+	if want := (PinRoom{Pinned: 600, Most: 800, MaxSize: 1000}); err != nil || room != want {
+		t.Errorf("room %+v, %v; want %+v", room, err, want)
+	}
+	if _, ok := b.lease(ctx, 500); ok || !b.left(t, "center")["2.0"] {
+		t.Errorf("room that is pinned was leased: %v, or something was evicted although that could not help: %v", ok, b.left(t, "center"))
+	}
+	release, ok := b.lease(ctx, 400)
+	if !ok || !b.left(t, "center")["1.0"] {
+		t.Errorf("leased: %v, left %v", ok, b.left(t, "center"))
+	}
+	release()
+	change(b.index.Unpin)
+	if release, ok = b.lease(ctx, 1000); !ok {
+		t.Error("what has no pin any more was not evicted")
+	}
+	release()
+	b.budget.SetBounds(0, 0)
+	if room, err := b.budget.PinRoom(ctx); err != nil || room.Most != math.MaxInt64 {
+		t.Errorf("room without a bound: %+v, %v", room, err)
+	}
+}

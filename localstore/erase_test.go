@@ -1,0 +1,61 @@
+package localstore
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"conanproxy/internal/conan"
+	"conanproxy/internal/selection"
+)
+
+// everything is what a pattern selects to be removed for good.
+func (e *env) everything(pattern string) []conan.Revision {
+	e.t.Helper()
+	sel, err := selection.Spec{Patterns: []string{pattern}}.Parse()
+	wantError(e.t, err, nil)
+	result, err := selection.Resolve(e.t.Context(), e.EverySource(), sel, selection.AsRemove)
+	wantError(e.t, err, nil)
+	var revs []conan.Revision
+	for _, found := range result.Revisions {
+		revs = append(revs, found.Revision)
+	}
+	return revs
+}
+
+// What is erased is in no answer about any moment, whether it was published or removed before.
+func TestErase(t *testing.T) {
+	e := newEnv(t)
+	e.Set(true, time.Hour, 0)
+	removed := e.publishRecipe(hi, plainRecipe("old"))
+	pkg := e.publishPackage(removed, pid2, pkg(info2, files{"a": "a"}))
+	live := e.publishRecipe(hi, plainRecipe("new"))
+	then := time.Now()
+	wantError(t, e.RemoveRevisions(t.Context(), []conan.Revision{removed}, conan.Actor{}), nil)
+
+	revs := e.everything("hello/*")
+	for _, rev := range []conan.Revision{removed, pkg, live} {
+		if !slices.Contains(revs, rev) {
+			t.Errorf("%s is not selected: %v", rev, revs)
+		}
+	}
+	wantEqual(t, "by package", e.everything(hi.String()+":*"), []conan.Revision{pkg})
+
+	erased, err := e.Erase(t.Context(), revs, conan.Actor{Name: "ann"}, true)
+	wantError(t, err, nil)
+	wantEqual(t, "a dry run", len(erased), 3)
+	if _, err := e.At(then).Snapshot(t.Context(), pkg); err != nil {
+		t.Errorf("after a dry run: %v", err)
+	}
+	_, err = e.Erase(t.Context(), revs, conan.Actor{Name: "ann"}, false)
+	wantError(t, err, nil)
+	for _, rev := range revs {
+		_, err := e.At(then).Snapshot(t.Context(), rev)
+		wantError(t, err, conan.ErrNotFound)
+	}
+	_, err = e.Restore(t.Context(), []conan.Revision{removed}, conan.Actor{}, false)
+	wantError(t, err, conan.ErrNotFound)
+	list, err := e.At(then).revisionsOf(t, hi)
+	wantError(t, err, conan.ErrNotFound)
+	wantEqual(t, "the past", len(list), 0)
+}

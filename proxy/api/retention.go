@@ -1,0 +1,31 @@
+package api
+
+// retention removes what a store no longer needs by its rules, for administrators.
+func (a *API) retention(c *Call) (any, error) {
+	if err := c.requireAdmin(); err != nil {
+		return nil, err
+	}
+	var body struct {
+		In     string `json:"in"`
+		DryRun dryRun `json:"dry_run"`
+	}
+	if err := c.Decode(&body); err != nil {
+		return nil, err
+	}
+	if _, err := a.store("in", body.In); err != nil {
+		return nil, err
+	}
+	decisions, err := a.Stores.Retain(c.Context, body.In, c.Actor, bool(body.DryRun))
+	if err != nil {
+		return nil, err
+	}
+	r := Report{DryRun: bool(body.DryRun), Revisions: []RevisionDone{}}
+	for _, d := range decisions {
+		done := RevisionDone{Revision: d.Revision.String(), Outcome: "kept", Reason: d.Reason}
+		if d.Goes {
+			done.Outcome = "removed"
+		}
+		r.Revisions = append(r.Revisions, done)
+	}
+	return c.done(r), nil
+}
