@@ -41,6 +41,7 @@ var rooms = map[string]room{
 	"internal/transfer":    {code: []string{"internal/conan", "internal/selection"}, tests: []string{"internal/conantest"}},
 	"internal/bundle":      {code: []string{"internal/conan", "internal/transfer"}, tests: []string{"internal/conantest"}},
 	"internal/conanserver": {code: []string{"internal/conan"}, tests: []string{"internal/conantest"}},
+	"internal/jobs":        {code: []string{"internal/conan", "internal/index"}},
 	"internal/scrub":       {code: []string{"internal/blob", "internal/index"}, tests: []string{"internal/conan", "internal/conantest"}},
 	"internal/conantest":   {code: []string{"internal/conan"}},
 	"internal/harness":     {},
@@ -52,7 +53,7 @@ var rooms = map[string]room{
 	"proxy/resolver":       {code: []string{"internal/conan", "internal/memory", "internal/policy"}, tests: []string{"internal/conantest"}},
 	"proxy": {
 		code:  []string{"internal/conan", "internal/memory", "internal/identity", "proxy/api", "proxy/auth", "proxy/resolver"},
-		tests: []string{"internal/conantest", "internal/bundle", "internal/index", "internal/policy", "internal/retention", "internal/transfer"},
+		tests: []string{"internal/conantest", "internal/bundle", "internal/index", "internal/jobs", "internal/policy", "internal/retention", "internal/transfer"},
 	},
 	"e2e":          {code: []string{"internal/harness"}, tests: []string{"internal/conan", "internal/conantest", "internal/selection", "upstream"}},
 	"bench":        {code: []string{"internal/conan", "internal/index", "internal/harness"}},
@@ -61,7 +62,7 @@ var rooms = map[string]room{
 		code: []string{
 			"internal/conan", "internal/blob", "internal/memory", "internal/index", "internal/rebuild", "internal/backup",
 			"internal/space", "internal/config", "internal/identity", "internal/policy", "internal/scrub",
-			"internal/retention", "internal/selection", "internal/transfer", "internal/bundle", "internal/conanserver", "upstream", "cache", "localstore", "proxy", "proxy/api", "proxy/auth", "proxy/resolver",
+			"internal/jobs", "internal/retention", "internal/selection", "internal/transfer", "internal/bundle", "internal/conanserver", "upstream", "cache", "localstore", "proxy", "proxy/api", "proxy/auth", "proxy/resolver",
 		},
 		tests: []string{"internal/conantest"},
 	},

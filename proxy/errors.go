@@ -12,6 +12,7 @@ import (
 
 	"conanproxy/internal/conan"
 	"conanproxy/internal/identity"
+	"conanproxy/proxy/api"
 	"conanproxy/proxy/auth"
 )
 
@@ -55,6 +56,10 @@ func (r *request) classify(err error) refusal {
 		return refusal{status: http.StatusUnauthorized, text: sentence(err)}
 	case errors.Is(err, identity.ErrBusy):
 		return refusal{status: http.StatusServiceUnavailable, text: sentence(err), retryAfter: time.Second}
+	case errors.Is(err, api.ErrTooMany):
+		return refusal{status: http.StatusTooManyRequests, text: sentence(err), retryAfter: retryAfter(0)}
+	case errors.Is(err, api.ErrGone):
+		return refusal{status: http.StatusGone, text: sentence(err)}
 	case errors.Is(err, conan.ErrNoSpace):
 		return r.refusedUpload(noSpaceText(err))
 	case errors.Is(err, conan.ErrOverwrite):

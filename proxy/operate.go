@@ -15,22 +15,19 @@ import (
 	"conanproxy/proxy/resolver"
 )
 
-// apiPrefix is the path of the operators' API, at the root only.
-const apiPrefix = "/api/v1/"
-
 // apiRoutes registers the operators' API.
 func (s *Server) apiRoutes(e *echo.Echo, a *api.API) {
 	if a == nil {
 		return
 	}
 	for _, route := range a.Routes() {
-		e.Add(route.Method, route.Path, with(operate(route)))
+		e.Add(route.Method, route.Path, with(s.operate(a, route)))
 	}
 }
 
 // operate makes a handler of a call: it finds the caller, and answers JSON. A request that a
 // browser makes for a page of another site is refused.
-func operate(route api.Route) func(*request) error {
+func (s *Server) operate(a *api.API, route api.Route) func(*request) error {
 	return func(r *request) error {
 		if err := notFromOtherSite(r.req); err != nil {
 			return err
@@ -48,22 +45,22 @@ func operate(route api.Route) func(*request) error {
 			// An answer may come before the end of the body.
 			_ = http.NewResponseController(r.ResponseWriter).EnableFullDuplex()
 		}
-		result, err := route.Handle(&api.Call{
-			Context: r.ctx(), Caller: r.caller, Actor: r.actor(), Guard: r.settings.guard, Query: r.req.URL.Query(),
-			Decode: func(v any) error { return r.decodeJSON(v, route.MaxBody, (*json.Decoder).DisallowUnknownFields) },
-			Body:   r.body(),
-			Source: r.sourceNamed, Whole: r.wholeNamed, Readable: r.readableOf, IsMember: r.isMember,
-			Trace: r.traceNamed, Refusal: r.refusal,
-		})
+		result, err := a.Serve(s.apiCall(r, route), route)
 		if err != nil {
 			return err
 		}
 		if stream, ok := result.(api.Stream); ok {
 			return r.stream(stream)
 		}
+		if events, ok := result.(api.Events); ok {
+			return r.sendEvents(events)
+		}
 		d, err := jsonDocument(result)
 		if err != nil {
 			return err
+		}
+		if _, ok := result.(api.Accepted); ok {
+			d.status = http.StatusAccepted
 		}
 		d.header = append(d.header, field("Cache-Control", "no-store"))
 		return r.write(d)
@@ -81,6 +78,36 @@ func (r *request) stream(s api.Stream) error {
 		return err
 	}
 	return out.Flush()
+}
+
+// apiCall is a request as the API sees it.
+func (s *Server) apiCall(r *request, route api.Route) *api.Call {
+	return &api.Call{
+		Context: r.ctx(), Caller: r.caller, Actor: r.actor(), Guard: r.settings.guard, Query: r.req.URL.Query(),
+		Decode: func(v any) error { return r.decodeJSON(v, route.MaxBody, (*json.Decoder).DisallowUnknownFields) },
+		Body:   r.body(),
+		Trace:  r.traceNamed, Refusal: r.refusal,
+		Source: r.sourceNamed, Whole: r.wholeNamed, Readable: r.readableOf, IsMember: r.isMember, ReadsSomewhere: r.readsSomewhere,
+		Renew: func() (*api.Call, error) {
+			now, err := s.renewed(r)
+			if err != nil {
+				return nil, err
+			}
+			return s.apiCall(now, route), nil
+		},
+	}
+}
+
+// renewed is the request under the settings in force, if its caller still is the one who began it.
+func (s *Server) renewed(r *request) (*request, error) {
+	now := *r
+	now.settings = s.settings.Load()
+	if r.caller.Anonymous() {
+		return &now, nil
+	}
+	var err error
+	now.caller, err = now.settings.guard.Current(r.caller.Name, r.caller.State())
+	return &now, err
 }
 
 // viewNamed finds a view by its name; an empty one is the view at the root.
@@ -142,5 +169,15 @@ func (r *request) isMember(name string) bool {
 	return ok && slices.Equal(v.Members, []string{name})
 }
 
+// readsSomewhere tells whether the caller may read a reference in some store or upstream.
+func (r *request) readsSomewhere(ref conan.Ref) bool {
+	for name := range r.settings.byName {
+		if r.isMember(name) && r.settings.guard.MayRead(r.caller, name, ref) {
+			return true
+		}
+	}
+	return false
+}
+
 // isAPICall tells a request for the operators' API, whose errors are JSON.
-func isAPICall(path string) bool { return strings.HasPrefix(path, apiPrefix) }
+func isAPICall(path string) bool { return strings.HasPrefix(path, api.Prefix) }

@@ -51,6 +51,7 @@ type Server struct {
 	version   string
 	now       func() time.Time
 	page      *startPage
+	api       *api.API
 	routes    *echo.Echo
 }
 
@@ -68,6 +69,7 @@ func New(o Options) (*Server, error) {
 		ready:   o.Ready,
 		version: o.Version,
 		now:     o.Now,
+		api:     o.API,
 	}
 	s.settings.Store(o.Settings)
 	var err error

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,11 +24,14 @@ import (
 
 // tokenTable are the robot tokens of a world, for its API and for its directory of users.
 type tokenTable struct {
+	mu     sync.Mutex
 	rows   []index.Token
 	robots map[string]*identity.Robot
 }
 
 func (tt *tokenTable) CreateToken(_ context.Context, row index.Token, by conan.Actor) error {
+	tt.mu.Lock()
+	defer tt.mu.Unlock()
 	if tt.robots[row.Name] != nil {
 		return fmt.Errorf("%w: it is there", conan.ErrConflict)
 	}
@@ -47,6 +51,8 @@ func (tt *tokenTable) CreateToken(_ context.Context, row index.Token, by conan.A
 }
 
 func (tt *tokenTable) RevokeToken(_ context.Context, name, owner string, _ conan.Actor, _ time.Time) error {
+	tt.mu.Lock()
+	defer tt.mu.Unlock()
 	if r := tt.robots[name]; r == nil || owner != "" && r.Owner != owner {
 		return conan.ErrNotFound
 	}
@@ -60,6 +66,8 @@ func (tt *tokenTable) Tokens(_ context.Context, owner string) ([]index.Token, er
 }
 
 func (tt *tokenTable) RobotOf(secret [sha256.Size]byte) (*identity.Robot, error) {
+	tt.mu.Lock()
+	defer tt.mu.Unlock()
 	for _, r := range tt.robots {
 		if r.SHA256 == secret {
 			return r, nil
@@ -69,6 +77,8 @@ func (tt *tokenTable) RobotOf(secret [sha256.Size]byte) (*identity.Robot, error)
 }
 
 func (tt *tokenTable) RobotNamed(name string) (*identity.Robot, error) {
+	tt.mu.Lock()
+	defer tt.mu.Unlock()
 	if r := tt.robots[name]; r != nil {
 		return r, nil
 	}

@@ -82,6 +82,19 @@ func TestOperators(t *testing.T) {
 
 // once publishes some packages, kills the server during the operation, and looks what became of it.
 func (o *operating) once(round int) {
+	o.publishSome(round)
+	for _, name := range o.before {
+		if err := o.change(o.Context(), name, round); err != nil {
+			o.Fatalf("a server that is well refused: %v", err)
+		}
+	}
+	acked := o.kill(round)
+	o.s.start()
+	o.judge(acked, round)
+}
+
+// publishSome publishes the packages of a round.
+func (o *operating) publishSome(round int) {
 	const packages = 4
 	o.sets = nil
 	for i := range packages {
@@ -92,14 +105,6 @@ func (o *operating) once(round int) {
 			o.sets = append(o.sets, set)
 		}
 	}
-	for _, name := range o.before {
-		if err := o.change(o.Context(), name, round); err != nil {
-			o.Fatalf("a server that is well refused: %v", err)
-		}
-	}
-	acked := o.kill(round)
-	o.s.start()
-	o.judge(acked, round)
 }
 
 // kill does the operation, kills the server meanwhile or, in every second round, right after it,
@@ -136,6 +141,15 @@ func (o *operating) kill(round int) bool {
 
 // change calls the API about the packages of a round.
 func (o *operating) change(ctx context.Context, name string, round int) error {
+	a := ask(ctx, http.MethodPost, o.s.url("/api/v1/"+name), o.body(name, round), o.s.token)
+	if a.err != nil || a.status != http.StatusOK {
+		return fmt.Errorf("%s: %s", name, a)
+	}
+	return nil
+}
+
+// body is that of a call about the packages of a round.
+func (o *operating) body(name string, round int) []byte {
 	fields := map[string]any{"in": "dev"}
 	if name == "promote" {
 		fields = map[string]any{"from": "dev", "to": "release"}
@@ -145,11 +159,7 @@ func (o *operating) change(ctx context.Context, name string, round int) error {
 	}
 	body, err := json.Marshal(fields)
 	o.must(err)
-	a := ask(ctx, http.MethodPost, o.s.url("/api/v1/"+name), body, o.s.token)
-	if a.err != nil || a.status != http.StatusOK {
-		return fmt.Errorf("%s: %s", name, a)
-	}
-	return nil
+	return body
 }
 
 // judge looks for every package of the round in all places.

@@ -88,7 +88,7 @@ func (c *client) answer(req *http.Request, out any) error {
 	defer body.Close()
 	text, err := io.ReadAll(io.LimitReader(body, maxAnswer))
 	if err != nil {
-		return err
+		return lostConnection{err}
 	}
 	if err := json.Unmarshal(text, out); err != nil {
 		return fmt.Errorf("the server's answer is not that of the API of conanproxy: %w", err)
@@ -96,21 +96,53 @@ func (c *client) answer(req *http.Request, out any) error {
 	return nil
 }
 
-// do sends a request. The caller closes the body of the answer; one that is not 200 is an error.
+// do sends a request. The caller closes the body of the answer; one that is neither 200 nor 202 is an
+// error.
 func (c *client) do(req *http.Request) (io.ReadCloser, error) {
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, err
+		return nil, lostConnection{err}
 	}
-	if resp.StatusCode == http.StatusOK {
+	if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusAccepted {
 		return resp.Body, nil
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return nil, err
+		return nil, lostConnection{err}
 	}
 	return nil, refusedCall(resp.StatusCode, resp.Status, text)
+}
+
+// lostConnection is an error of the connection to the server, and not a refusal.
+type lostConnection struct{ error }
+
+func (e lostConnection) Unwrap() error { return e.error }
+
+// persist calls once as long as it tells that there is more. A lost connection is made again for a
+// minute, as the server may be restarting.
+func persist(ctx context.Context, once func() (more bool, err error)) error {
+	const attempts = 60
+	for failures := 0; ; {
+		more, err := once()
+		var lost lostConnection
+		switch {
+		case err == nil && !more:
+			return nil
+		case more:
+			failures = 0
+		}
+		if err == nil {
+			continue
+		}
+		if failures++; !errors.As(err, &lost) || failures > attempts || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
 }
 
 // refusedCall is the error of a call that the server refused. A wrong request is a usage error.

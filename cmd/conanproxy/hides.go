@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"conanproxy/internal/conan"
@@ -15,14 +14,10 @@ import (
 type hiding struct {
 	index *index.DB
 	inUse policy.Hides
-
-	loading sync.Mutex // an older list never replaces a newer one
 }
 
-// load puts the hides of the index in force.
+// load puts the hides of the index in force. The index calls it after each change of them.
 func (h *hiding) load(ctx context.Context) error {
-	h.loading.Lock()
-	defer h.loading.Unlock()
 	rows, err := h.index.Hides(ctx)
 	if err != nil {
 		return err
@@ -40,25 +35,12 @@ func (h *hiding) Hides(ctx context.Context) ([]index.Hide, error) { return h.ind
 
 // Hide implements api.Hides.
 func (h *hiding) Hide(ctx context.Context, hides []index.Hide, by conan.Actor) error {
-	return h.changed(ctx, h.index.Hide(ctx, hides, by, time.Now()), hides)
+	return h.index.Hide(ctx, hides, by, time.Now())
 }
 
 // Unhide implements api.Hides.
 func (h *hiding) Unhide(ctx context.Context, hides []index.Hide, by conan.Actor) error {
-	return h.changed(ctx, h.index.Unhide(ctx, hides, by, time.Now()), hides)
-}
-
-// changed puts hides that were written in force, and invalidates answers about their references.
-// err is that of the write.
-func (h *hiding) changed(ctx context.Context, err error, hides []index.Hide) error {
-	if err == nil {
-		err = h.load(context.WithoutCancel(ctx))
-	}
-	for _, hide := range hides {
-		h.index.Changes().ChangedRef(hide.Ref)
-		h.index.Changes().ChangedNames(hide.Ref)
-	}
-	return err
+	return h.index.Unhide(ctx, hides, by, time.Now())
 }
 
 // over puts the hides of a view before a member.

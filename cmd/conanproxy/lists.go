@@ -28,7 +28,9 @@ func (l list[T]) command() *cobra.Command {
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		query := url.Values{}
 		for _, arg := range l.args {
-			query.Set(arg[0], c.Flag(arg[0]).Value.String())
+			if value := c.Flag(arg[0]).Value.String(); value != "" {
+				query.Set(arg[0], value)
+			}
 		}
 		lines, err := pages[T](c.Context(), &cl, l.path, query)
 		if err != nil {

@@ -45,7 +45,7 @@ func run(ctx context.Context, args []string) int {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(serveCommand(), configCommand(), userCommand(), fsckCommand(), gcCommand(), rebuildCommand(), backupCommand(), renameCommand(),
 		promoteCommand(), removeCommand(), restoreCommand(), trashCommand(), retentionCommand(), hideCommand(), unhideCommand(), hidesCommand(), purgeCommand(), pinCommand(), unpinCommand(), pinsCommand(), explainCommand(), usageCommand(), auditCommand(), tokenCommand(),
-		bundleCommand(), importCommand(),
+		bundleCommand(), importCommand(), jobCommand(), changesCommand(),
 		healthcheckCommand(), versionCommand())
 	refuseWrongArguments(root)
 	root.SetArgs(args)

@@ -2,9 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 
@@ -66,7 +68,9 @@ type change struct {
 	body             func() map[string]any
 	asks             bool          // about every change, not only about a large one
 	verb             func() string // in the question; nil: use
+	asJob            bool          // it can run in the background
 	dry, yes         bool
+	background       bool
 }
 
 func (ch *change) command() *cobra.Command {
@@ -80,6 +84,9 @@ func (ch *change) command() *cobra.Command {
 	ch.selected.add(c)
 	c.Flags().BoolVar(&ch.dry, "dry-run", false, "change nothing, only tell what would be done")
 	c.Flags().BoolVar(&ch.yes, "yes", false, "do not ask")
+	if ch.asJob {
+		c.Flags().BoolVar(&ch.background, "background", false, "only start it as a job and print the job's number; `conanproxy job follow NUMBER` shows it")
+	}
 	ch.flags(c)
 	return c
 }
@@ -88,6 +95,9 @@ func (ch *change) command() *cobra.Command {
 const many = 20
 
 func (ch *change) run(c *cobra.Command, args []string) error {
+	if ch.background && ch.dry {
+		return usageError{errors.New("--background and --dry-run exclude each other")}
+	}
 	spec, err := ch.read(args)
 	if err != nil {
 		return err
@@ -113,11 +123,25 @@ func (ch *change) run(c *cobra.Command, args []string) error {
 			}
 		}
 	}
+	if ch.background {
+		return ch.start(c, spec)
+	}
 	report, err := send(ch.dry)
 	if err != nil {
 		return err
 	}
 	return ch.print(c.OutOrStdout(), report, func() { showReport(c.OutOrStdout(), report) })
+}
+
+// start starts the change as a job.
+func (ch *change) start(c *cobra.Command, spec selection.Spec) error {
+	body := ch.body()
+	body["selection"] = spec
+	var job api.JobLine
+	if err := ch.call(c.Context(), http.MethodPost, ch.path, url.Values{"job": {"true"}}, body, &job); err != nil {
+		return err
+	}
+	return ch.print(c.OutOrStdout(), job, func() { fmt.Fprintln(c.OutOrStdout(), job.ID) })
 }
 
 // changes counts the revisions of a report that are not skipped or kept.
@@ -173,7 +197,7 @@ func showReport(out io.Writer, r api.Report) {
 func promoteCommand() *cobra.Command {
 	var from, to string
 	ch := &change{
-		use: "promote", path: "promote", short: "Copy revisions from one store to another",
+		use: "promote", path: "promote", asJob: true, short: "Copy revisions from one store to another",
 		long: "Copies revisions from one store to another, all or nothing, with their times. No bytes are copied. Recipes of packages\n" +
 			"come along, a revision that is there already is skipped, and other bytes under the same revision end the command.",
 	}
@@ -189,7 +213,7 @@ func removeCommand() *cobra.Command {
 	var in string
 	var now bool
 	ch := &change{
-		use: "remove", path: "remove", asks: true, short: "Move revisions of a store to its trash",
+		use: "remove", path: "remove", asks: true, asJob: true, short: "Move revisions of a store to its trash",
 		long: "Moves revisions of a store to its trash, all or nothing, as `conan remove` does. A recipe goes with its packages. What\n" +
 			"was removed can be restored for trash_for. A pinned revision is refused. With --now revisions go for good, also those that\n" +
 			"are in the trash, with their pins and history; the report says which members have files with the same bytes.",
@@ -210,7 +234,7 @@ func removeCommand() *cobra.Command {
 
 func restoreCommand() *cobra.Command {
 	ch := &change{
-		use: "restore", path: "restore", short: "Bring revisions back from the trash of a store",
+		use: "restore", path: "restore", asJob: true, short: "Bring revisions back from the trash of a store",
 		long: "Brings revisions back from the trash of a store with their times, all or nothing. A recipe comes with the packages\n" +
 			"that were removed with it. A revision that was published again since is an error.",
 	}

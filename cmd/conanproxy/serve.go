@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -62,6 +63,7 @@ func serve(ctx context.Context, cfg *config.Config, load func() (*config.Config,
 	s.greet(out, listener.Addr())
 
 	web := newHTTPServer(s.http, logs.app)
+	web.RegisterOnShutdown(sync.OnceFunc(func() { close(s.drain) }))
 	failed := make(chan error, 1)
 	go func() { failed <- web.Serve(listener) }()
 	signals := make(chan os.Signal, 4)

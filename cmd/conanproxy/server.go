@@ -14,6 +14,7 @@ import (
 	"conanproxy/internal/config"
 	"conanproxy/internal/identity"
 	"conanproxy/internal/index"
+	"conanproxy/internal/jobs"
 	"conanproxy/internal/scrub"
 	"conanproxy/proxy"
 	"conanproxy/proxy/api"
@@ -28,6 +29,7 @@ type server struct {
 	secret          []byte
 	hiding          *hiding
 	robots          *robots
+	jobs            *jobs.Runner
 	identityMetrics *identity.Metrics
 	metrics         *serverMetrics
 	started         *config.Config // the configuration at the start; some of it holds until the end
@@ -37,13 +39,14 @@ type server struct {
 	ctx     context.Context // of the work in the background
 	stop    context.CancelFunc
 	workers sync.WaitGroup
+	drain   chan struct{} // closed when no new connections are taken
 }
 
 // newServer puts the rooms together; start begins the work in the background. The caller calls
 // close on the result.
 func newServer(ctx context.Context, cfg *config.Config, logs *loggers) (_ *server, err error) {
 	registry := newRegistry()
-	s := &server{logs: logs, registry: registry, started: cfg, identityMetrics: identity.NewMetrics(registry)}
+	s := &server{logs: logs, registry: registry, started: cfg, identityMetrics: identity.NewMetrics(registry), drain: make(chan struct{})}
 	s.ctx, s.stop = context.WithCancel(ctx)
 	s.data, err = openData(ctx, dataOptions{config: cfg, log: logs.app, registry: registry})
 	if err != nil {
@@ -59,6 +62,8 @@ func newServer(ctx context.Context, cfg *config.Config, logs *loggers) (_ *serve
 		return nil, err
 	}
 	s.hiding, s.robots = &hiding{index: s.index}, newRobots(s.index)
+	s.jobs = jobs.New(s.index, s.log.Named("jobs"), registry)
+	s.index.HidesInForce(func() error { return s.hiding.load(context.Background()) })
 	if err := s.hiding.load(ctx); err != nil {
 		return nil, err
 	}
@@ -69,7 +74,10 @@ func newServer(ctx context.Context, cfg *config.Config, logs *loggers) (_ *serve
 	s.current.Store(first)
 	s.metrics = newServerMetrics(registry, s)
 	s.http, err = proxy.New(proxy.Options{
-		Settings: first.http, API: &api.API{Stores: operated{s}, Members: operated{s}, Hides: s.hiding, Audit: s.index, Usage: s.index, Tokens: s.index, Details: s.index},
+		Settings: first.http, API: &api.API{
+			Stores: operated{s}, Members: operated{s}, Hides: s.hiding, Audit: s.index, Usage: s.index, Tokens: s.index, Details: s.index,
+			Jobs: s.jobs, Feed: s.index, Drain: s.drain,
+		},
 		Memory: answersMemory(cfg), Changes: s.index.Changes(), Uses: operated{s},
 		Log: logs.app, AccessLog: logs.access, Registry: registry, Ready: s.ready, Version: versionText(),
 	})
@@ -92,6 +100,7 @@ func (s *server) start() {
 	}
 	s.workers.Go(s.sweep)
 	s.workers.Go(s.writeUses)
+	s.workers.Go(func() { s.jobs.Run(s.ctx, s.runJob) })
 	read := scrub.Blobs(s.blobs)
 	if s.tiered != nil {
 		s.workers.Go(func() { s.tiered.Run(s.ctx) })
@@ -109,9 +118,10 @@ func (s *server) fetch(ctx context.Context, f index.FileRow) error {
 	return now.upstreams.fetch(ctx, now.stores.owned(), f)
 }
 
-// sweep removes abandoned uploads, old answers, and what is too old in the trash and the audit,
-// every hour, and what is no longer needed, once a day. The first time is a minute after the start:
-// with a million packages it takes seconds, and the first requests should not compete with it.
+// sweep removes abandoned uploads, old answers, and what is too old in the trash, the audit, the
+// feed and the list of jobs, every hour, and what is no longer needed, once a day. The first time is
+// a minute after the start: with a million packages it takes seconds, and the first requests should
+// not compete with it.
 func (s *server) sweep() {
 	retained := make(daily)
 	for wait := time.Minute; ; wait = time.Hour {
@@ -121,12 +131,24 @@ func (s *server) sweep() {
 		case <-time.After(wait):
 		}
 		now := s.current.Load()
-		err := errors.Join(now.stores.sweep(s.ctx), now.upstreams.sweep(s.ctx), s.index.SweepAudit(s.ctx, time.Now().Add(-now.config.Audit.Keep)))
+		err := errors.Join(now.stores.sweep(s.ctx), now.upstreams.sweep(s.ctx), s.sweepTrails(now.config.Audit.Keep))
 		if err != nil && s.ctx.Err() == nil {
 			s.log.Error("the hourly sweep failed", zap.Error(err))
 		}
 		retained.retain(s, now.stores)
 	}
+}
+
+// How long ended jobs and the lines of the feed are kept.
+const (
+	keepJobs = 30 * 24 * time.Hour
+	keepFeed = 7 * 24 * time.Hour
+)
+
+// sweepTrails removes what is too old in the audit, the feed and the list of jobs.
+func (s *server) sweepTrails(keepAudit time.Duration) error {
+	now := time.Now()
+	return errors.Join(s.index.SweepAudit(s.ctx, now.Add(-keepAudit)), s.index.SweepFeed(s.ctx, now.Add(-keepFeed)), s.index.SweepJobs(s.ctx, now.Add(-keepJobs)))
 }
 
 // writeUses writes the last uses of robot tokens and of revisions of stores every ten seconds, and
@@ -163,6 +185,7 @@ func (s *server) reload(load func() (*config.Config, error)) {
 	s.current.Store(next)
 	s.http.SetSettings(next.http)
 	s.index.Changes().ChangedSettings()
+	s.jobs.Again()
 	s.logs.setLevel(next.config.Log.Level)
 	s.budget.SetBounds(int64(next.config.Cache.MaxSize), int64(next.config.Cache.MinFree))
 	if s.tiered != nil {

@@ -118,7 +118,12 @@ type Publisher interface {
 type Actor struct {
 	Name    string // of the user or token; empty for anonymous
 	Address string // of the client
+	Claim   Claim  // of the job that makes the change; zero: a request makes it
 }
+
+// Claim is a job and the fencing number of who runs it. Only the last claim of a job changes
+// anything.
+type Claim struct{ Job, Fence int64 }
 
 // Upload is one PUT.
 type Upload struct {

@@ -31,13 +31,15 @@ const (
 	ActionBundle      Action = "bundle" // was created
 	ActionTokenCreate Action = "token_create"
 	ActionTokenRevoke Action = "token_revoke"
+	ActionJobStart    Action = "job_start"
+	ActionJobCancel   Action = "job_cancel"
 )
 
 // Actions are all of them.
 var Actions = []Action{
 	ActionPublish, ActionOverwrite, ActionRemove, ActionRemoveFiles, ActionRemoveNow, ActionRestore, ActionPromote,
 	ActionHide, ActionUnhide, ActionRetention, ActionPin, ActionUnpin, ActionPurge, ActionImport, ActionBundle,
-	ActionTokenCreate, ActionTokenRevoke,
+	ActionTokenCreate, ActionTokenRevoke, ActionJobStart, ActionJobCancel,
 }
 
 // Audit is one line of the audit trail: who did what to what.
@@ -67,7 +69,14 @@ func (db *DB) WriteAudit(ctx context.Context, a Audit, now time.Time) error {
 	return db.update(ctx, func(ctx context.Context, tx *transaction) error { return writeAudit(ctx, tx, a, now) })
 }
 
+// writeAudit writes the line of a change. If a job makes the change and no longer is the runner's,
+// it is ErrJobLost, so that the change is undone.
 func writeAudit(ctx context.Context, tx *transaction, a Audit, now time.Time) error {
+	if c := a.By.Claim; c.Job != 0 {
+		if err := claimed(ctx, tx, `changes = changes + 1`, c); err != nil {
+			return err
+		}
+	}
 	_, err := tx.ExecContext(ctx, `INSERT INTO audit (time, usr, address, action, member, target) VALUES ($1, $2, $3, $4, $5, $6)`,
 		now.UnixMicro(), a.By.Name, a.By.Address, a.Action, a.Member, a.Target)
 	if err != nil {

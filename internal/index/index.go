@@ -37,6 +37,9 @@ type DB struct {
 	members sync.Map // MemberID → Member, as far as they were needed
 	quotas  sync.Map // MemberID → int64, the bytes that a store may have
 	journal keptJournal
+	feed    feed
+
+	reloadHides func() error // see HidesInForce
 }
 
 // Changes counts what the writes of this index changed. The counters of a write are raised before
@@ -61,10 +64,23 @@ func Open(ctx context.Context, path string) (*DB, error) {
 		return nil, errors.Join(err, write.Close())
 	}
 	db := &DB{path: path, read: reader{newStatements(read)}, write: newStatements(write), changes: new(memory.Changes)}
-	if err := db.Ping(ctx); err != nil {
+	if err := db.begin(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
+}
+
+// begin makes sure that the index answers, and shows the feed as far as it is written.
+func (db *DB) begin(ctx context.Context) error {
+	if err := db.Ping(ctx); err != nil {
+		return err
+	}
+	var newest int64
+	if err := db.read.QueryRowContext(ctx, `SELECT MAX(seq) FROM feed`).Scan(&newest); err != nil {
+		return fmt.Errorf("read the feed: %w", err)
+	}
+	db.feed.newest.Store(newest)
+	return nil
 }
 
 // OpenExisting is Open for an index that must be there, else ErrNoIndex. A new index beside stored

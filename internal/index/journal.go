@@ -151,7 +151,7 @@ func (db *DB) journalChanges(ctx context.Context, tx *transaction) (bool, error)
 	return true, err
 }
 
-// noteChange writes what a revision of a store became into the journal and into the history.
+// noteChange writes what a revision of a store became into the journal, the history and the feed.
 func noteChange(ctx context.Context, tx *transaction, m Member, rev conan.Revision, now time.Time) error {
 	line := lineOf(journal.Removed, m.Name, rev)
 	var published *time.Time
@@ -164,6 +164,9 @@ func noteChange(ctx context.Context, tx *transaction, m Member, rev conan.Revisi
 		return err
 	}
 	if err := keepHistory(ctx, tx, m.ID, rev, published, now); err != nil {
+		return err
+	}
+	if err := feedChange(ctx, tx, m, rev, published != nil, now); err != nil {
 		return err
 	}
 	if published == nil { // not in a replay, where the trash is empty and the revision may come back

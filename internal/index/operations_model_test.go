@@ -26,6 +26,10 @@ type operationsModel struct {
 	used   [2]map[conan.Revision]bool // since it was published or came back
 	trash  [2][]modelRemoval          // the oldest first
 	pins   [2]map[conan.Revision]int  // how many each revision has, by owners ann and bob as bits
+
+	names  map[string]int             // of the stores
+	cursor string                     // up to which the feed was read
+	told   [2]map[conan.Revision]bool // what is there by the feed
 }
 
 // modelRemoval is what a store has, or what one removal took, with times of publication.
@@ -319,10 +323,37 @@ func (m *operationsModel) empty(t *rapid.T) {
 	m.trash[store] = m.trash[store][max(0, len(m.trash[store])-len(left)):]
 }
 
-// compare reads both stores and their trash.
+// readFeed follows the feed. What it tells must be possible where it tells it.
+func (m *operationsModel) readFeed(t *rapid.T) {
+	lines, err := m.db.FeedAfter(t.Context(), m.cursor, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range lines {
+		m.cursor = l.Cursor
+		there := m.told[m.names[l.Member]]
+		if there[l.Revision] != (l.Action == FeedRemoved) {
+			t.Fatalf("the feed: %s %s, and it was there before: %v", l.Revision, l.Action, there[l.Revision])
+		}
+		if delete(there, l.Revision); l.Action != FeedRemoved {
+			there[l.Revision] = true
+		}
+	}
+}
+
+// compare reads both stores, their trash and the feed.
 func (m *operationsModel) compare(t *rapid.T) {
 	m.clock = m.clock.Add(time.Second)
+	m.readFeed(t)
 	for i, store := range m.stores {
+		if len(m.told[i]) != len(m.live[i]) {
+			t.Fatalf("store %d has %v by the feed, want %v", i, m.told[i], m.live[i])
+		}
+		for rev := range m.live[i] {
+			if !m.told[i][rev] {
+				t.Fatalf("store %d: the feed does not tell of %s", i, rev)
+			}
+		}
 		var want, got []string
 		for rev, at := range m.live[i] {
 			want = append(want, fmt.Sprint(rev, " ", at.UnixMicro()))
@@ -400,7 +431,11 @@ func TestOperationsModel(t *testing.T) {
 	db := openForTest(t, t.TempDir())
 	n := 0
 	rapid.Check(t, func(t *rapid.T) {
-		m := &operationsModel{db: db, clock: noon}
+		m := &operationsModel{db: db, clock: noon, names: make(map[string]int)}
+		var err error
+		if m.cursor, err = db.FeedCursor(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 		for i := range m.stores {
 			n++
 			id, err := db.Member(t.Context(), fmt.Sprint("store-", n), KindStore)
@@ -408,6 +443,7 @@ func TestOperationsModel(t *testing.T) {
 				t.Fatal(err)
 			}
 			m.stores[i], m.live[i], m.used[i], m.pins[i] = id, make(modelRemoval), make(map[conan.Revision]bool), make(map[conan.Revision]int)
+			m.told[i], m.names[fmt.Sprint("store-", n)] = make(map[conan.Revision]bool), i
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"publish": m.publish, "remove": m.remove, "restore": m.restore, "promote": m.promote, "empty": m.empty,

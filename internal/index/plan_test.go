@@ -69,6 +69,10 @@ func TestPlans(t *testing.T) {
 		"TrashFrees":       func() error { _, err := db.TrashFrees(ctx); return err },
 		"StoreBytes":       func() error { _, err := db.StoreBytes(ctx, center); return err },
 		"TrashBytes":       func() error { _, err := db.TrashBytes(ctx, center); return err },
+		"FeedCursor":       func() error { _, err := db.FeedCursor(ctx); return err },
+		"FeedAfter":        func() error { _, err := db.FeedAfter(ctx, newestCursor(t, db), 10); return err },
+		"Jobs":             func() error { _, err := db.Jobs(ctx, JobFilter{Limit: 10}); return err },
+		"Jobs (own)":       func() error { _, err := db.Jobs(ctx, JobFilter{Owner: "ann", Limit: 10}); return err },
 		"Pins":             func() error { _, err := db.Pins(ctx, center, 0, 10); return err },
 		"PinsOf":           func() error { _, err := db.PinsOf(ctx, center, pkg.Ref); return err },
 		"PinRefs":          func() error { _, err := db.PinRefs(ctx, center, "ann"); return err },
@@ -158,6 +162,13 @@ func TestWritePlans(t *testing.T) {
 		{"EmptyOldest", onlyError(db.EmptyOldest(ctx))},
 		{"Hide", db.Hide(ctx, []Hide{{Revision: recipe}}, audit.By, noon)},
 		{"Unhide", db.Unhide(ctx, []Hide{{ID: 1}}, audit.By, noon)},
+		{"CreateJob", onlyError(db.CreateJob(ctx, Job{Owner: "ann"}, noon))},
+		{"ClaimJob", onlyError(db.ClaimJob(ctx, noon))},
+		{"JobProgress", db.JobProgress(ctx, conan.Claim{Job: 1, Fence: 1}, nil)},
+		{"EndJob", db.EndJob(ctx, conan.Claim{Job: 1, Fence: 1}, nil, "", noon)},
+		{"RequeueJobs", db.RequeueJobs(ctx)},
+		{"SweepJobs", db.SweepJobs(ctx, noon)},
+		{"SweepFeed", db.SweepFeed(ctx, noon)},
 		{"PutDocument", db.PutDocument(ctx, center, "list", "k", Document{Body: []byte("{}")})},
 		{"BeginObject", db.BeginObject(ctx, blob.Object{Key: "k", Digest: blob.Digest(sumOf(9))})},
 		{"CompleteObject", db.CompleteObject(ctx, "k")},
@@ -307,6 +318,12 @@ func TestPlansOfLongHistories(t *testing.T) {
 			"SEARCH r USING INDEX sqlite_autoindex_revisions_1 (ref_id=? AND rrev=? AND package_id=?)"},
 		{"packages of one recipe revision", func() error { _, err := db.Packages(ctx, center, recipeOf("aa/1", "r"), true); return err },
 			"SEARCH r USING INDEX sqlite_autoindex_revisions_1 (ref_id=? AND rrev=?)"},
+		{"the feed, from a cursor on", func() error {
+			if _, err := db.FeedAfter(ctx, "0123456789abcdef", 10); !errors.Is(err, ErrFeedGone) {
+				return err
+			}
+			return nil
+		}, "SEARCH feed USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"},
 	}
 	for _, tt := range tests {
 		clear(db.read.prepared)

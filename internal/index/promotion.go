@@ -86,7 +86,11 @@ func promoteOne(ctx context.Context, tx *transaction, p Promotion, item Promotio
 	if err := tx.QueryRowContext(ctx, `SELECT info, uploader FROM revisions WHERE id = $1`, source.RowID).Scan(&o.Info, &o.Uploader); err != nil {
 		return false, fmt.Errorf("promote %s: %w", item.Revision, err)
 	}
-	return false, putRevision(ctx, tx, p.To, item.Revision, o, p.Now)
+	if err := putRevision(ctx, tx, p.To, item.Revision, o, p.Now); err != nil {
+		return false, err
+	}
+	tx.tell(p.To, item.Revision, FeedPromoted)
+	return false, nil
 }
 
 func withoutMetadata(files conan.Snapshot) map[string]string {

@@ -111,22 +111,16 @@ func validatedFiles(ctx context.Context, tx *transaction, p Publication) ([]cona
 // revisionFiles maps the names of a revision's files to their sha256, metadata left out; empty if
 // it is not there.
 func revisionFiles(ctx context.Context, tx *transaction, member MemberID, rev conan.Revision) (map[string]string, error) {
-	out := make(map[string]string)
 	id, err := revisionID(ctx, tx, member, rev)
 	if errors.Is(err, conan.ErrNotFound) {
-		return out, nil
+		return map[string]string{}, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	_, err = collect(ctx, tx, "read files of "+rev.String(), func(r scanner) (_ struct{}, err error) {
-		var name, sum string
-		if err = r.Scan(&name, &sum); !conan.IsMetadata(name) {
-			out[name] = sum
-		}
-		return struct{}{}, err
-	}, `SELECT name, sha256 FROM files WHERE revision_id = $1`, id)
-	return out, err
+	sums, err := sumsOf(ctx, tx, id)
+	maps.DeleteFunc(sums, func(name, _ string) bool { return conan.IsMetadata(name) })
+	return sums, err
 }
 
 func requireRecipe(ctx context.Context, tx *transaction, p Publication) error {

@@ -106,6 +106,13 @@ func (db *DB) RemoveFiles(ctx context.Context, member MemberID, rev conan.Revisi
 			return err
 		}
 		tx.changed(member, rev)
+		before, err := sumsOf(ctx, tx, id)
+		if err != nil {
+			return fmt.Errorf("remove files of %s: %w", rev, err)
+		}
+		if lost := gone(before, names); len(lost) > 0 {
+			tx.tellFiles(member, rev, lost)
+		}
 		if err := removeFiles(ctx, tx, id, names); err != nil {
 			return fmt.Errorf("remove files of %s: %w", rev, err)
 		}

@@ -177,7 +177,7 @@ func putRevision(ctx context.Context, tx *transaction, member MemberID, rev cona
 		ON CONFLICT DO NOTHING`, refArgs(member, rev.Ref)...); err != nil {
 		return fmt.Errorf("record %s: %w", rev, err)
 	}
-	var id int64
+	var id, lastUse int64
 	err := tx.QueryRowContext(ctx, `INSERT INTO revisions (ref_id, rrev, package_id, prev, time, used, last_use, adopted, info, uploader)
 		SELECT f.id, $6, $7, $8, $9, CASE WHEN m.kind = 'store' OR `+hasPin+` THEN $10 ELSE $11 END, CASE m.kind WHEN 'store' THEN $11 ELSE 0 END, $12, $13, $14
 		FROM refs f JOIN members m ON m.id = f.member_id
@@ -185,10 +185,17 @@ func putRevision(ctx context.Context, tx *transaction, member MemberID, rev cona
 		ON CONFLICT (ref_id, rrev, package_id, prev) DO UPDATE SET time = excluded.time, used = excluded.used, last_use = excluded.last_use,
 		adopted = excluded.adopted, info = COALESCE(excluded.info, revisions.info),
 		uploader = CASE excluded.uploader WHEN '' THEN revisions.uploader ELSE excluded.uploader END
-		RETURNING id`, append(revisionArgs(member, rev),
-		o.Time.UnixMicro(), int64(neverCold), now.UnixMicro(), o.Adopted, o.Info, o.Uploader)...).Scan(&id)
+		RETURNING id, last_use`, append(revisionArgs(member, rev),
+		o.Time.UnixMicro(), int64(neverCold), now.UnixMicro(), o.Adopted, o.Info, o.Uploader)...).Scan(&id, &lastUse)
 	if err != nil {
 		return fmt.Errorf("record %s: %w", rev, err)
+	}
+	if lastUse != 0 { // it is a store's
+		changes, err := o.fileChanges(ctx, tx, id)
+		if err != nil {
+			return fmt.Errorf("record %s: %w", rev, err)
+		}
+		tx.tellFiles(member, rev, changes)
 	}
 	if err := removeFiles(ctx, tx, id, o.Remove); err != nil {
 		return fmt.Errorf("replace files of %s: %w", rev, err)
@@ -200,6 +207,43 @@ func putRevision(ctx context.Context, tx *transaction, member MemberID, rev cona
 		}
 	}
 	return nil
+}
+
+// fileChanges tells in which files the revision in a row, if it has any, differs from what it will
+// have.
+func (o PutOptions) fileChanges(ctx context.Context, tx *transaction, id int64) (changes []FileChange, err error) {
+	before, err := sumsOf(ctx, tx, id)
+	if err != nil || len(before) == 0 {
+		return nil, err
+	}
+	for _, f := range o.Files {
+		if was := before[f.Name]; was != f.SHA256 {
+			changes = append(changes, FileChange{f.Name, was, f.SHA256})
+		}
+	}
+	return append(changes, gone(before, o.Remove)...), nil
+}
+
+// gone are the files that a revision had and loses.
+func gone(before map[string]string, names []string) (changes []FileChange) {
+	for _, name := range names {
+		if was := before[name]; was != "" {
+			changes = append(changes, FileChange{name, was, ""})
+		}
+	}
+	return changes
+}
+
+// sumsOf maps the names of the files of a revision to their sha256.
+func sumsOf(ctx context.Context, q queryer, id int64) (map[string]string, error) {
+	sums := make(map[string]string)
+	_, err := collect(ctx, q, "read files", func(r scanner) (_ struct{}, err error) {
+		var name, sum string
+		err = r.Scan(&name, &sum)
+		sums[name] = sum
+		return struct{}{}, err
+	}, `SELECT name, sha256 FROM files WHERE revision_id = $1`, id)
+	return sums, err
 }
 
 // neverCold is the time of last use of what is never evicted, so that the coldest revisions are
@@ -242,8 +286,12 @@ func removeRevisions(ctx context.Context, tx *transaction, ids []int64) error {
 		return fmt.Errorf("remove revisions: %w", err)
 	}
 	const these = ` IN ` + listed
+	before := len(tx.changes)
 	if err := tx.changedRows(ctx, `WHERE r.id`+these, string(list)); err != nil {
 		return err
+	}
+	for _, c := range tx.changes[before:] {
+		tx.tell(c.member, c.rev, FeedRemoved)
 	}
 	for _, q := range []string{
 		`INSERT INTO garbage (sha256) SELECT DISTINCT sha256 FROM files WHERE revision_id` + these + ` ON CONFLICT DO NOTHING`,

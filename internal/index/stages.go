@@ -150,6 +150,13 @@ func (db *DB) PutStaged(ctx context.Context, s Stage, f StagedFile) (names []str
 			id, err := revisionID(ctx, tx, s.Member, s.Revision)
 			if err == nil {
 				tx.changed(s.Member, s.Revision)
+				changes, err := PutOptions{Files: []conan.FileInfo{f.FileInfo}}.fileChanges(ctx, tx, id)
+				if err != nil {
+					return fmt.Errorf("stage %s of %s: %w", f.Name, s.Revision, err)
+				}
+				if len(changes) > 0 {
+					tx.tellFiles(s.Member, s.Revision, changes)
+				}
 				return fileWrite{revisionID: id, now: s.Touched}.put(ctx, tx, f.FileInfo)
 			}
 			if !errors.Is(err, conan.ErrNotFound) {

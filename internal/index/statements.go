@@ -88,6 +88,9 @@ type transaction struct {
 	changes    []change // of the write that runs, each once
 	quotas     *sync.Map
 	before     map[MemberID]int64 // bytes of stores with a quota before the write that runs
+
+	told map[change]told // what the feed says of them
+	fed  int64           // the number of the last line for the feed; 0: there is none
 }
 
 func (t *transaction) statement(ctx context.Context, query string) *sql.Stmt {

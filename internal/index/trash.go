@@ -203,6 +203,7 @@ func (r *restoration) restoreRow(ctx context.Context, tx *transaction, t Trashed
 	if err := putRevision(ctx, tx, r.member, t.Revision, o, r.now); err != nil {
 		return err
 	}
+	tx.tell(r.member, t.Revision, FeedRestored)
 	if err := dropTrash(ctx, tx, `id = $1`, t.ID); err != nil {
 		return err
 	}

@@ -28,6 +28,10 @@ type write struct {
 	silent  bool // it leaves no lines for the journal
 	done    chan error
 
+	// after is called after the commit, before the feed tells of the write and before it returns.
+	// An error becomes that of the write, which is committed. nil: nothing is to be done.
+	after func() error
+
 	journaled bool // it left some
 }
 
@@ -98,13 +102,13 @@ func (db *DB) commit(batch []*write) {
 	tx := &transaction{tx: sqlTx, statements: db.write, quotas: &db.quotas}
 	results := make([]error, len(batch))
 	var changes []change
-	journaled := false
+	journaled, fed := false, int64(0)
 	for i, w := range batch {
+		tx.changes, tx.before, tx.told, tx.fed = nil, nil, nil, 0
 		if results[i] = db.run(tx, w); results[i] == nil {
 			changes = append(changes, tx.changes...)
-			journaled = journaled || w.journaled
+			journaled, fed = journaled || w.journaled, max(fed, tx.fed)
 		}
-		tx.changes, tx.before = nil, nil
 	}
 	var unwritten error
 	if err = sqlTx.Commit(); err == nil {
@@ -117,15 +121,30 @@ func (db *DB) commit(batch []*write) {
 	}
 	publish(db.changes, changes)
 	for i, w := range batch {
-		switch {
-		case results[i] != nil:
-		case err != nil:
-			results[i] = fmt.Errorf("commit: %w", err)
-		case w.journaled:
-			results[i] = unwritten
+		if results[i] == nil {
+			results[i] = w.ended(err, unwritten)
 		}
+	}
+	if err == nil {
+		db.showFeed(fed)
+	}
+	for i, w := range batch {
 		w.done <- results[i]
 	}
+}
+
+// ended is how a write ended that was in a commit, which failed with committed, or whose lines for
+// the journal were not written because of unwritten.
+func (w *write) ended(committed, unwritten error) error {
+	switch {
+	case committed != nil:
+		return fmt.Errorf("commit: %w", committed)
+	case w.journaled:
+		return unwritten
+	case w.after != nil:
+		return w.after()
+	}
+	return nil
 }
 
 // run makes one write inside the transaction, so that only this one is undone if it fails.

@@ -1,6 +1,6 @@
 // Package api answers the operators' API, /api/v1: promotion, removal, the trash, retention, hides,
-// purges, pins, imports, bundles, usage, the audit and robot tokens. It knows no HTTP: the proxy
-// finds the caller, decodes bodies and renders what a call returns.
+// purges, pins, imports, bundles, usage, the audit, robot tokens, jobs and the feed of changes. It
+// knows no HTTP: the proxy finds the caller, decodes bodies and renders what a call returns.
 package api
 
 import (
@@ -89,6 +89,11 @@ type API struct {
 	Usage   Usage
 	Tokens  Tokens
 	Details Details
+	Jobs    Jobs
+	Feed    Feed
+	Drain   <-chan struct{} // closed when the server ends: nothing waits any more; nil: never
+
+	waiting waiting
 }
 
 // Call is one request by an identified caller.
@@ -122,6 +127,14 @@ type Call struct {
 
 	// IsMember tells whether a store or upstream has that name.
 	IsMember func(name string) bool
+	// ReadsSomewhere tells whether the caller may read a reference in some member.
+	ReadsSomewhere func(ref conan.Ref) bool
+
+	// Renew makes the call again for the same caller, who is looked up again, and by the settings in
+	// force. It is auth.ErrLogin if the user or token is gone.
+	Renew func() (*Call, error)
+	// Job is told what the call does; nil: a request makes the call, and no job.
+	Job Job
 }
 
 // Route is one call.
@@ -173,6 +186,11 @@ func (a *API) Routes() []Route {
 		{http.MethodPost, "/api/v1/bundle/apply", a.applyBundle, StreamBody},
 		{http.MethodGet, "/api/v1/usage", a.usage, 0},
 		{http.MethodGet, "/api/v1/audit", a.audit, 0},
+		{http.MethodGet, "/api/v1/jobs", a.jobs, 0},
+		{http.MethodGet, "/api/v1/jobs/show", a.showJob, 0},
+		{http.MethodGet, "/api/v1/jobs/follow", a.followJob, 0},
+		{http.MethodPost, "/api/v1/jobs/cancel", a.cancelJob, smallBody},
+		{http.MethodGet, "/api/v1/changes", a.changes, 0},
 		{http.MethodGet, "/api/v1/tokens", a.tokens, 0},
 		{http.MethodPost, "/api/v1/tokens", a.createToken, smallBody},
 		{http.MethodPost, "/api/v1/tokens/revoke", a.revokeToken, smallBody},
@@ -227,11 +245,10 @@ func (c *Call) requireAdmin() error {
 
 // number reads a query argument from least to most; fallback if it is not given.
 func (c *Call) number(name string, fallback, least, most int64) (int64, error) {
-	text := c.Query.Get(name)
-	if text == "" {
+	if !c.Query.Has(name) {
 		return fallback, nil
 	}
-	n, err := strconv.ParseInt(text, 10, 64)
+	n, err := strconv.ParseInt(c.Query.Get(name), 10, 64)
 	if err != nil || n < least || n > most {
 		return 0, fmt.Errorf("%w: %s is not a number from %d to %d", conan.ErrInvalid, name, least, most)
 	}

@@ -26,17 +26,30 @@ func (a *API) erase(c *Call, body inStore, store Store) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	erased, err := store.Erase(c.Context, revs, c.Actor, bool(body.DryRun))
+	if bool(body.DryRun) || c.Job != nil {
+		planned, err := store.Erase(c.Context, revs, c.Actor, true)
+		if err != nil || bool(body.DryRun) {
+			return c.erasure(true, planned), err
+		}
+		if err := c.expect(c.erasure(false, planned)); err != nil {
+			return nil, err
+		}
+	}
+	erased, err := store.Erase(c.Context, revs, c.Actor, false)
 	if err != nil {
 		return nil, err
 	}
-	r := Report{DryRun: bool(body.DryRun), Revisions: []RevisionDone{}}
+	return c.done(c.erasure(false, erased)), nil
+}
+
+func (c *Call) erasure(dry bool, erased []index.Erased) Report {
+	r := Report{DryRun: dry, Revisions: []RevisionDone{}}
 	for _, e := range erased {
 		r.Revisions = append(r.Revisions, RevisionDone{
 			Revision: e.Revision.String(), Outcome: "removed", Elsewhere: c.elsewhere(e.Elsewhere),
 		})
 	}
-	return r, nil
+	return r
 }
 
 // elsewhere counts by member and place the files that name bytes, of the references that the caller

@@ -52,6 +52,18 @@ func report(dry dryRun, moved []conan.Moved, outcome string) Report {
 	return r
 }
 
+// progress is that of a job that did what the report says.
+func (r Report) progress() (p transfer.Progress) {
+	for _, done := range r.Revisions {
+		if done.Outcome == "skipped" || done.Outcome == "kept" {
+			p.Revisions.Skipped++
+		} else {
+			p.Revisions.Done++
+		}
+	}
+	return p
+}
+
 // asMoved makes a list of revisions one of a report.
 func asMoved(revs []conan.Revision) []conan.Moved {
 	moved := make([]conan.Moved, len(revs))
@@ -61,15 +73,23 @@ func asMoved(revs []conan.Revision) []conan.Moved {
 	return moved
 }
 
+// fromTo is a promotion.
+type fromTo struct {
+	From      string         `json:"from"`
+	To        string         `json:"to"`
+	DryRun    dryRun         `json:"dry_run"`
+	Selection selection.Spec `json:"selection"`
+}
+
+func (b fromTo) check() error {
+	_, err := b.Selection.Parse()
+	return err
+}
+
 // promote copies revisions from one store to another: the caller needs the right to read them there
 // and to write them here.
 func (a *API) promote(c *Call) (any, error) {
-	var body struct {
-		From      string         `json:"from"`
-		To        string         `json:"to"`
-		DryRun    dryRun         `json:"dry_run"`
-		Selection selection.Spec `json:"selection"`
-	}
+	var body fromTo
 	if err := c.Decode(&body); err != nil {
 		return nil, err
 	}
@@ -92,11 +112,14 @@ func (a *API) promote(c *Call) (any, error) {
 		return nil, err
 	}
 	o := transfer.Options{By: c.Actor, Dry: bool(body.DryRun), Allowed: c.mayWrite(body.To)}
+	if c.Job != nil {
+		o.Plan = func(moved []conan.Moved) error { return c.expect(report(false, moved, "copied")) }
+	}
 	moved, err := transfer.Copy(c.Context, source, sel, sink, o)
 	if err != nil {
 		return nil, err
 	}
-	return report(body.DryRun, moved, "copied"), nil
+	return c.done(report(body.DryRun, moved, "copied")), nil
 }
 
 // inStore is a change in one store.
@@ -104,6 +127,11 @@ type inStore struct {
 	In        string         `json:"in"`
 	DryRun    dryRun         `json:"dry_run"`
 	Selection selection.Spec `json:"selection"`
+}
+
+func (b inStore) check() error {
+	_, err := b.Selection.Parse()
+	return err
 }
 
 // remove moves revisions of a store to its trash, or removes them for good.
@@ -130,12 +158,16 @@ func (a *API) remove(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !body.DryRun {
-		if err := store.RemoveRevisions(c.Context, revs, c.Actor); err != nil {
-			return nil, err
-		}
+	if body.DryRun {
+		return report(true, asMoved(revs), "removed"), nil
 	}
-	return report(body.DryRun, asMoved(revs), "removed"), nil
+	if err := c.expect(report(false, asMoved(revs), "removed")); err != nil {
+		return nil, err
+	}
+	if err := store.RemoveRevisions(c.Context, revs, c.Actor); err != nil {
+		return nil, err
+	}
+	return c.done(report(false, asMoved(revs), "removed")), nil
 }
 
 // restore brings revisions back from a store's trash.
@@ -156,10 +188,19 @@ func (a *API) restore(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if revs, err = store.Restore(c.Context, revs, c.Actor, bool(body.DryRun)); err != nil {
+	if bool(body.DryRun) || c.Job != nil {
+		planned, err := store.Restore(c.Context, revs, c.Actor, true)
+		if err != nil || bool(body.DryRun) {
+			return report(true, asMoved(planned), "restored"), err
+		}
+		if err := c.expect(report(false, asMoved(planned), "restored")); err != nil {
+			return nil, err
+		}
+	}
+	if revs, err = store.Restore(c.Context, revs, c.Actor, false); err != nil {
 		return nil, err
 	}
-	return report(body.DryRun, asMoved(revs), "restored"), nil
+	return c.done(report(false, asMoved(revs), "restored")), nil
 }
 
 // chosen are the revisions that a change is about: all of them, as a removal means a selection. The

@@ -58,7 +58,7 @@ func (a *API) pin(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return report(body.DryRun, moved, "pinned"), nil
+	return c.done(report(body.DryRun, moved, "pinned")), nil
 }
 
 // unpin ends pins of the caller, or of others: an administrator.

@@ -27,5 +27,5 @@ func (a *API) retention(c *Call) (any, error) {
 		}
 		r.Revisions = append(r.Revisions, done)
 	}
-	return r, nil
+	return c.done(r), nil
 }
