@@ -56,7 +56,7 @@ func withArticle(k Kind) string {
 	return "a " + string(k)
 }
 
-// RenameMember gives a member another name, also in the hides that are about it. A name that is not
+// RenameMember gives a member another name, also in the hides and the changes that are about it. A name that is not
 // known is conan.ErrNotFound, one that is taken conan.ErrConflict. The caller removes the journal
 // before, and has it made anew after, since its lines have the old name.
 func (db *DB) RenameMember(ctx context.Context, from, to string) error {
@@ -79,6 +79,7 @@ func (db *DB) RenameMember(ctx context.Context, from, to string) error {
 		for _, query := range []string{
 			`UPDATE members SET name = $2 WHERE name = $1`,
 			`UPDATE hides SET member = $2 WHERE member = $1`,
+			`UPDATE feed SET member = $2 WHERE member = $1`,
 			`UPDATE feed SET member = $2 WHERE member = $1`,
 		} {
 			if _, err := tx.ExecContext(ctx, query, from, to); err != nil {

@@ -43,7 +43,7 @@ const (
 // asJobs are the calls that can be jobs.
 var asJobs = map[string]Resume{
 	"promote": OneChange, "remove": OneChange, "restore": OneChange,
-	"pin": Repeated,
+	"pin": Repeated, "retention": Repeated,
 }
 
 // mostArguments bounds the body of a call that becomes a job, in bytes: it is kept.

@@ -1,14 +1,30 @@
 package api
 
+import (
+	"fmt"
+
+	"conanproxy/internal/conan"
+)
+
+// retained is what a run is asked for.
+type retained struct {
+	In     string `json:"in"`
+	DryRun dryRun `json:"dry_run"`
+}
+
+func (b retained) check() error {
+	if b.In == "" {
+		return fmt.Errorf("%w: \"in\" is missing: the name of a store", conan.ErrInvalid)
+	}
+	return nil
+}
+
 // retention removes what a store no longer needs by its rules, for administrators.
 func (a *API) retention(c *Call) (any, error) {
 	if err := c.requireAdmin(); err != nil {
 		return nil, err
 	}
-	var body struct {
-		In     string `json:"in"`
-		DryRun dryRun `json:"dry_run"`
-	}
+	var body retained
 	if err := c.Decode(&body); err != nil {
 		return nil, err
 	}
