@@ -43,10 +43,12 @@ func run(ctx context.Context, args []string) int {
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(), configCommand(), userCommand(), fsckCommand(), gcCommand(), rebuildCommand(), backupCommand(), renameCommand(),
-		promoteCommand(), removeCommand(), restoreCommand(), trashCommand(), retentionCommand(), hideCommand(), unhideCommand(), hidesCommand(), purgeCommand(), pinCommand(), unpinCommand(), pinsCommand(), explainCommand(), usageCommand(), auditCommand(), tokenCommand(),
-		bundleCommand(), importCommand(), jobCommand(), changesCommand(),
-		healthcheckCommand(), versionCommand())
+	addGroup(root, "The server and its configuration:", serveCommand(), configCommand(), userCommand(), healthcheckCommand(), versionCommand())
+	addGroup(root, "Its data, on the same machine:", backupCommand(), fsckCommand(), gcCommand(), rebuildCommand(), renameCommand())
+	addGroup(root, "Packages of a running server:", explainCommand(), promoteCommand(), removeCommand(), restoreCommand(), trashCommand(),
+		retentionCommand(), hideCommand(), unhideCommand(), hidesCommand(), importCommand(), bundleCommand())
+	addGroup(root, "What a running server keeps and forgets:", purgeCommand(), pinCommand(), unpinCommand(), pinsCommand())
+	addGroup(root, "Operating a running server:", usageCommand(), auditCommand(), changesCommand(), jobCommand(), tokenCommand())
 	refuseWrongArguments(root)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
@@ -63,6 +65,15 @@ func run(ctx context.Context, args []string) int {
 		return exitUnsound
 	}
 	return exitFailed
+}
+
+// addGroup adds commands below a title of their own in the help.
+func addGroup(root *cobra.Command, title string, commands ...*cobra.Command) {
+	root.AddGroup(&cobra.Group{ID: title, Title: title})
+	for _, c := range commands {
+		c.GroupID = title
+	}
+	root.AddCommand(commands...)
 }
 
 // refuseWrongArguments makes wrong arguments of a command and of those below it a usage error. A command that only

@@ -1,12 +1,11 @@
 package e2etest
 
 import (
+	"net/http"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
-
-	"net/http"
 )
 
 // Operator runs the program's commands that speak to a server, logged in as one user.
@@ -20,15 +19,26 @@ type Operator struct {
 // NewOperator logs in as a user of StartConanproxy.
 func NewOperator(t testing.TB, proxy *Conanproxy, user string) Operator {
 	t.Helper()
+	return NewOperatorAs(t, proxy, user, user)
+}
+
+// NewOperatorAs logs in with a name and a password, or the secret of a robot token.
+func NewOperatorAs(t testing.TB, proxy *Conanproxy, user, password string) Operator {
+	t.Helper()
 	req, err := http.NewRequest(http.MethodGet, "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.SetBasicAuth(user, user)
+	req.SetBasicAuth(user, password)
 	status, _, token := Get(t, proxy.URL()+"/v2/users/authenticate", "Authorization", req.Header.Get("Authorization"))
 	if status != http.StatusOK {
 		t.Fatalf("log in as %s: %d", user, status)
 	}
+	return OperatorWith(t, proxy, token)
+}
+
+// OperatorWith has a token already.
+func OperatorWith(t testing.TB, proxy *Conanproxy, token string) Operator {
 	return Operator{t: t, proxy: proxy, token: token}
 }
 
@@ -38,11 +48,17 @@ func (o Operator) With(env ...string) Operator {
 	return o
 }
 
+// Command is a command that was not started.
+func (o Operator) Command(args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(o.t.Context(), o.proxy.Program, args...)
+	cmd.Env = append(append(os.Environ(), "CONANPROXY_SERVER="+o.proxy.URL(), "CONANPROXY_TOKEN="+o.token), o.env...)
+	return cmd
+}
+
 // Run returns everything that a command printed and its exit code.
 func (o Operator) Run(args ...string) (string, int) {
 	o.t.Helper()
-	cmd := exec.CommandContext(o.t.Context(), o.proxy.Program, args...)
-	cmd.Env = append(append(os.Environ(), "CONANPROXY_SERVER="+o.proxy.URL(), "CONANPROXY_TOKEN="+o.token), o.env...)
+	cmd := o.Command(args...)
 	out, err := cmd.CombinedOutput()
 	if err != nil && cmd.ProcessState == nil {
 		o.t.Fatal(err)
@@ -68,6 +84,9 @@ func (o Operator) Fails(code int, says string, args ...string) {
 		o.t.Errorf("conanproxy %s: exit code %d, want %d and %q\n%s", strings.Join(args, " "), got, code, says, out)
 	}
 }
+
+// T is the test.
+func (o Operator) T() testing.TB { return o.t }
 
 // Token is what authorizes the commands.
 func (o Operator) Token() string { return o.token }

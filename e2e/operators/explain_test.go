@@ -36,23 +36,23 @@ func TestExplainMissingBinary(t *testing.T) {
 	graph := save("graph.json", consumer.Output(append([]string{"graph", "info", "--requires", ref, "-r", "r", "--format", "json"}, debug...)...))
 	profile := save("profile", consumer.Output(append([]string{"profile", "show"}, debug...)...))
 
-	o := newOperator(t, proxy, "demo")
+	o := e2etest.NewOperator(t, proxy, "demo")
 	for name, args := range map[string][]string{
 		"graph":                {"--graph", graph},
 		"graph of a reference": {"--graph", graph, ref},
 		"profile":              {"--profile", profile, ref},
 	} {
-		out := o.must(append([]string{"explain", "--view", "dev"}, args...)...)
+		out := o.Must(append([]string{"explain", "--view", "dev"}, args...)...)
 		e2etest.Says(t, out, "dev: ", "nearest: the nearest 1 of 1 binaries of "+ref, "    setting build_type is Release, wanted Debug\n")
 		e2etest.SilentAbout(t, out, "setting compiler", "setting os", "option")
 		if name != "profile" {
 			e2etest.Says(t, out, "dev: does not have "+ref+"#", "answer: 404, no member has "+ref)
 		}
 	}
-	e2etest.Says(t, o.must("explain", "--client", "2", ref), "dev: has "+ref+"#", "answer: 200, "+ref+"#", "first member in order")
-	o.fails(2, "no package that was asked for is missing", "explain", "--graph", graph, "zlib/1.3")
-	o.fails(2, "exclude each other", "explain", "--graph", graph, "--profile", profile)
-	o.fails(2, "is not name/version", "explain", "lib")
-	o.fails(2, "no store, upstream or view", "explain", "--view", "moon", ref)
-	o.fails(2, "neither [settings] nor [options]", "explain", "--profile", graph, ref)
+	e2etest.Says(t, o.Must("explain", "--client", "2", ref), "dev: has "+ref+"#", "answer: 200, "+ref+"#", "first member in order")
+	o.Fails(2, "no package that was asked for is missing", "explain", "--graph", graph, "zlib/1.3")
+	o.Fails(2, "exclude each other", "explain", "--graph", graph, "--profile", profile)
+	o.Fails(2, "is not name/version", "explain", "lib")
+	o.Fails(2, "no store, upstream or view", "explain", "--view", "moon", ref)
+	o.Fails(2, "neither [settings] nor [options]", "explain", "--profile", graph, ref)
 }

@@ -2,9 +2,8 @@ package operators
 
 import (
 	"bufio"
+	"conanproxy/e2e/e2etest"
 	"encoding/json"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -22,11 +21,10 @@ type changed struct{ Action, Member, Revision string }
 func (c changed) in() string { return c.Action + " " + c.Member }
 
 // followChanges follows what comes after the newest change.
-func followChanges(t testing.TB, o operator) *followed {
+func followChanges(t testing.TB, o e2etest.Operator) *followed {
 	t.Helper()
-	cursor := strings.Fields(o.must("changes"))[1]
-	cmd := exec.CommandContext(t.Context(), o.proxy.Program, "changes", "--follow", "--json", "--after", cursor)
-	cmd.Env = append(os.Environ(), "CONANPROXY_SERVER="+o.proxy.URL(), "CONANPROXY_TOKEN="+o.token)
+	cursor := strings.Fields(o.Must("changes"))[1]
+	cmd := o.Command("changes", "--follow", "--json", "--after", cursor)
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()

@@ -67,7 +67,7 @@ func TestHideWhileCIInstalls(t *testing.T) {
 		t.Parallel()
 		defer close(hidden)
 		installed.Wait()
-		newOperator(t, proxy, "demo").must("hide", "--reason", "it crashes", "--yes", ref+"#"+bad)
+		e2etest.NewOperator(t, proxy, "demo").Must("hide", "--reason", "it crashes", "--yes", ref+"#"+bad)
 	})
 }
 

@@ -48,15 +48,15 @@ func TestJobsSurviveAKill(t *testing.T) {
 	proxy := jobsProxy(t)
 	const rounds = 6
 	refs := exported(t, proxy, rounds)
-	ann, demo := newOperator(t, proxy, "ann"), newOperator(t, proxy, "demo")
-	cursor := strings.Fields(ann.must("changes"))[1]
+	ann, demo := e2etest.NewOperator(t, proxy, "ann"), e2etest.NewOperator(t, proxy, "demo")
+	cursor := strings.Fields(ann.Must("changes"))[1]
 	var jobs []string
 	for _, change := range [][]string{
 		{"promote", "--from", "dev", "--to", "release"}, {"remove", "--in", "release"}, {"restore", "--in", "release"},
 	} {
 		var started []string
 		for i, ref := range refs {
-			started = append(started, strings.TrimSpace(ann.must(append(change, "--background", "--yes", ref)...)))
+			started = append(started, strings.TrimSpace(ann.Must(append(change, "--background", "--yes", ref)...)))
 			if i == rounds/2 {
 				proxy.Kill()
 				proxy.Start()
@@ -65,15 +65,15 @@ func TestJobsSurviveAKill(t *testing.T) {
 		proxy.Kill()
 		proxy.Start()
 		for _, id := range started {
-			e2etest.Says(t, ann.must("job", "follow", id), "done: 1 of 1 revisions")
+			e2etest.Says(t, ann.Must("job", "follow", id), "done: 1 of 1 revisions")
 		}
 		jobs = append(jobs, started...)
 	}
-	e2etest.Says(t, ann.must("job", "show", jobs[rounds]), "remove by ann from 127.0.0.1", "removed  header/1.0@acme/stable#")
+	e2etest.Says(t, ann.Must("job", "show", jobs[rounds]), "remove by ann from 127.0.0.1", "removed  header/1.0@acme/stable#")
 	toldOnce(t, ann, cursor, refs)
 	for action, want := range map[string]int{"promote": rounds, "remove": rounds, "restore": rounds, "job_start": 3 * rounds} {
 		var audit []struct{ User string }
-		if err := json.Unmarshal([]byte(demo.must("audit", "--json", "--action", action)), &audit); err != nil {
+		if err := json.Unmarshal([]byte(demo.Must("audit", "--json", "--action", action)), &audit); err != nil {
 			t.Fatal(err)
 		}
 		if len(audit) != want {
@@ -83,10 +83,10 @@ func TestJobsSurviveAKill(t *testing.T) {
 }
 
 // toldOnce checks that the feed tells once that each reference was promoted, removed and restored.
-func toldOnce(t *testing.T, o operator, cursor string, refs []string) {
+func toldOnce(t *testing.T, o e2etest.Operator, cursor string, refs []string) {
 	t.Helper()
 	var page struct{ Lines []changed }
-	if err := json.Unmarshal([]byte(o.must("changes", "--json", "--after", cursor)), &page); err != nil {
+	if err := json.Unmarshal([]byte(o.Must("changes", "--json", "--after", cursor)), &page); err != nil {
 		t.Fatal(err)
 	}
 	count := make(map[string]int)
@@ -107,25 +107,24 @@ func TestJobsFollowTheRules(t *testing.T) {
 	t.Parallel()
 	proxy := jobsProxy(t)
 	ref := exported(t, proxy, 1)[0]
-	ann, bob, demo := newOperator(t, proxy, "ann"), newOperator(t, proxy, "bob"), newOperator(t, proxy, "demo")
-	id := strings.TrimSpace(ann.must("promote", "--from", "dev", "--to", "release", "--background", ref))
-	e2etest.Says(t, ann.must("job", "follow", id), "done: 1 of 1 revisions")
-	e2etest.Says(t, ann.must("job", "list"), "promote", "ann", "done")
-	e2etest.SilentAbout(t, bob.must("job", "list"), "promote")
-	e2etest.Says(t, demo.must("job", "list", "--state", "done"), "promote", "ann")
-	bob.fails(1, "no such job", "job", "show", id)
-	bob.fails(1, "no such job", "job", "follow", id)
-	ann.fails(1, "has ended: done", "job", "cancel", id)
-	ann.fails(2, "number of a job", "job", "show", "first")
-	ann.fails(2, "background", "promote", "--from", "dev", "--to", "release", "--background", "--dry-run", ref)
+	ann, bob, demo := e2etest.NewOperator(t, proxy, "ann"), e2etest.NewOperator(t, proxy, "bob"), e2etest.NewOperator(t, proxy, "demo")
+	id := strings.TrimSpace(ann.Must("promote", "--from", "dev", "--to", "release", "--background", ref))
+	e2etest.Says(t, ann.Must("job", "follow", id), "done: 1 of 1 revisions")
+	e2etest.Says(t, ann.Must("job", "list"), "promote", "ann", "done")
+	e2etest.SilentAbout(t, bob.Must("job", "list"), "promote")
+	e2etest.Says(t, demo.Must("job", "list", "--state", "done"), "promote", "ann")
+	bob.Fails(1, "no such job", "job", "show", id)
+	bob.Fails(1, "no such job", "job", "follow", id)
+	ann.Fails(1, "has ended: done", "job", "cancel", id)
+	ann.Fails(2, "number of a job", "job", "show", "first")
+	ann.Fails(2, "background", "promote", "--from", "dev", "--to", "release", "--background", "--dry-run", ref)
 
-	refused := strings.TrimSpace(bob.must("promote", "--from", "release", "--to", "dev", "--background", "--yes", ref))
-	bob.fails(1, "may not write", "job", "follow", refused)
-	robot := ann
-	robot.token = ann.makeToken("mover", "--read", "--write")
-	e2etest.Says(t, robot.must("job", "follow", strings.TrimSpace(robot.must("remove", "--in", "release", "--background", "--yes", ref))), "done: 1 of 1")
-	e2etest.Says(t, demo.must("job", "list"), "mover")
-	e2etest.Says(t, demo.must("audit", "--user", "mover"), "job_start", "remove")
+	refused := strings.TrimSpace(bob.Must("promote", "--from", "release", "--to", "dev", "--background", "--yes", ref))
+	bob.Fails(1, "may not write", "job", "follow", refused)
+	robot := e2etest.OperatorWith(t, proxy, makeToken(ann, "mover", "--read", "--write"))
+	e2etest.Says(t, robot.Must("job", "follow", strings.TrimSpace(robot.Must("remove", "--in", "release", "--background", "--yes", ref))), "done: 1 of 1")
+	e2etest.Says(t, demo.Must("job", "list"), "mover")
+	e2etest.Says(t, demo.Must("audit", "--user", "mover"), "job_start", "remove")
 }
 
 // TestChangesAreSeen: an upload by a real client is seen by those who follow the changes and may
@@ -133,7 +132,7 @@ func TestJobsFollowTheRules(t *testing.T) {
 func TestChangesAreSeen(t *testing.T) {
 	t.Parallel()
 	proxy := jobsProxy(t)
-	follow := func(user string) *followed { return followChanges(t, newOperator(t, proxy, user)) }
+	follow := func(user string) *followed { return followChanges(t, e2etest.NewOperator(t, proxy, user)) }
 	ann, bob := follow("ann"), follow("bob")
 	c := e2etest.NewConan2(t, proxy.URL("r", "dev")).As("ann", "ann")
 	c.Create(e2etest.Recipe(t, "lib"), "acme/stable")
@@ -147,8 +146,8 @@ func TestChangesAreSeen(t *testing.T) {
 		!strings.HasPrefix(pkg.Revision, recipe.Revision+":") {
 		t.Errorf("changes %q of %s and %s", got, recipe.Revision, pkg.Revision)
 	}
-	demo := newOperator(t, proxy, "demo")
-	demo.must("promote", "--from", "dev", "--to", "release", "lib/*")
+	demo := e2etest.NewOperator(t, proxy, "demo")
+	demo.Must("promote", "--from", "dev", "--to", "release", "lib/*")
 	for _, seen := range []*followed{ann, bob} { // for bob it is the first
 		if got := seen.next(); got.in() != "promoted release" || got.Revision != recipe.Revision {
 			t.Errorf("change %+v", got)
@@ -161,11 +160,11 @@ func TestChangesAreSeen(t *testing.T) {
 		t.Errorf("the server took %s to stop while changes were waited for", took)
 	}
 	proxy.Start() // those who follow go on
-	demo.must("remove", "--in", "release", "--yes", "lib/*")
+	demo.Must("remove", "--in", "release", "--yes", "lib/*")
 	for _, seen := range []*followed{ann, bob} {
 		if got := seen.next(); got.in() != "removed release" {
 			t.Errorf("after a restart: %+v", got)
 		}
 	}
-	demo.fails(1, "does not know this cursor", "changes", "--after", "0123456789abcdef")
+	demo.Fails(1, "does not know this cursor", "changes", "--after", "0123456789abcdef")
 }

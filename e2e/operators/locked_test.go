@@ -36,7 +36,7 @@ func TestPromoteLockfile(t *testing.T) {
 			newer.Create(named("lib", "# newer\n"), "acme/stable")
 			newer.Upload("lib-*")
 
-			out := newOperator(t, proxy, "demo").must("promote", "--from", "dev", "--to", "release", "--lockfile", lock)
+			out := e2etest.NewOperator(t, proxy, "demo").Must("promote", "--from", "dev", "--to", "release", "--lockfile", lock)
 			e2etest.Says(t, out, "4 revisions", lib+"#"+locked, app)
 			if got := e2etest.RevisionsAt(t, proxy, "release", "lib-"+name+"/1.0/acme/stable"); len(got) != 1 || got[0] != locked {
 				t.Errorf("the revisions of %s in release are %v, want %s alone", lib, got, locked)

@@ -3,76 +3,12 @@ package operators
 import (
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
 	"conanproxy/e2e/e2etest"
 	"conanproxy/internal/harness"
 )
-
-// operator runs the commands of the program against a running one, as a user.
-type operator struct {
-	t     testing.TB
-	proxy *e2etest.Conanproxy
-	token string
-}
-
-func newOperator(t testing.TB, proxy *e2etest.Conanproxy, user string) operator {
-	t.Helper()
-	return newOperatorAs(t, proxy, user, user)
-}
-
-func newOperatorAs(t testing.TB, proxy *e2etest.Conanproxy, user, password string) operator {
-	t.Helper()
-	req, err := http.NewRequest(http.MethodGet, proxy.URL()+"/v2/users/authenticate", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.SetBasicAuth(user, password)
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	token, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("log in as %s: %s, %v", user, resp.Status, err)
-	}
-	return operator{t, proxy, string(token)}
-}
-
-// run returns everything that a command printed and its exit code.
-func (o operator) run(args ...string) (string, int) {
-	o.t.Helper()
-	cmd := exec.CommandContext(o.t.Context(), o.proxy.Program, args...)
-	cmd.Env = append(os.Environ(), "CONANPROXY_SERVER="+o.proxy.URL(), "CONANPROXY_TOKEN="+o.token)
-	out, err := cmd.CombinedOutput()
-	if err != nil && cmd.ProcessState == nil {
-		o.t.Fatal(err)
-	}
-	return string(out), cmd.ProcessState.ExitCode()
-}
-
-func (o operator) must(args ...string) string {
-	o.t.Helper()
-	out, code := o.run(args...)
-	if code != 0 {
-		o.t.Fatalf("conanproxy %s: exit code %d\n%s", strings.Join(args, " "), code, out)
-	}
-	return out
-}
-
-func (o operator) fails(code int, says string, args ...string) {
-	o.t.Helper()
-	out, got := o.run(args...)
-	if got != code || !strings.Contains(out, says) {
-		o.t.Errorf("conanproxy %s: exit code %d, want %d and %q\n%s", strings.Join(args, " "), got, code, says, out)
-	}
-}
 
 // TestPromotionAndTrash: a package is published to dev and installed from the team's view, promoted
 // to release and installed from there alone by a user who cannot see dev; removed, restored and
@@ -115,29 +51,29 @@ func promoteAndRemove(t *testing.T, proxy *e2etest.Conanproxy, name string, clie
 	bob := at("release", "bob")
 	bob.Fails([]string{notFound[name]}, bob.InstallArgs(ref)...)
 
-	demo, developer := newOperator(t, proxy, "demo"), newOperator(t, proxy, "ann")
-	developer.fails(1, "may not write", "promote", "--from", "dev", "--to", "release", ref)
-	newOperator(t, proxy, "bob").fails(2, "was not found", "promote", "--from", "dev", "--to", "release", ref)
-	demo.fails(2, "was not found", "promote", "--from", "dev", "--to", "release", "nothing/1.0")
-	demo.fails(2, "no store", "promote", "--from", "dev", "--to", "moon", ref)
-	e2etest.Says(t, demo.must("promote", "--dry-run", "--from", "dev", "--to", "release", ref), "copied", "nothing was changed")
+	demo, developer := e2etest.NewOperator(t, proxy, "demo"), e2etest.NewOperator(t, proxy, "ann")
+	developer.Fails(1, "may not write", "promote", "--from", "dev", "--to", "release", ref)
+	e2etest.NewOperator(t, proxy, "bob").Fails(2, "was not found", "promote", "--from", "dev", "--to", "release", ref)
+	demo.Fails(2, "was not found", "promote", "--from", "dev", "--to", "release", "nothing/1.0")
+	demo.Fails(2, "no store", "promote", "--from", "dev", "--to", "moon", ref)
+	e2etest.Says(t, demo.Must("promote", "--dry-run", "--from", "dev", "--to", "release", ref), "copied", "nothing was changed")
 	bob.Fails([]string{notFound[name]}, bob.InstallArgs(ref)...)
-	e2etest.Says(t, demo.must("promote", "--from", "dev", "--to", "release", ref), "2 revisions, 0 skipped", "(the newest)")
-	e2etest.Says(t, demo.must("promote", "--from", "dev", "--to", "release", ref), "0 revisions, 2 skipped")
+	e2etest.Says(t, demo.Must("promote", "--from", "dev", "--to", "release", ref), "2 revisions, 0 skipped", "(the newest)")
+	e2etest.Says(t, demo.Must("promote", "--from", "dev", "--to", "release", ref), "0 revisions, 2 skipped")
 	bob.Install(ref)
 	e2etest.SameTree(t, "lib-"+name, ann, bob)
 
-	demo.fails(2, "--yes", "remove", "--in", "release", ref)
-	e2etest.Says(t, demo.must("remove", "--in", "release", "--yes", ref), "removed", ref)
+	demo.Fails(2, "--yes", "remove", "--in", "release", ref)
+	e2etest.Says(t, demo.Must("remove", "--in", "release", "--yes", ref), "removed", ref)
 	gone := at("release", "bob")
 	gone.Fails([]string{notFound[name]}, gone.InstallArgs(ref)...)
-	e2etest.Says(t, demo.must("trash", "--in", "release"), ref)
-	developer.fails(1, "may not write", "restore", "--in", "release", ref)
-	e2etest.Says(t, developer.must("remove", "--in", "dev", "--yes", ref), "removed")
-	newOperator(t, proxy, "bob").fails(2, "matches nothing", "restore", "--in", "dev", "*/*")
-	developer.must("restore", "--in", "dev", ref)
-	e2etest.Says(t, demo.must("restore", "--in", "release", ref), "2 revisions")
-	demo.fails(2, "was not found", "restore", "--in", "release", ref)
+	e2etest.Says(t, demo.Must("trash", "--in", "release"), ref)
+	developer.Fails(1, "may not write", "restore", "--in", "release", ref)
+	e2etest.Says(t, developer.Must("remove", "--in", "dev", "--yes", ref), "removed")
+	e2etest.NewOperator(t, proxy, "bob").Fails(2, "matches nothing", "restore", "--in", "dev", "*/*")
+	developer.Must("restore", "--in", "dev", ref)
+	e2etest.Says(t, demo.Must("restore", "--in", "release", ref), "2 revisions")
+	demo.Fails(2, "was not found", "restore", "--in", "release", ref)
 	gone.Install(ref)
 
 	removePackage := []string{"remove", ref + ":*", "-r", "r", "-c"}
@@ -148,17 +84,17 @@ func promoteAndRemove(t *testing.T, proxy *e2etest.Conanproxy, name string, clie
 	alone.Must(removePackage...)
 	missing := at("release", "bob")
 	missing.Fails([]string{"Missing"}, missing.InstallArgs(ref)...)
-	e2etest.Says(t, demo.must("restore", "--in", "release", "--dry-run", ref), "1 revisions")
-	e2etest.Says(t, demo.must("restore", "--in", "release", ref), "1 revisions")
+	e2etest.Says(t, demo.Must("restore", "--in", "release", "--dry-run", ref), "1 revisions")
+	e2etest.Says(t, demo.Must("restore", "--in", "release", ref), "1 revisions")
 	again := at("release", "bob")
 	again.Install(ref)
 	hideAndShow(t, demo, developer, ref, at)
-	developer.fails(1, "administrators", "usage")
-	e2etest.Says(t, demo.must("usage"), "dev ", "release ", "in the trash")
+	developer.Fails(1, "administrators", "usage")
+	e2etest.Says(t, demo.Must("usage"), "dev ", "release ", "in the trash")
 
-	developer.fails(1, "administrators", "audit")
+	developer.Fails(1, "administrators", "audit")
 	var lines []struct{ User, Address, Action, Member, Target string }
-	if err := json.Unmarshal([]byte(demo.must("audit", "--json")), &lines); err != nil {
+	if err := json.Unmarshal([]byte(demo.Must("audit", "--json")), &lines); err != nil {
 		t.Fatal(err)
 	}
 	var got []string
@@ -178,34 +114,34 @@ func promoteAndRemove(t *testing.T, proxy *e2etest.Conanproxy, name string, clie
 
 // hideAndShow hides the newest revision of a release: clients get the one before, and one that
 // names the hidden revision shows the reason; then it is shown again.
-func hideAndShow(t *testing.T, demo, developer operator, ref string, at func(view, user string) *e2etest.Client) {
+func hideAndShow(t *testing.T, demo, developer e2etest.Operator, ref string, at func(view, user string) *e2etest.Client) {
 	name, _, _ := strings.Cut(ref, "/")
 	ann := at("release", "demo")
 	ann.Export(e2etest.Recipe(t, "lib", `name = "lib"`, `name = "`+name+`"`, "from conan import", "# bad\nfrom conan import"), "acme/stable")
 	ann.Upload(name + "/*")
 	const reason = "it breaks the build, use the one before"
-	developer.fails(1, "may not write", "hide", "--in", "release", "--reason", "no", "--yes", ref)
-	demo.fails(2, "reason", "hide", "--in", "release", "--yes", ref)
-	out := demo.must("hide", "--in", "release", "--reason", reason, "--yes", ref)
+	developer.Fails(1, "may not write", "hide", "--in", "release", "--reason", "no", "--yes", ref)
+	demo.Fails(2, "reason", "hide", "--in", "release", "--yes", ref)
+	out := demo.Must("hide", "--in", "release", "--reason", reason, "--yes", ref)
 	_, revision, _ := strings.Cut(out, "#")
 	revision, _, _ = strings.Cut(revision, "\n")
 	bob := at("release", "bob")
 	bob.Install(ref) // of the revision before, which has a package
 	pinned := at("release", "bob")
 	pinned.Fails([]string{reason}, pinned.InstallArgs(ref+"#"+revision)...)
-	e2etest.Says(t, demo.must("hides"), ref+"#"+revision, reason)
+	e2etest.Says(t, demo.Must("hides"), ref+"#"+revision, reason)
 	var lines []struct{ ID int64 }
-	if err := json.Unmarshal([]byte(demo.must("hides", "--json")), &lines); err != nil || len(lines) != 1 {
+	if err := json.Unmarshal([]byte(demo.Must("hides", "--json")), &lines); err != nil || len(lines) != 1 {
 		t.Fatal(lines, err)
 	}
-	e2etest.Says(t, demo.must("hide", "--in", "release", "--reason", reason, "--yes", ref), revision) // again: the same
-	demo.fails(1, reason, "promote", "--from", "release", "--to", "dev", ref+"#"+revision)
-	e2etest.SilentAbout(t, demo.must("promote", "--from", "release", "--to", "dev", "--dry-run", ref+"#*"), revision)
-	e2etest.Says(t, demo.must("remove", "--in", "release", "--dry-run", ref+"#"+revision), revision)
+	e2etest.Says(t, demo.Must("hide", "--in", "release", "--reason", reason, "--yes", ref), revision) // again: the same
+	demo.Fails(1, reason, "promote", "--from", "release", "--to", "dev", ref+"#"+revision)
+	e2etest.SilentAbout(t, demo.Must("promote", "--from", "release", "--to", "dev", "--dry-run", ref+"#*"), revision)
+	e2etest.Says(t, demo.Must("remove", "--in", "release", "--dry-run", ref+"#"+revision), revision)
 	id := fmt.Sprint(lines[0].ID)
-	developer.fails(1, "not found", "unhide", id)
-	e2etest.Says(t, demo.must("unhide", id), "shown", revision)
-	demo.fails(1, "not found", "unhide", id)
+	developer.Fails(1, "not found", "unhide", id)
+	e2etest.Says(t, demo.Must("unhide", id), "shown", revision)
+	demo.Fails(1, "not found", "unhide", id)
 	bare := at("release", "bob")
 	bare.Fails([]string{"Missing"}, bare.InstallArgs(ref)...) // the newest revision is there again, and has no package
 }

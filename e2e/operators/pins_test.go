@@ -43,13 +43,13 @@ func TestPinAndPurge(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	demo, developer := newOperator(t, w.Proxy, "demo"), newOperator(t, w.Proxy, "ann")
-	developer.fails(1, "administrators", "pin", "--in", "up", app)
-	e2etest.Says(t, demo.must("pin", "--in", "up", "--graph", graph, "--dry-run"), "pinned", "lib/1.0@demo/testing#", "nothing was changed")
-	e2etest.Says(t, demo.must("pin", "--in", "up", "--graph", graph), "4 revisions, 0 skipped")
-	e2etest.Says(t, demo.must("pin", "--in", "up", "--graph", graph), "0 revisions, 4 skipped")
-	demo.fails(1, "cache.max_size", "pin", "--in", "up", "big-*/*")
-	e2etest.Says(t, demo.must("pins", "--in", "up"), "demo", app)
+	demo, developer := e2etest.NewOperator(t, w.Proxy, "demo"), e2etest.NewOperator(t, w.Proxy, "ann")
+	developer.Fails(1, "administrators", "pin", "--in", "up", app)
+	e2etest.Says(t, demo.Must("pin", "--in", "up", "--graph", graph, "--dry-run"), "pinned", "lib/1.0@demo/testing#", "nothing was changed")
+	e2etest.Says(t, demo.Must("pin", "--in", "up", "--graph", graph), "4 revisions, 0 skipped")
+	e2etest.Says(t, demo.Must("pin", "--in", "up", "--graph", graph), "0 revisions, 4 skipped")
+	demo.Fails(1, "cache.max_size", "pin", "--in", "up", "big-*/*")
+	e2etest.Says(t, demo.Must("pins", "--in", "up"), "demo", app)
 	for i := range 6 {
 		client.Install(fmt.Sprintf("big-%d/1.0@demo/testing", i))
 	}
@@ -70,19 +70,19 @@ func TestPinAndPurge(t *testing.T) {
 		return w.Upstream.Count("latest", "200") > 0
 	})
 
-	developer.fails(1, "administrators", "purge", "--in", "up", "--everything")
-	demo.fails(2, "--yes", "purge", "--in", "up", "lib/*")
-	demo.fails(2, "whole references", "purge", "--in", "up", "lib/1.0#abc", "--yes")
+	developer.Fails(1, "administrators", "purge", "--in", "up", "--everything")
+	demo.Fails(2, "--yes", "purge", "--in", "up", "lib/*")
+	demo.Fails(2, "whole references", "purge", "--in", "up", "lib/1.0#abc", "--yes")
 	w.Upstream.Forget()
 	e2etest.NewConan2(t, w.Proxy.URL()).Install(app)
 	if n := w.Upstream.Count("/files/"); n != 0 {
 		t.Errorf("%d stored files were asked for again", n)
 	}
-	e2etest.Says(t, demo.must("purge", "--in", "up", "lib/*", "--yes"), "0 stored revisions", "2 pinned revisions are kept")
-	demo.fails(2, "matches nothing", "unpin", "--in", "up", "--owner", "ann", "lib/*")
-	e2etest.Says(t, demo.must("unpin", "--in", "up", "lib/*"), "2 revisions, 0 skipped")
-	e2etest.Says(t, demo.must("purge", "--in", "up", "lib/*", "--dry-run"), "2 stored revisions", "nothing was changed")
-	e2etest.Says(t, demo.must("purge", "--in", "up", "lib/*", "--yes"), "2 stored revisions", "0 pinned revisions are kept: done")
+	e2etest.Says(t, demo.Must("purge", "--in", "up", "lib/*", "--yes"), "0 stored revisions", "2 pinned revisions are kept")
+	demo.Fails(2, "matches nothing", "unpin", "--in", "up", "--owner", "ann", "lib/*")
+	e2etest.Says(t, demo.Must("unpin", "--in", "up", "lib/*"), "2 revisions, 0 skipped")
+	e2etest.Says(t, demo.Must("purge", "--in", "up", "lib/*", "--dry-run"), "2 stored revisions", "nothing was changed")
+	e2etest.Says(t, demo.Must("purge", "--in", "up", "lib/*", "--yes"), "2 stored revisions", "0 pinned revisions are kept: done")
 	w.Upstream.Forget()
 	again := e2etest.NewConan2(t, w.Proxy.URL())
 	again.Install(app)
@@ -90,11 +90,11 @@ func TestPinAndPurge(t *testing.T) {
 	if w.Upstream.Count("/lib/", "/files/conan_package.tgz") != 1 || w.Upstream.Count("/app/", "/files/") != 0 {
 		t.Errorf("after the purge upstream was asked %v", w.Upstream.Calls())
 	}
-	e2etest.Says(t, demo.must("purge", "--in", "up", "--everything", "--pinned", "--yes"), "0 pinned revisions are kept: done")
-	if out := demo.must("pins", "--in", "up"); out != "" {
+	e2etest.Says(t, demo.Must("purge", "--in", "up", "--everything", "--pinned", "--yes"), "0 pinned revisions are kept: done")
+	if out := demo.Must("pins", "--in", "up"); out != "" {
 		t.Errorf("pins are left:\n%s", out)
 	}
-	e2etest.Says(t, demo.must("audit", "--action", "purge"), "everything", "lib/*")
+	e2etest.Says(t, demo.Must("audit", "--action", "purge"), "everything", "lib/*")
 }
 
 // TestRemoveForGood: what is pinned in a store is not removed; with --now it goes from everywhere,
@@ -113,30 +113,30 @@ func TestRemoveForGood(t *testing.T) {
 	at := proxy.URL("r", "dev", "at", published.Format("2006-01-02T15:04:05Z"))
 	e2etest.NewConan2(t, at).Install(ref)
 
-	demo, developer := newOperator(t, proxy, "demo"), newOperator(t, proxy, "ann")
-	demo.must("promote", "--from", "dev", "--to", "release", ref)
-	e2etest.Says(t, demo.must("pin", "--in", "dev", ref), "2 revisions")
+	demo, developer := e2etest.NewOperator(t, proxy, "demo"), e2etest.NewOperator(t, proxy, "ann")
+	demo.Must("promote", "--from", "dev", "--to", "release", ref)
+	e2etest.Says(t, demo.Must("pin", "--in", "dev", ref), "2 revisions")
 	ann.Fails([]string{"is pinned by demo"}, "remove", ref, "-r", "r", "-c")
-	developer.fails(1, "is pinned by demo", "remove", "--in", "dev", "--yes", ref)
-	e2etest.Says(t, developer.must("remove", "--in", "release", "--yes", ref), "2 revisions")
+	developer.Fails(1, "is pinned by demo", "remove", "--in", "dev", "--yes", ref)
+	e2etest.Says(t, developer.Must("remove", "--in", "release", "--yes", ref), "2 revisions")
 
-	developer.fails(2, "cannot be undone", "remove", "--in", "dev", "--now", ref)
-	e2etest.Says(t, developer.must("remove", "--in", "dev", "--now", "--dry-run", ref), "in release (trash)", "nothing was changed")
-	e2etest.Says(t, developer.must("remove", "--in", "dev", "--now", "--yes", ref), "of its files are also in release (trash)", "2 revisions, 0 skipped: done")
+	developer.Fails(2, "cannot be undone", "remove", "--in", "dev", "--now", ref)
+	e2etest.Says(t, developer.Must("remove", "--in", "dev", "--now", "--dry-run", ref), "in release (trash)", "nothing was changed")
+	e2etest.Says(t, developer.Must("remove", "--in", "dev", "--now", "--yes", ref), "of its files are also in release (trash)", "2 revisions, 0 skipped: done")
 	if !stores(t, proxy, secret) {
 		t.Error("the bytes that release can restore are gone")
 	}
-	e2etest.SilentAbout(t, developer.must("remove", "--in", "release", "--now", "--yes", ref), "of its files are also in")
+	e2etest.SilentAbout(t, developer.Must("remove", "--in", "release", "--now", "--yes", ref), "of its files are also in")
 	if stores(t, proxy, secret) {
 		t.Error("the bytes are still stored")
 	}
 	for _, store := range []string{"dev", "release"} {
-		demo.fails(2, "was not found", "restore", "--in", store, ref)
-		demo.fails(2, "was not found", "remove", "--in", store, "--now", "--yes", ref)
+		demo.Fails(2, "was not found", "restore", "--in", store, ref)
+		demo.Fails(2, "was not found", "remove", "--in", store, "--now", "--yes", ref)
 	}
 	gone := e2etest.NewConan2(t, at)
 	gone.Fails([]string{"Unable to find"}, gone.InstallArgs(ref)...)
-	e2etest.Says(t, demo.must("audit", "--action", "remove_now"), "ann", ref)
+	e2etest.Says(t, demo.Must("audit", "--action", "remove_now"), "ann", ref)
 }
 
 // stores tells whether a stored file contains a text.

@@ -32,7 +32,7 @@ func TestRetentionBesideClients(t *testing.T) {
 	recipe := func(name, more string) string {
 		return e2etest.Recipe(t, "lib", `name = "lib"`, `name = "`+name+`"`, "from conan import", more+"\nfrom conan import")
 	}
-	demo, publisher := newOperator(t, proxy, "demo"), e2etest.NewConan2(t, proxy.URL("r", "dev")).As("ann", "ann")
+	demo, publisher := e2etest.NewOperator(t, proxy, "demo"), e2etest.NewConan2(t, proxy.URL("r", "dev")).As("ann", "ann")
 	for _, name := range []string{"used", "rooted"} {
 		publisher.Create(recipe(name, ""), "acme/stable")
 	}
@@ -40,42 +40,42 @@ func TestRetentionBesideClients(t *testing.T) {
 		publisher.Export(recipe(name, ""), "acme/stable")
 	}
 	publisher.Upload("*")
-	demo.must("hide", "--in", "dev", "--reason", "it crashes", "--yes", "bad/1.0@acme/stable")
+	demo.Must("hide", "--in", "dev", "--reason", "it crashes", "--yes", "bad/1.0@acme/stable")
 	lock := filepath.Join(proxy.Dir, "locks", "app.lock")
 	refusedRuns(t, proxy, demo, lock)
 	locked := publisher.Fresh(t)
 	locked.Must("lock", "create", "--requires=rooted/1.0@acme/stable", "--lockfile-out", lock, "-r", "r")
 
 	retainBesideClients(t, demo, publisher, recipe)
-	kept := demo.must("retention", "--in", "dev")
+	kept := demo.Must("retention", "--in", "dev")
 	e2etest.Says(t, kept, "bad/1.0@acme/stable#", ": hidden: it crashes", ": rooted by "+lock, "dry run, nothing was changed")
 	e2etest.SilentAbout(t, kept, "used/1.0")
 	publisher.Fresh(t).Install("used/1.0@acme/stable")
 	locked.Install("rooted/1.0@acme/stable", "--lockfile", lock)
-	e2etest.Says(t, demo.must("trash", "--in", "dev"), "unused/1.0@acme/stable#")
+	e2etest.Says(t, demo.Must("trash", "--in", "dev"), "unused/1.0@acme/stable#")
 	sameRunAsDry(t, demo, publisher, recipe)
-	e2etest.Says(t, demo.must("audit", "--action", "retention"), "demo", "unused/1.0@acme/stable#")
+	e2etest.Says(t, demo.Must("audit", "--action", "retention"), "demo", "unused/1.0@acme/stable#")
 }
 
 // refusedRuns: without rights or roots nothing runs.
-func refusedRuns(t *testing.T, proxy *e2etest.Conanproxy, demo operator, lock string) {
-	newOperator(t, proxy, "ann").fails(1, "administrators", "retention", "--in", "dev")
-	demo.fails(2, "matches no file", "retention", "--in", "dev")
-	demo.fails(2, "no store", "retention", "--in", "moon")
+func refusedRuns(t *testing.T, proxy *e2etest.Conanproxy, demo e2etest.Operator, lock string) {
+	e2etest.NewOperator(t, proxy, "ann").Fails(1, "administrators", "retention", "--in", "dev")
+	demo.Fails(2, "matches no file", "retention", "--in", "dev")
+	demo.Fails(2, "no store", "retention", "--in", "moon")
 	if err := os.MkdirAll(filepath.Dir(lock), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(lock, []byte(`{"version": "0.5", "requ`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	demo.fails(2, lock, "retention", "--in", "dev", "--run", "--yes")
+	demo.Fails(2, lock, "retention", "--in", "dev", "--run", "--yes")
 	if err := os.Remove(lock); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // retainBesideClients runs retention until it has removed what is not used, while clients work.
-func retainBesideClients(t *testing.T, demo operator, publisher *e2etest.Client, recipe func(name, more string) string) {
+func retainBesideClients(t *testing.T, demo e2etest.Operator, publisher *e2etest.Client, recipe func(name, more string) string) {
 	done := make(chan struct{})
 	var clients sync.WaitGroup
 	beside := func(work func(n int) (string, bool)) {
@@ -109,7 +109,7 @@ func retainBesideClients(t *testing.T, demo operator, publisher *e2etest.Client,
 	})
 	var all strings.Builder
 	e2etest.WaitFor(t, 5*time.Minute, func() bool {
-		out, code := demo.run("retention", "--in", "dev", "--run", "--yes")
+		out, code := demo.Run("retention", "--in", "dev", "--run", "--yes")
 		if code != 0 {
 			t.Errorf("a run failed beside clients:\n%s", out)
 			return true
@@ -124,7 +124,7 @@ func retainBesideClients(t *testing.T, demo operator, publisher *e2etest.Client,
 }
 
 // sameRunAsDry: a run does what the dry run told.
-func sameRunAsDry(t *testing.T, demo operator, publisher *e2etest.Client, recipe func(name, more string) string) {
+func sameRunAsDry(t *testing.T, demo e2etest.Operator, publisher *e2etest.Client, recipe func(name, more string) string) {
 	for i := range 3 {
 		publisher.Export(recipe("new", fmt.Sprint("# again ", i)), "acme/stable")
 	}
@@ -133,7 +133,7 @@ func sameRunAsDry(t *testing.T, demo operator, publisher *e2etest.Client, recipe
 		var report struct {
 			Revisions []struct{ Revision, Outcome string }
 		}
-		if err := json.Unmarshal([]byte(demo.must(append([]string{"retention", "--in", "dev", "--json"}, args...)...)), &report); err != nil {
+		if err := json.Unmarshal([]byte(demo.Must(append([]string{"retention", "--in", "dev", "--json"}, args...)...)), &report); err != nil {
 			t.Fatal(err)
 		}
 		for _, r := range report.Revisions {

@@ -28,11 +28,11 @@ func tokensProxy(t *testing.T) *e2etest.Conanproxy {
 }
 
 // makeToken returns the secret of a token that an operator makes.
-func (o operator) makeToken(args ...string) string {
-	o.t.Helper()
-	out := o.must(append([]string{"token", "create"}, args...)...)
+func makeToken(o e2etest.Operator, args ...string) string {
+	o.T().Helper()
+	out := o.Must(append([]string{"token", "create"}, args...)...)
 	if !regexp.MustCompile(`^cpr_[A-Za-z0-9_-]{43}\n$`).MatchString(out) {
-		o.t.Fatalf("token create %q printed %q, want the secret alone", args, out)
+		o.T().Fatalf("token create %q printed %q, want the secret alone", args, out)
 	}
 	return strings.TrimSpace(out)
 }
@@ -53,18 +53,18 @@ func status(t *testing.T, url, authorization string) int {
 func TestRobotTokens(t *testing.T) {
 	t.Parallel()
 	proxy := tokensProxy(t)
-	ann, demo := newOperator(t, proxy, "ann"), newOperator(t, proxy, "demo")
+	ann, demo := e2etest.NewOperator(t, proxy, "ann"), e2etest.NewOperator(t, proxy, "demo")
 	secrets := []string{
-		ann.makeToken("builder", "--read", "--write", "--pattern", "*@acme/*"),
-		ann.makeToken("reader", "--read"),
-		ann.makeToken("shipper", "--read", "--in", "release", "--expires", "720h"),
+		makeToken(ann, "builder", "--read", "--write", "--pattern", "*@acme/*"),
+		makeToken(ann, "reader", "--read"),
+		makeToken(ann, "shipper", "--read", "--in", "release", "--expires", "720h"),
 	}
 	builder, reader, shipper := secrets[0], secrets[1], secrets[2]
-	ann.fails(1, "a token \"reader\" already", "token", "create", "reader", "--read")
-	ann.fails(1, "a user \"bob\"", "token", "create", "bob", "--read")
-	ann.fails(2, "to read or to write", "token", "create", "idle")
-	ann.fails(2, "no store or upstream \"team\"", "token", "create", "viewer", "--read", "--in", "team")
-	newOperator(t, proxy, "bob").fails(1, "may write nothing", "token", "create", "bobs", "--read")
+	ann.Fails(1, "a token \"reader\" already", "token", "create", "reader", "--read")
+	ann.Fails(1, "a user \"bob\"", "token", "create", "bob", "--read")
+	ann.Fails(2, "to read or to write", "token", "create", "idle")
+	ann.Fails(2, "no store or upstream \"team\"", "token", "create", "viewer", "--read", "--in", "team")
+	e2etest.NewOperator(t, proxy, "bob").Fails(1, "may write nothing", "token", "create", "bobs", "--read")
 
 	for name, client := range map[string]func(testing.TB, string) *e2etest.Client{
 		"conan2": e2etest.NewConan2, "conan1": e2etest.NewConan1Revisions,
@@ -75,28 +75,28 @@ func TestRobotTokens(t *testing.T) {
 		})
 	}
 	operateByTokens(t, proxy, builder, reader)
-	e2etest.Says(t, demo.must("token", "list"), "builder", "ann", "read write *@acme/*", "in release")
-	e2etest.SilentAbout(t, newOperator(t, proxy, "bob").must("token", "list"), "builder")
+	e2etest.Says(t, demo.Must("token", "list"), "builder", "ann", "read write *@acme/*", "in release")
+	e2etest.SilentAbout(t, e2etest.NewOperator(t, proxy, "bob").Must("token", "list"), "builder")
 
 	latest := proxy.URL("r", "dev") + "/v2/conans/lib-conan2/1.0/acme/stable/latest"
-	session := newOperatorAs(t, proxy, "reader", reader).token
+	session := e2etest.NewOperatorAs(t, proxy, "reader", reader).Token()
 	for _, bearer := range []string{reader, session} {
 		if got := status(t, latest, "Bearer "+bearer); got != http.StatusOK {
 			t.Errorf("as Bearer: %d", got)
 		}
 	}
-	newOperator(t, proxy, "bob").fails(1, "there is no token", "token", "revoke", "reader")
-	demo.must("token", "revoke", "reader")
+	e2etest.NewOperator(t, proxy, "bob").Fails(1, "there is no token", "token", "revoke", "reader")
+	demo.Must("token", "revoke", "reader")
 	for _, bearer := range []string{reader, session} {
 		if got := status(t, latest, "Bearer "+bearer); got != http.StatusUnauthorized {
 			t.Errorf("after it was revoked: %d", got)
 		}
 	}
-	brief := ann.makeToken("brief", "--read", "--expires", "1s")
+	brief := makeToken(ann, "brief", "--read", "--expires", "1s")
 	e2etest.WaitFor(t, time.Minute, func() bool { return status(t, latest, "Bearer "+brief) == http.StatusUnauthorized })
 	expired := e2etest.NewConan2(t, proxy.URL("r", "dev"))
 	expired.Fails([]string{"Wrong user or password"}, "remote", "login", "r", "brief", "-p", brief)
-	e2etest.Says(t, demo.must("audit"), "token_create", "token_revoke", "builder")
+	e2etest.Says(t, demo.Must("audit"), "token_create", "token_revoke", "builder")
 	for _, secret := range secrets {
 		e2etest.SilentAbout(t, proxy.Log(), secret)
 	}
@@ -104,21 +104,21 @@ func TestRobotTokens(t *testing.T) {
 }
 
 // useTokens publishes and installs with clients that log in by tokens.
-func useTokens(owner operator, name string, as func(view, user string) *e2etest.Client) {
+func useTokens(owner e2etest.Operator, name string, as func(view, user string) *e2etest.Client) {
 	lib, header := "lib-"+name, "header-"+name
 	ref := lib + "/1.0@acme/stable"
 	publisher := as("dev", "builder")
-	publisher.Create(e2etest.Recipe(owner.t, "lib", `name = "lib"`, `name = "`+lib+`"`), "acme/stable")
+	publisher.Create(e2etest.Recipe(owner.T(), "lib", `name = "lib"`, `name = "`+lib+`"`), "acme/stable")
 	publisher.Upload(lib + "/*")
 	as("team", "reader").Install(ref)
 	narrow := as("team", "shipper") // it reads release only
 	narrow.Fails([]string{notFound[name]}, narrow.InstallArgs(ref)...)
-	owner.must("promote", "--from", "dev", "--to", "release", ref)
+	owner.Must("promote", "--from", "dev", "--to", "release", ref)
 	narrow.Install(ref)
 
 	for user, place := range map[string]string{"reader": "acme/stable", "builder": "else/stable"} {
 		refused := as("dev", user)
-		refused.Create(e2etest.Recipe(owner.t, "header", `name = "header"`, `name = "`+header+`"`), place)
+		refused.Create(e2etest.Recipe(owner.T(), "header", `name = "header"`, `name = "`+header+`"`), place)
 		refused.Fails([]string{"ermission"}, refused.UploadArgs(header+"/*", "r")...)
 	}
 }
@@ -126,17 +126,17 @@ func useTokens(owner operator, name string, as func(view, user string) *e2etest.
 // operateByTokens runs commands with tokens in place of a login.
 func operateByTokens(t *testing.T, proxy *e2etest.Conanproxy, builder, reader string) {
 	const ref = "lib-conan2/1.0@acme/stable"
-	robot := operator{t, proxy, builder}
-	robot.fails(1, "administrators", "audit")
-	robot.fails(1, "cannot manage", "token", "create", "more", "--read")
-	robot.fails(1, "cannot manage", "token", "list")
-	operator{t, proxy, reader}.fails(1, "may not write", "remove", "--in", "release", "--yes", ref)
-	e2etest.Says(t, robot.must("promote", "--from", "dev", "--to", "release", ref), "2 skipped")
+	robot := e2etest.OperatorWith(t, proxy, builder)
+	robot.Fails(1, "administrators", "audit")
+	robot.Fails(1, "cannot manage", "token", "create", "more", "--read")
+	robot.Fails(1, "cannot manage", "token", "list")
+	e2etest.OperatorWith(t, proxy, reader).Fails(1, "may not write", "remove", "--in", "release", "--yes", ref)
+	e2etest.Says(t, robot.Must("promote", "--from", "dev", "--to", "release", ref), "2 skipped")
 }
 
 // testOwnerRemoved removes ann from the users: her tokens and what they logged in to end at once.
 func testOwnerRemoved(t *testing.T, proxy *e2etest.Conanproxy, url, secret string) {
-	session := newOperatorAs(t, proxy, "builder", secret).token
+	session := e2etest.NewOperatorAs(t, proxy, "builder", secret).Token()
 	file := filepath.Join(proxy.Dir, "users")
 	users, err := os.ReadFile(file)
 	if err != nil {
