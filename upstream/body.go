@@ -77,7 +77,7 @@ func (b *body) begin(ctx context.Context) error {
 		resp.Body.Close()
 		return b.r.classifyBody(ctx, err)
 	}
-	if f := b.r.pages.judge(b.path, checkStart(b.name, head)); f != nil {
+	if f := b.r.pages.classify(b.path, checkStart(b.name, head)); f != nil {
 		discard(resp.Body)
 		return f
 	}
@@ -121,7 +121,7 @@ func (b *body) ask(ctx context.Context, header http.Header, want expect) (*http.
 		if refused = b.r.classify(resp, want, b.name); refused == nil {
 			return resp, nil
 		}
-		refused = b.r.pages.judge(b.path, refused)
+		refused = b.r.pages.classify(b.path, refused)
 		discard(resp.Body)
 		stale := resp.StatusCode == http.StatusForbidden || resp.StatusCode == http.StatusNotFound
 		if again || !stale {

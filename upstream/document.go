@@ -71,7 +71,7 @@ func (r *Remote) documentOnce(ctx context.Context, u *url.URL, limits documentLi
 	}
 	defer discard(resp.Body)
 	if f := r.classify(resp, limits.want, limits.name); f != nil {
-		return nil, r.pages.judge(u.Path, f)
+		return nil, r.pages.classify(u.Path, f)
 	}
 	body, err := readBounded(resp, limits.most)
 	if err != nil {
@@ -80,7 +80,7 @@ func (r *Remote) documentOnce(ctx context.Context, u *url.URL, limits documentLi
 	if limits.want == expectObject {
 		return checkObject(body)
 	}
-	if f := r.pages.judge(u.Path, checkStart(limits.name, body)); f != nil {
+	if f := r.pages.classify(u.Path, checkStart(limits.name, body)); f != nil {
 		return nil, f
 	}
 	return body, nil

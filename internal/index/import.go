@@ -18,7 +18,7 @@ type Import struct {
 	Now    time.Time
 }
 
-// ImportItem is one revision and what it was judged by.
+// ImportItem is one revision and what it was compared with.
 type ImportItem struct {
 	conan.Revision
 	Time     time.Time // of its publication, where it comes from

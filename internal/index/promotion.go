@@ -19,7 +19,7 @@ type Promotion struct {
 	Dry      bool // only tells what would be done
 }
 
-// PromotionItem is one revision with the files by which it was judged: as in Held, without
+// PromotionItem is one revision with the files by which it was compared: as in Held, without
 // metadata.
 type PromotionItem struct {
 	conan.Revision

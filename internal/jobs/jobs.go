@@ -143,7 +143,7 @@ func (r *Runner) Run(ctx context.Context, do Do) {
 
 // work runs one job after the other.
 func (r *Runner) work(ctx context.Context, do Do) {
-	const patience = 10 * time.Second // when the index failed
+	const retryAfter = 10 * time.Second // when the index failed
 	for ctx.Err() == nil {
 		changed := r.Changed()
 		job, err := r.index.ClaimJob(ctx, time.Now())
@@ -154,7 +154,7 @@ func (r *Runner) work(ctx context.Context, do Do) {
 		var again <-chan time.Time
 		if !errors.Is(err, conan.ErrNotFound) && ctx.Err() == nil {
 			r.log.Error("no job can be claimed", zap.Error(err))
-			again = time.After(patience)
+			again = time.After(retryAfter)
 		}
 		select {
 		case <-ctx.Done():

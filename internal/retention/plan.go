@@ -35,10 +35,10 @@ func (p Policy) Plan(revs []Revision, began time.Time) []Decision {
 			continue
 		}
 		newer[rev.With("")]++
-		plan.judgePackage(r, rev, newer[rev.With("")])
+		plan.decidePackage(r, rev, newer[rev.With("")])
 	}
 	for _, r := range plan.order {
-		plan.judgeRecipe(r)
+		plan.decideRecipe(r)
 	}
 	return plan.decisions
 }
@@ -62,7 +62,7 @@ type recipe struct {
 	stays int
 }
 
-func (p *plan) judgePackage(r *recipe, rev Revision, rank int) {
+func (p *plan) decidePackage(r *recipe, rev Revision, rank int) {
 	if rev.LastUse.After(r.LastUse) {
 		r.LastUse = rev.LastUse // a use of a package is one of its recipe
 	}
@@ -74,7 +74,7 @@ func (p *plan) judgePackage(r *recipe, rev Revision, rank int) {
 	r.stays++
 }
 
-func (p *plan) judgeRecipe(r *recipe) {
+func (p *plan) decideRecipe(r *recipe) {
 	surplus := p.surplusRecipe(r)
 	if r.Adopted && r.goes > 0 && r.stays == 0 {
 		surplus = cause{"the last package of the adopted recipe goes", true}
