@@ -29,7 +29,7 @@ func (s *Server) RunJob(ctx context.Context, b api.Background) (json.RawMessage,
 	if err != nil {
 		return nil, err
 	}
-	go s.watchOwner(ctx, r, cancel)
+	go s.watchOwner(ctx, b, cancel)
 	result, err := s.makeCall(r, b)
 	if gone := context.Cause(ctx); err != nil && errors.Is(gone, auth.ErrLogin) {
 		err = gone
@@ -73,15 +73,15 @@ func (s *Server) makeCall(r *request, b api.Background) (json.RawMessage, error)
 }
 
 // watchOwner cancels a job whose owner can no longer log in.
-func (s *Server) watchOwner(ctx context.Context, r *request, cancel context.CancelCauseFunc) {
+func (s *Server) watchOwner(ctx context.Context, b api.Background, cancel context.CancelCauseFunc) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(time.Second):
 		}
-		if _, err := s.renewed(r); errors.Is(err, auth.ErrLogin) {
-			cancel(fmt.Errorf("%q: %w", r.caller.Name, err))
+		if _, err := s.settings.Load().guard.Current(b.Owner, b.Login); errors.Is(err, auth.ErrLogin) {
+			cancel(fmt.Errorf("%q: %w", b.Owner, err))
 			return
 		}
 	}
