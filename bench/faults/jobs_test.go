@@ -8,19 +8,14 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"conanproxy/internal/harness"
 )
 
-// TestJobs kills the server while it promotes, removes and restores in the background. The next one
+// TestJobs kills the server while it promotes, removes, restores and runs retention in the background. The next one
 // resumes each job, and the change is made once.
 func TestJobs(t *testing.T) {
 	r := newRun(t)
 	for _, op := range operations {
-		o := &operating{run: r, operation: op}
-		o.s = r.newServer(settings{stores: []harness.Settings{{"name": "dev"}, {"name": "release"}}, upstreams: []harness.Settings{}})
-		o.s.start()
-		o.s.login()
+		o := r.operate(op)
 		resumed := 0
 		for round := range *rounds {
 			if o.jobOnce(round) {

@@ -50,21 +50,26 @@ type operating struct {
 	cuts int             // of them killed while they were under way, and not acknowledged
 }
 
+// operate starts a server for an operation.
+func (r *run) operate(op operation) *operating {
+	dev := harness.Settings{"name": "dev"}
+	if op.retention != nil {
+		dev["retention"] = op.retention
+	}
+	s := r.newServer(settings{
+		stores: []harness.Settings{dev, {"name": "release"}}, upstreams: []harness.Settings{}, auth: harness.Settings{"admin": []string{user}},
+	})
+	s.start()
+	s.login()
+	return &operating{run: r, operation: op, s: s}
+}
+
 // TestOperators kills the server while it promotes, removes, restores and runs retention. Each
 // change happens as a whole or not at all; with retention that of each reference.
 func TestOperators(t *testing.T) {
 	r := newRun(t)
 	for _, op := range operations {
-		o := &operating{run: r, operation: op}
-		dev := harness.Settings{"name": "dev"}
-		if op.retention != nil {
-			dev["retention"] = op.retention
-		}
-		o.s = r.newServer(settings{
-			stores: []harness.Settings{dev, {"name": "release"}}, upstreams: []harness.Settings{}, auth: harness.Settings{"admin": []string{user}},
-		})
-		o.s.start()
-		o.s.login()
+		o := r.operate(op)
 		for round := range *rounds {
 			o.once(round)
 		}

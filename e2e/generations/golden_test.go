@@ -10,6 +10,7 @@ import (
 	"sort"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -46,9 +47,10 @@ func TestGolden(t *testing.T) {
 			var out strings.Builder
 			for _, args := range tt.reads {
 				// A program of its own, so that each command shows what it costs cold.
+				w.Upstream.Forget()
 				proxy := e2etest.StartConanproxy(t, e2etest.WithUpstream(harness.Settings{"up": harness.Settings{"fresh_for": "1h", "not_found_for": "1h"}}, w.Upstream))
 				front := e2etest.Record(t, proxy.URL(), e2etest.BothAPIs)
-				w.Upstream.Forget()
+				forgetStart(t, w.Upstream)
 				tt.client(t, front.URL()).Must(args...)
 				w.Upstream.Settle() // what is asked ahead of the client may outlast it
 				cold, coldUpstream := calls(front), calls(w.Upstream)
@@ -70,6 +72,13 @@ func TestGolden(t *testing.T) {
 			compareGolden(t, tt.name, out.String())
 		})
 	}
+}
+
+// forgetStart waits until a proxy that started has pinged its upstream, and empties the list.
+func forgetStart(t *testing.T, upstream *e2etest.Recorder) {
+	t.Helper()
+	e2etest.WaitFor(t, time.Minute, func() bool { return upstream.Count("/v1/ping") > 0 })
+	upstream.Forget()
 }
 
 var conan1Reads = [][]string{

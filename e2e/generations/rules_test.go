@@ -74,6 +74,8 @@ func TestClientGenerations(t *testing.T) {
 		harness.Upstream("twos", twos.URL(), harness.Settings{"clients": "conan2"}),
 		harness.Upstream("ones", ones.URL(), harness.Settings{"clients": "conan1"}),
 	}})
+	forgetStart(t, ones)
+	forgetStart(t, twos)
 
 	e2etest.NewConan2(t, proxy.URL()).Install("lib/1.0@demo/testing")
 	if calls := ones.Calls(); len(calls) != 0 {
