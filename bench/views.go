@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"conanproxy/internal/harness"
@@ -112,11 +113,16 @@ func viewAgainstStore(ctx context.Context, dir string, o options, rep *report, b
 		duration = time.Second
 	}
 	var merged, alone series
-	for range rounds {
-		for _, c := range []struct {
-			url string
-			to  *series
-		}{{view, &merged}, {store, &alone}} {
+	type side struct {
+		url string
+		to  *series
+	}
+	for round := range rounds {
+		order := []side{{view, &merged}, {store, &alone}}
+		if round%2 == 1 {
+			slices.Reverse(order)
+		}
+		for _, c := range order {
 			m, err := wrk(ctx, dir, c.url, question{path: path}, 32, duration, false)
 			if err != nil {
 				return err
