@@ -24,18 +24,19 @@ func (s *Store) Restore(ctx context.Context, revs []conan.Revision, by conan.Act
 }
 
 // RemoveRevisions removes pinned revisions, all or nothing: a recipe revision goes with its
-// packages.
-func (s *Store) RemoveRevisions(ctx context.Context, revs []conan.Revision, by conan.Actor) error {
+// packages. It returns all that went, or would in a dry run.
+func (s *Store) RemoveRevisions(ctx context.Context, revs []conan.Revision, by conan.Actor, dry bool) ([]conan.Revision, error) {
 	o := index.RemoveOptions{
 		Audit: index.Audit{By: by, Action: index.ActionRemove, Member: s.name, Target: index.Targets(revs)},
-		Now:   s.now(), Trash: s.trashFor.Load() > 0,
+		Now:   s.now(), Trash: s.trashFor.Load() > 0, Dry: dry,
 	}
-	if err := s.index.RemovePinned(ctx, s.member, revs, o); err != nil {
-		return err
+	removed, err := s.index.RemovePinned(ctx, s.member, revs, o)
+	if err != nil || dry {
+		return removed, err
 	}
 	s.metrics.removed.WithLabelValues(s.name).Inc()
 	s.log.Info("removed", zap.String("reference", o.Audit.Target), zap.String("user", by.Name))
-	return nil
+	return removed, nil
 }
 
 // Erase removes revisions for good; see index.DB.Erase. Their bytes are gone when it returns,

@@ -52,18 +52,25 @@ func (s fencedStores) Store(name string) (api.Store, bool) { return s.local, nam
 
 func (s fencedStores) Promotion(from, to string) (transfer.Sink, bool) { return nil, false }
 
-func (s *fencedStore) RemoveRevisions(ctx context.Context, revs []conan.Revision, by conan.Actor) error {
+func (s fencedStores) Keeps(string) func(conan.Revision) (string, bool) {
+	return func(conan.Revision) (string, bool) { return "", false }
+}
+
+func (s *fencedStore) RemoveRevisions(ctx context.Context, revs []conan.Revision, by conan.Actor, dry bool) ([]conan.Revision, error) {
+	if dry {
+		return revs, nil
+	}
 	if s.hold != nil {
 		s.hold(ctx)
 	}
 	if err := ctx.Err(); err != nil {
-		return err
+		return nil, err
 	}
 	err := s.db.CreateToken(ctx, index.Token{Name: fmt.Sprint(len(s.removed)), SHA256: fmt.Sprint(len(s.removed))}, by)
 	if err == nil {
 		s.removed = append(s.removed, fmt.Sprint(revs, " by ", by.Name, " at ", by.Address))
 	}
-	return err
+	return revs, err
 }
 
 func newJobsWorld(t *testing.T) *jobsWorld {

@@ -49,12 +49,19 @@ func (o *oneStore) Retain(_ context.Context, store string, by conan.Actor, dry b
 	return []retention.Decision{{Revision: gone, Goes: true, Reason: "unused for 33d, rule 1"}, {Revision: gone, Reason: "hidden: bad"}}, nil
 }
 
-func (s *theStore) RemoveRevisions(_ context.Context, revs []conan.Revision, by conan.Actor) error {
+func (s *theStore) RemoveRevisions(_ context.Context, revs []conan.Revision, by conan.Actor, dry bool) ([]conan.Revision, error) {
 	if by.Name != "demo" || by.Address != "192.0.2.7" {
-		return fmt.Errorf("removed by %+v", by)
+		return nil, fmt.Errorf("removed by %+v", by)
 	}
-	s.removed += len(revs)
-	return nil
+	if !dry {
+		s.removed += len(revs)
+	}
+	return revs, nil
+}
+
+// Keeps says that a lockfile names hello.
+func (o *oneStore) Keeps(string) func(conan.Revision) (string, bool) {
+	return func(rev conan.Revision) (string, bool) { return "rooted by app.lock", rev.Name == "hello" }
 }
 
 func (s *theStore) EverySource() conan.Source { return s.all }
@@ -97,7 +104,7 @@ func TestOperatorsAPI(t *testing.T) {
 		removed                  int
 	}{
 		"anonymous":           {"POST", "/api/v1/remove", "", all, nil, 401, "you are not logged in", 0},
-		"a user":              {"POST", "/api/v1/remove", "demo", all, nil, 200, `"outcome":"removed"`, 1},
+		"a user":              {"POST", "/api/v1/remove", "demo", all, nil, 200, `"outcome":"removed","newest":false,"reason":"rooted by app.lock"`, 1},
 		"a dry run":           {"POST", "/api/v1/remove", "demo", strings.Replace(all, `"in"`, `"dry_run": true, "in"`, 1), nil, 200, `"dry_run":true`, 0},
 		"another site's page": {"POST", "/api/v1/remove", "demo", all, map[string]string{"Sec-Fetch-Site": "cross-site"}, 403, "other sites", 0},
 		"half a JSON":         {"POST", "/api/v1/remove", "demo", all[:20], nil, 400, "not the JSON", 0},

@@ -424,6 +424,11 @@ func (o *organisation) crash(t *rapid.T) {
 	if err := os.Chmod(filepath.Join(next, "secret"), 0o600); err != nil { // CopyFS lets everybody read the copies
 		t.Fatal(err)
 	}
+	o.moveTo(t, next)
+}
+
+// moveTo goes on with another data directory.
+func (o *organisation) moveTo(t *rapid.T, next string) {
 	o.s.close()
 	if err := os.RemoveAll(o.cfg.DataDir); err != nil {
 		t.Fatal(err)
@@ -563,12 +568,5 @@ func (o *organisation) fresh(t *rapid.T) {
 	if err := copySecret(o.cfg.DataDir, next); err != nil {
 		t.Fatal(err)
 	}
-	o.s.close()
-	if err := os.RemoveAll(o.cfg.DataDir); err != nil {
-		t.Fatal(err)
-	}
-	o.cfg = changedConfig(o.cfg, func(c *config.Config) { c.DataDir = next })
-	if err := o.open(); err != nil {
-		t.Fatal(err)
-	}
+	o.moveTo(t, next)
 }

@@ -77,7 +77,7 @@ func TestOldDataDirectory(t *testing.T) {
 	}
 
 	ann := conan.Actor{Name: "ann"}
-	if err := store.RemoveRevisions(t.Context(), []conan.Revision{recipe}, ann); err != nil {
+	if _, err := store.RemoveRevisions(t.Context(), []conan.Revision{recipe}, ann, false); err != nil {
 		t.Fatal(err)
 	}
 	past := store.At(time.Date(2026, 11, 27, 10, 15, 15, 0, time.UTC))

@@ -49,6 +49,19 @@ func (o operated) Retain(ctx context.Context, store string, by conan.Actor, dry 
 	return o.server.retain(ctx, st, by, dry)
 }
 
+// Keeps implements api.Stores. If the roots cannot be read, that is told of every revision.
+func (o operated) Keeps(store string) func(conan.Revision) (string, bool) {
+	st, ok := o.server.current.Load().stores.named(store)
+	if !ok {
+		return func(conan.Revision) (string, bool) { return "", false }
+	}
+	roots, err := retention.ReadRoots(st.config.Retention.Roots)
+	if err != nil {
+		return func(conan.Revision) (string, bool) { return "the roots are not known: " + err.Error(), true }
+	}
+	return retention.Policy{Keeps: o.server.keeps(store, roots)}.Kept
+}
+
 // Used implements proxy.Uses: of upstreams the caches know it themselves.
 func (o operated) Used(member string, rev conan.Revision) {
 	if st, ok := o.server.current.Load().stores.named(member); ok {

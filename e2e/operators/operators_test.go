@@ -137,7 +137,7 @@ func hideAndShow(t *testing.T, demo, developer e2etest.Operator, ref string, at 
 	e2etest.Says(t, demo.Must("hide", "--in", "release", "--reason", reason, "--yes", ref), revision) // again: the same
 	demo.Fails(1, reason, "promote", "--from", "release", "--to", "dev", ref+"#"+revision)
 	e2etest.SilentAbout(t, demo.Must("promote", "--from", "release", "--to", "dev", "--dry-run", ref+"#*"), revision)
-	e2etest.Says(t, demo.Must("remove", "--in", "release", "--dry-run", ref+"#"+revision), revision)
+	e2etest.Says(t, demo.Must("remove", "--in", "release", "--dry-run", ref+"#"+revision), revision+": hidden: "+reason)
 	id := fmt.Sprint(lines[0].ID)
 	developer.Fails(1, "not found", "unhide", id)
 	e2etest.Says(t, demo.Must("unhide", id), "shown", revision)

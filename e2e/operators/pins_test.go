@@ -118,6 +118,7 @@ func TestRemoveForGood(t *testing.T) {
 	e2etest.Says(t, demo.Must("pin", "--in", "dev", ref), "2 revisions")
 	ann.Fails([]string{"is pinned by demo"}, "remove", ref, "-r", "r", "-c")
 	developer.Fails(1, "is pinned by demo", "remove", "--in", "dev", "--yes", ref)
+	developer.Fails(1, "is pinned by demo", "remove", "--in", "dev", "--dry-run", ref)
 	e2etest.Says(t, developer.Must("remove", "--in", "release", "--yes", ref), "2 revisions")
 
 	developer.Fails(2, "cannot be undone", "remove", "--in", "dev", "--now", ref)

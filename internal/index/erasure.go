@@ -3,7 +3,6 @@ package index
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -42,7 +41,7 @@ const (
 // is told, with what else names its bytes. It fails with conan.ErrNotFound for what is in neither. A
 // dry run only tells what would be done.
 func (db *DB) Erase(ctx context.Context, member MemberID, revs []conan.Revision, audit Audit, now time.Time, dry bool) (out []Erased, err error) {
-	err = db.update(ctx, func(ctx context.Context, tx *transaction) error {
+	err = db.attempt(ctx, dry, func(ctx context.Context, tx *transaction) error {
 		e := erasure{member: member, digests: make(map[conan.Revision][]string)}
 		for _, rev := range revs {
 			if err := e.find(ctx, tx, rev); err != nil {
@@ -55,14 +54,8 @@ func (db *DB) Erase(ctx context.Context, member MemberID, revs []conan.Revision,
 		if out, err = e.report(ctx, tx); err != nil {
 			return err
 		}
-		if dry {
-			return errDry
-		}
 		return writeAudit(ctx, tx, audit, now)
 	})
-	if dry && errors.Is(err, errDry) {
-		err = nil
-	}
 	return out, err
 }
 

@@ -70,7 +70,7 @@ func TestEraseTellsWhatElseNamesTheBytes(t *testing.T) {
 	put(t, db, center, rev, 1, shared, own)
 	put(t, db, second, rev, 1, own)
 	o := RemoveOptions{Audit: Audit{Action: ActionRemove}, Now: noon, Trash: true}
-	failsWith(t, "remove", db.RemovePinned(ctx, second, []conan.Revision{rev}, o), nil)
+	failsWith(t, "remove", onlyError(db.RemovePinned(ctx, second, []conan.Revision{rev}, o)), nil)
 	s := Stage{Member: store, ID: "s", Revision: rev, Touched: noon}
 	_, err = db.PutStaged(ctx, s, StagedFile{FileInfo: own})
 	failsWith(t, "stage", err, nil)

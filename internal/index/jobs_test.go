@@ -85,8 +85,8 @@ func TestJobsAreFenced(t *testing.T) {
 	newJob(t, db, "ann")
 	paused := claimJob(t, db)
 	remove := func(c conan.Claim) error {
-		return db.RemovePinned(ctx, store, []conan.Revision{rev},
-			RemoveOptions{Audit: Audit{By: conan.Actor{Name: "ann", Claim: c}, Action: ActionRemove}, Now: noon, Trash: true})
+		return onlyError(db.RemovePinned(ctx, store, []conan.Revision{rev},
+			RemoveOptions{Audit: Audit{By: conan.Actor{Name: "ann", Claim: c}, Action: ActionRemove}, Now: noon, Trash: true}))
 	}
 	failsWith(t, "the process ends", db.RequeueJobs(ctx), nil)
 	if lost := remove(paused.Claim()); lost == nil {

@@ -191,7 +191,7 @@ func TestMigrateOperations(t *testing.T) {
 		t.Errorf("stage %+v, %v", s, err)
 	}
 	remove := RemoveOptions{Audit: Audit{By: conan.Actor{Name: "bob"}, Action: "remove"}, Now: time.Now(), Trash: true}
-	if err := db.RemovePinned(ctx, local, []conan.Revision{rev}, remove); err != nil {
+	if err := onlyError(db.RemovePinned(ctx, local, []conan.Revision{rev}, remove)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := db.Restore(ctx, local, []conan.Revision{rev}, Audit{Action: "restore"}, time.Now(), false); err != nil {

@@ -69,7 +69,7 @@ func (m *operationsModel) publish(t *rapid.T) {
 
 func (m *operationsModel) remove(t *rapid.T) {
 	store, rev := m.draw(t)
-	err := m.db.RemovePinned(t.Context(), m.stores[store], []conan.Revision{rev}, RemoveOptions{Audit: Audit{Action: "remove"}, Now: m.clock, Trash: true})
+	_, err := m.db.RemovePinned(t.Context(), m.stores[store], []conan.Revision{rev}, RemoveOptions{Audit: Audit{Action: "remove"}, Now: m.clock, Trash: true})
 	if m.hasPin(store, rev) {
 		if !errors.Is(err, conan.ErrConflict) {
 			t.Fatalf("remove %s, which has a pin: %v", rev, err)

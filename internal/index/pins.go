@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -71,7 +70,7 @@ func changesRow(result sql.Result, err error) (bool, error) {
 
 // changePins calls change for each revision in one transaction, and tells which were changed.
 func (db *DB) changePins(ctx context.Context, revs []conan.Revision, audit Audit, now time.Time, dry bool, change func(context.Context, *transaction, conan.Revision) (bool, error)) (out []conan.Moved, err error) {
-	err = db.update(ctx, func(ctx context.Context, tx *transaction) error {
+	err = db.attempt(ctx, dry, func(ctx context.Context, tx *transaction) error {
 		out = make([]conan.Moved, len(revs))
 		for i, rev := range revs {
 			changed, err := change(ctx, tx, rev)
@@ -80,14 +79,8 @@ func (db *DB) changePins(ctx context.Context, revs []conan.Revision, audit Audit
 			}
 			out[i] = conan.Moved{Revision: rev, Skipped: !changed}
 		}
-		if dry {
-			return errDry
-		}
 		return writeAudit(ctx, tx, audit, now)
 	})
-	if dry && errors.Is(err, errDry) {
-		err = nil
-	}
 	return out, err
 }
 

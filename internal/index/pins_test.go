@@ -106,9 +106,12 @@ func TestRemovalOfWhatIsPinned(t *testing.T) {
 	_, err := db.Pin(ctx, store, pkgs[:1], "bob", Audit{Action: ActionPin}, noon, false)
 	failsWith(t, "pin", err, nil)
 	o := RemoveOptions{Audit: Audit{Action: ActionRemove}, Now: noon, Trash: true}
+	dry := o
+	dry.Dry = true
 	for name, err := range map[string]error{
-		"the recipe":    db.RemovePinned(ctx, store, []conan.Revision{recipe}, o),
-		"the package":   db.RemovePinned(ctx, store, pkgs[:1], o),
+		"a dry run":     onlyError(db.RemovePinned(ctx, store, pkgs[:1], dry)),
+		"the recipe":    onlyError(db.RemovePinned(ctx, store, []conan.Revision{recipe}, o)),
+		"the package":   onlyError(db.RemovePinned(ctx, store, pkgs[:1], o)),
 		"the reference": db.Remove(ctx, store, conan.Removal{Revision: conan.Revision{Ref: recipe.Ref}}, o),
 	} {
 		failsWith(t, name, err, conan.ErrConflict)
@@ -116,7 +119,11 @@ func TestRemovalOfWhatIsPinned(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	failsWith(t, "another package", db.RemovePinned(ctx, store, pkgs[1:], o), nil)
+	for _, o := range []RemoveOptions{dry, o} {
+		gone, err := db.RemovePinned(ctx, store, pkgs[1:], o)
+		failsWith(t, "another package", err, nil)
+		same(t, "what went", gone, pkgs[1:])
+	}
 	erased, err := db.Erase(ctx, store, []conan.Revision{recipe}, Audit{Action: ActionRemoveNow}, noon, false)
 	failsWith(t, "erase", err, nil)
 	same(t, "erased", len(erased), 3)

@@ -154,7 +154,7 @@ func TestWritePlans(t *testing.T) {
 		{"RemoveFiles", db.RemoveFiles(ctx, store, recipe, []string{"conan_export.tgz"}, audit, noon)},
 		{"Remove", db.Remove(ctx, store, conan.Removal{Revision: conan.Revision{Ref: recipe.Ref}}, RemoveOptions{Audit: audit, Now: noon, Trash: true})},
 		{"Restore", onlyError(db.Restore(ctx, store, []conan.Revision{recipe}, audit, noon, false))},
-		{"RemovePinned", db.RemovePinned(ctx, store, []conan.Revision{recipe}, RemoveOptions{Audit: audit, Now: noon, Trash: true})},
+		{"RemovePinned", onlyError(db.RemovePinned(ctx, store, []conan.Revision{recipe}, RemoveOptions{Audit: audit, Now: noon, Trash: true}))},
 		{"Pin", onlyError(db.Pin(ctx, store, []conan.Revision{bare}, "ann", audit, noon, false))},
 		{"Unpin", onlyError(db.Unpin(ctx, store, []conan.Revision{bare}, "ann", audit, noon, false))},
 		{"Erase", onlyError(db.Erase(ctx, store, []conan.Revision{bare}, audit, noon, false))},

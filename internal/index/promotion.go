@@ -2,7 +2,6 @@ package index
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -27,15 +26,12 @@ type PromotionItem struct {
 	Target map[string]string // the same in the target; nil if it is not there
 }
 
-// errDry undoes a dry run.
-var errDry = errors.New("this was a dry run")
-
 // Promote copies what the target lacks, all or nothing, with times, uploaders and metadata. It
 // fails with ErrStageChanged if source or target are not as the items say, and with
 // conan.ErrNotFound for a package whose recipe revision the target would not have.
 func (db *DB) Promote(ctx context.Context, p Promotion) ([]conan.Moved, error) {
 	var out []conan.Moved
-	err := db.update(ctx, func(ctx context.Context, tx *transaction) error {
+	err := db.attempt(ctx, p.Dry, func(ctx context.Context, tx *transaction) error {
 		out = nil
 		for _, item := range p.Items {
 			skipped, err := promoteOne(ctx, tx, p, item)
@@ -51,14 +47,8 @@ func (db *DB) Promote(ctx context.Context, p Promotion) ([]conan.Moved, error) {
 			}
 			out[i].Newest = newest
 		}
-		if p.Dry {
-			return errDry
-		}
 		return writeAudit(ctx, tx, p.Audit, p.Now)
 	})
-	if p.Dry && errors.Is(err, errDry) {
-		err = nil
-	}
 	return out, err
 }
 

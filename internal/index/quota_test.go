@@ -51,16 +51,18 @@ func TestQuota(t *testing.T) {
 
 	ok(put(release, "r3", other)) // no quota
 	ok(db.CheckQuota(ctx, release, 1<<40))
-	_, err := db.Promote(ctx, Promotion{From: release, To: dev, Now: noon, Items: []PromotionItem{
-		{Revision: recipeOf("aa/1", "r3"), Source: map[string]string{"c": other.SHA256}},
-	}})
-	denied(err)
+	for _, dry := range []bool{true, false} {
+		_, err := db.Promote(ctx, Promotion{From: release, To: dev, Now: noon, Dry: dry, Items: []PromotionItem{
+			{Revision: recipeOf("aa/1", "r3"), Source: map[string]string{"c": other.SHA256}},
+		}})
+		denied(err)
+	}
 
-	ok(db.RemovePinned(ctx, dev, []conan.Revision{recipeOf("aa/1", "r1")}, RemoveOptions{Now: noon, Trash: true}))
+	ok(onlyError(db.RemovePinned(ctx, dev, []conan.Revision{recipeOf("aa/1", "r1")}, RemoveOptions{Now: noon, Trash: true})))
 	is(dev, 30) // r2 has it still
 	ok(put(dev, "r3", other))
 	is(dev, 50)
-	_, err = db.Restore(ctx, dev, []conan.Revision{recipeOf("aa/1", "r1")}, Audit{}, noon, false)
+	_, err := db.Restore(ctx, dev, []conan.Revision{recipeOf("aa/1", "r1")}, Audit{}, noon, false)
 	denied(err)
 	ok(db.FoldBytes(ctx))
 	is(dev, 50)

@@ -3,6 +3,8 @@ package index
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"conanproxy/internal/conan"
@@ -14,6 +16,8 @@ type RemoveOptions struct {
 	Now   time.Time
 	// Trash keeps what is removed in the trash. Without it blobs become garbage.
 	Trash bool
+	// Dry only tells what would be done.
+	Dry bool
 }
 
 // Remove deletes what r selects from a store, all or nothing, with the audit line, in one
@@ -26,7 +30,7 @@ func (db *DB) Remove(ctx context.Context, member MemberID, r conan.Removal, o Re
 		if err != nil {
 			return err
 		}
-		ids, err := nodes.selected(r)
+		selected, err := nodes.selected(r)
 		if err != nil {
 			return err
 		}
@@ -35,20 +39,22 @@ func (db *DB) Remove(ctx context.Context, member MemberID, r conan.Removal, o Re
 				return err
 			}
 		}
-		return o.remove(ctx, tx, member, ids)
+		return o.remove(ctx, tx, member, selected.ids())
 	})
 }
 
 // RemovePinned is Remove for pinned revisions of any references: a recipe revision goes with its
-// packages.
-func (db *DB) RemovePinned(ctx context.Context, member MemberID, revs []conan.Revision, o RemoveOptions) error {
-	return db.update(ctx, func(ctx context.Context, tx *transaction) error {
-		ids, err := pinnedIDs(ctx, tx, member, revs)
+// packages. It returns all that went, or would in a dry run, a recipe before its packages.
+func (db *DB) RemovePinned(ctx context.Context, member MemberID, revs []conan.Revision, o RemoveOptions) (removed []conan.Revision, err error) {
+	err = db.attempt(ctx, o.Dry, func(ctx context.Context, tx *transaction) error {
+		rows, err := pinnedRows(ctx, tx, member, revs)
 		if err != nil {
 			return err
 		}
-		return o.remove(ctx, tx, member, ids)
+		removed = slices.SortedFunc(maps.Values(rows), conan.Revision.Compare)
+		return o.remove(ctx, tx, member, slices.Collect(maps.Keys(rows)))
 	})
+	return removed, err
 }
 
 // remove removes rows as the options say. One with a pin is conan.ErrConflict.
@@ -67,10 +73,9 @@ func (o RemoveOptions) remove(ctx context.Context, tx *transaction, member Membe
 	return writeAudit(ctx, tx, o.Audit, o.Now)
 }
 
-// pinnedIDs are the row ids of pinned revisions, each once, with the packages of recipe revisions.
-func pinnedIDs(ctx context.Context, tx *transaction, member MemberID, revs []conan.Revision) ([]int64, error) {
-	var ids []int64
-	seen := make(map[int64]bool)
+// pinnedRows are pinned revisions by their row ids, with the packages of recipe revisions.
+func pinnedRows(ctx context.Context, tx *transaction, member MemberID, revs []conan.Revision) (map[int64]conan.Revision, error) {
+	rows := make(map[int64]conan.Revision)
 	of := make(map[conan.Ref]nodes)
 	for _, rev := range revs {
 		if of[rev.Ref] == nil {
@@ -83,14 +88,11 @@ func pinnedIDs(ctx context.Context, tx *transaction, member MemberID, revs []con
 		if err != nil {
 			return nil, err
 		}
-		for _, id := range found {
-			if !seen[id] {
-				seen[id] = true
-				ids = append(ids, id)
-			}
+		for _, n := range found {
+			rows[n.id] = conan.Revision{Ref: rev.Ref, RRev: n.rrev, PackageID: n.packageID, PRev: n.prev}
 		}
 	}
-	return ids, nil
+	return rows, nil
 }
 
 func wholeReference(r conan.Removal) bool {
@@ -148,9 +150,18 @@ func storeNodes(ctx context.Context, tx *transaction, member MemberID, ref conan
 	}, `SELECT r.id, r.rrev, r.package_id, r.prev`+ofRef, refArgs(member, ref)...)
 }
 
-// selected are the row ids that r selects. Packages of a recipe revision that is not published are
+// ids are the row ids.
+func (ns nodes) ids() []int64 {
+	ids := make([]int64, len(ns))
+	for i, n := range ns {
+		ids[i] = n.id
+	}
+	return ids
+}
+
+// selected are those that r selects. Packages of a recipe revision that is not published are
 // not there for the caller, but go with their reference.
-func (ns nodes) selected(r conan.Removal) ([]int64, error) {
+func (ns nodes) selected(r conan.Removal) (nodes, error) {
 	missing := fmt.Errorf("%s: %w", r.Revision, conan.ErrNotFound)
 	published := make(map[string]bool)
 	for _, n := range ns {
@@ -178,31 +189,26 @@ func (ns nodes) selected(r conan.Removal) ([]int64, error) {
 	default:
 		pick = inRecipe
 	}
-	var ids []int64
-	for _, n := range ns {
-		if pick(n) {
-			ids = append(ids, n.id)
-		}
-	}
-	if len(ids) == 0 && r.AllPackages {
+	picked := slices.DeleteFunc(slices.Clone(ns), func(n node) bool { return !pick(n) })
+	if len(picked) == 0 && r.AllPackages {
 		return nil, fmt.Errorf("packages of %s: %w", r.Revision, conan.ErrNotFound)
 	}
-	if len(ids) == 0 {
+	if len(picked) == 0 {
 		return nil, missing
 	}
-	return ids, nil
+	return picked, nil
 }
 
-func (ns nodes) packages(r conan.Removal, visible func(node) bool) ([]int64, error) {
+func (ns nodes) packages(r conan.Removal, visible func(node) bool) (nodes, error) {
 	want := make(map[string]bool) // package id → found
 	for _, id := range r.PackageIDs {
 		want[id] = false
 	}
-	var ids []int64
+	var picked nodes
 	for _, n := range ns {
 		if _, ok := want[n.packageID]; ok && visible(n) {
 			want[n.packageID] = true
-			ids = append(ids, n.id)
+			picked = append(picked, n)
 		}
 	}
 	for _, id := range r.PackageIDs {
@@ -210,7 +216,7 @@ func (ns nodes) packages(r conan.Removal, visible func(node) bool) ([]int64, err
 			return nil, fmt.Errorf("package %s of %s: %w", id, r.Revision, conan.ErrNotFound)
 		}
 	}
-	return ids, nil
+	return picked, nil
 }
 
 func dropStagesOf(ctx context.Context, tx *transaction, member MemberID, ref conan.Ref) error {

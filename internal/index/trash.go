@@ -108,7 +108,7 @@ func (db *DB) TrashBytes(ctx context.Context, member MemberID) (bytes int64, err
 // what came back, or what would if it is a dry run.
 func (db *DB) Restore(ctx context.Context, member MemberID, revs []conan.Revision, audit Audit, now time.Time, dry bool) ([]conan.Revision, error) {
 	var restored []conan.Revision
-	err := db.update(ctx, func(ctx context.Context, tx *transaction) error {
+	err := db.attempt(ctx, dry, func(ctx context.Context, tx *transaction) error {
 		r := restoration{member: member, now: now, trash: make(map[conan.Ref][]Trashed), done: make(map[conan.Revision]bool)}
 		for _, rev := range revs {
 			if err := r.restore(ctx, tx, rev); err != nil {
@@ -116,14 +116,8 @@ func (db *DB) Restore(ctx context.Context, member MemberID, revs []conan.Revisio
 			}
 		}
 		restored = r.restored
-		if dry {
-			return errDry
-		}
 		return writeAudit(ctx, tx, audit, now)
 	})
-	if dry && errors.Is(err, errDry) {
-		err = nil
-	}
 	return restored, err
 }
 

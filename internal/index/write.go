@@ -26,6 +26,7 @@ type write struct {
 	fn      func(context.Context, *transaction) error
 	durable bool
 	silent  bool // it leaves no lines for the journal
+	dry     bool // it is undone
 	done    chan error
 
 	// after is called after the commit, before the feed tells of the write and before it returns.
@@ -41,6 +42,19 @@ type write struct {
 // ctx that ended before its turn is an error.
 func (db *DB) update(ctx context.Context, fn func(context.Context, *transaction) error) error {
 	return db.enqueue(&write{ctx: ctx, fn: fn, durable: true, done: make(chan error, 1)})
+}
+
+// errDry undoes a dry run.
+var errDry = errors.New("this was a dry run")
+
+// attempt is update, or in a dry run only tells how an update would end: it is made with all its
+// checks and undone.
+func (db *DB) attempt(ctx context.Context, dry bool, fn func(context.Context, *transaction) error) error {
+	err := db.enqueue(&write{ctx: ctx, fn: fn, durable: !dry, dry: dry, done: make(chan error, 1)})
+	if dry && errors.Is(err, errDry) {
+		return nil
+	}
+	return err
 }
 
 // remember is update for what upstream can say again or a client sends again: it returns when the
@@ -173,6 +187,9 @@ func (db *DB) run(tx *transaction, w *write) (err error) {
 	}
 	if err := db.checkQuotas(ctx, tx); err != nil {
 		return err
+	}
+	if w.dry {
+		return errDry
 	}
 	tx.changes = once(tx.changes)
 	w.journaled, err = db.journalChanges(ctx, tx)

@@ -197,9 +197,10 @@ func TestRebuildKeepsTheHistory(t *testing.T) {
 	d.put(t, d.stores[0], rev, 1, d.write(t, conan.RecipeFile, "mine")) // published long ago, as a promoted one was
 	pass()
 	remove := index.RemoveOptions{Now: time.Now(), Trash: true}
-	check(t, d.db.RemovePinned(ctx, d.stores[0], []conan.Revision{rev}, remove))
+	_, err := d.db.RemovePinned(ctx, d.stores[0], []conan.Revision{rev}, remove)
+	check(t, err)
 	pass()
-	_, err := d.db.Restore(ctx, d.stores[0], []conan.Revision{rev}, index.Audit{}, time.Now(), false)
+	_, err = d.db.Restore(ctx, d.stores[0], []conan.Revision{rev}, index.Audit{}, time.Now(), false)
 	check(t, err)
 	pass()
 	visible := func() (seen []bool) {

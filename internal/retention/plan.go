@@ -137,7 +137,7 @@ func (p *plan) selects(rev Revision, surplus cause) (why string, selected bool) 
 // not.
 func (p *plan) decide(rev Revision, why, needed string) (goes bool) {
 	d := Decision{Revision: rev.Revision, Goes: true, Reason: why}
-	if reason, stays := p.kept(rev.Revision); stays {
+	if reason, stays := p.Kept(rev.Revision); stays {
 		d.Goes, d.Reason = false, reason
 	} else if rev.PinnedBy != "" {
 		d.Goes, d.Reason = false, "pinned by "+rev.PinnedBy

@@ -60,8 +60,8 @@ func (p Policy) rule(ref conan.Ref) (Rule, int, bool) {
 	return Rule{}, 0, false
 }
 
-// kept finds the first reason for which a revision stays.
-func (p Policy) kept(rev conan.Revision) (reason string, stays bool) {
+// Kept finds the first reason for which a revision stays whatever the rules say.
+func (p Policy) Kept(rev conan.Revision) (reason string, stays bool) {
 	for _, keep := range p.Keeps {
 		if reason, stays = keep(rev); stays {
 			return reason, true

@@ -468,7 +468,7 @@ func TestTheTrashMakesWayForUploads(t *testing.T) {
 	remove := func(rev conan.Revision, at time.Time) {
 		t.Helper()
 		o := index.RemoveOptions{Audit: index.Audit{Action: "remove"}, Now: at, Trash: true}
-		if err := b.index.RemovePinned(ctx, b.members["local"], []conan.Revision{rev}, o); err != nil {
+		if _, err := b.index.RemovePinned(ctx, b.members["local"], []conan.Revision{rev}, o); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -24,10 +24,6 @@ type Options struct {
 	// Allowed refuses a revision that the caller may not bring to the sink, with an error; nil
 	// allows all. It is asked about every revision before anything is done.
 	Allowed func(conan.Ref) error
-
-	// Plan is told what will be done, before anything is; an error ends the copy. nil: it is not
-	// found out.
-	Plan func([]conan.Moved) error
 }
 
 // Copy copies what a selection names in a source. A selection that names something the source does
@@ -36,15 +32,6 @@ func Copy(ctx context.Context, source conan.Source, sel selection.Selection, sin
 	revs, err := Resolve(ctx, source, sel, selection.AsUpload, o.Allowed)
 	if err != nil {
 		return nil, err
-	}
-	if o.Plan != nil && !o.Dry {
-		planned, err := sink.Take(ctx, revs, o.By, true)
-		if err == nil {
-			err = o.Plan(planned)
-		}
-		if err != nil {
-			return nil, err
-		}
 	}
 	return sink.Take(ctx, revs, o.By, o.Dry)
 }

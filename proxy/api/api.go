@@ -25,8 +25,9 @@ import (
 
 // Store is what the API changes.
 type Store interface {
-	// RemoveRevisions removes pinned revisions, a recipe with its packages, all or nothing.
-	RemoveRevisions(ctx context.Context, revs []conan.Revision, by conan.Actor) error
+	// RemoveRevisions removes pinned revisions, a recipe with its packages, all or nothing. It
+	// returns what went, or would in a dry run.
+	RemoveRevisions(ctx context.Context, revs []conan.Revision, by conan.Actor, dry bool) ([]conan.Revision, error)
 	// Restore brings revisions back from the trash, all or nothing, a recipe with the packages that
 	// were removed with it. It returns what came back, or would in a dry run.
 	Restore(ctx context.Context, revs []conan.Revision, by conan.Actor, dry bool) ([]conan.Revision, error)
@@ -53,6 +54,9 @@ type Stores interface {
 	// Retain removes what a store no longer needs by its rules, or in a dry run only decides. A
 	// store without rules is conan.ErrInvalid, a second run at once conan.ErrConflict.
 	Retain(ctx context.Context, store string, by conan.Actor, dry bool) ([]retention.Decision, error)
+	// Keeps returns the reasons for which the retention of a store keeps a revision: one is told when
+	// such a revision is removed by hand.
+	Keeps(store string) func(conan.Revision) (reason string, keeps bool)
 	// Import is the sink that takes what comes from outside into a store.
 	Import(in transfer.Incoming, to string) (transfer.Sink, bool)
 	// MayCome refuses a reference that comes from outside into a store if only other stores own its

@@ -77,7 +77,7 @@ func (a *API) applyBundle(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return report(dryRun(dry), moved, "copied"), nil
+	return report(dry, moved, "copied"), nil
 }
 
 // takeBundle takes what a bundle has into a store, and reads the bundle to its end.

@@ -26,27 +26,18 @@ func (a *API) erase(c *Call, body inStore, store Store) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if bool(body.DryRun) || c.Job != nil {
-		planned, err := store.Erase(c.Context, revs, c.Actor, true)
-		if err != nil || bool(body.DryRun) {
-			return c.erasure(true, planned), err
-		}
-		if err := c.expect(c.erasure(false, planned)); err != nil {
-			return nil, err
-		}
-	}
-	erased, err := store.Erase(c.Context, revs, c.Actor, false)
-	if err != nil {
-		return nil, err
-	}
-	return c.done(c.erasure(false, erased)), nil
+	reasons := a.Stores.Keeps(body.In)
+	return c.oneChange(body.DryRun, func(dry bool) (Report, error) {
+		erased, err := store.Erase(c.Context, revs, c.Actor, dry)
+		return c.erasure(dry, erased).because(reasons), err
+	})
 }
 
 func (c *Call) erasure(dry bool, erased []index.Erased) Report {
 	r := Report{DryRun: dry, Revisions: []RevisionDone{}}
 	for _, e := range erased {
 		r.Revisions = append(r.Revisions, RevisionDone{
-			Revision: e.Revision.String(), Outcome: "removed", Elsewhere: c.elsewhere(e.Elsewhere),
+			revision: e.Revision, Revision: e.Revision.String(), Outcome: "removed", Elsewhere: c.elsewhere(e.Elsewhere),
 		})
 	}
 	return r

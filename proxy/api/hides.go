@@ -58,7 +58,7 @@ func (a *API) hide(c *Call) (any, error) {
 			return nil, err
 		}
 	}
-	return report(body.DryRun, asMoved(revs), "hidden"), nil
+	return report(bool(body.DryRun), asMoved(revs), "hidden"), nil
 }
 
 // hideSource is where a selection of revisions to be hidden is looked up: in the member, else in

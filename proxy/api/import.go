@@ -47,5 +47,5 @@ func (a *API) importFrom(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return report(body.DryRun, moved, "copied"), nil
+	return report(bool(body.DryRun), moved, "copied"), nil
 }

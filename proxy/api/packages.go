@@ -21,9 +21,11 @@ type RevisionDone struct {
 	Revision string `json:"revision"`         // name/version[@user/channel]#RREV[:PACKAGE_ID#PREV]
 	Outcome  string `json:"outcome"`          // copied, skipped, failed, removed, kept, restored, hidden, shown, pinned or unpinned
 	Newest   bool   `json:"newest"`           // it is the newest of its siblings where it came to
-	Reason   string `json:"reason,omitempty"` // why it failed, or why retention removed or kept it
+	Reason   string `json:"reason,omitempty"` // why it failed or was kept, why retention removed it, or would have kept what was removed by hand
 
 	Elsewhere []Elsewhere `json:"elsewhere,omitempty"` // of a revision that was removed for good
+
+	revision conan.Revision
 }
 
 // dryRun tells whether a call changes nothing. A null is no answer to that.
@@ -37,10 +39,10 @@ func (d *dryRun) UnmarshalJSON(text []byte) error {
 	return json.Unmarshal(text, (*bool)(d))
 }
 
-func report(dry dryRun, moved []conan.Moved, outcome string) Report {
-	r := Report{DryRun: bool(dry), Revisions: []RevisionDone{}}
+func report(dry bool, moved []conan.Moved, outcome string) Report {
+	r := Report{DryRun: dry, Revisions: []RevisionDone{}}
 	for _, m := range moved {
-		done := RevisionDone{Revision: m.Revision.String(), Outcome: outcome, Newest: m.Newest, Reason: m.Problem}
+		done := RevisionDone{revision: m.Revision, Revision: m.Revision.String(), Outcome: outcome, Newest: m.Newest, Reason: m.Problem}
 		switch {
 		case m.Problem != "":
 			done.Outcome = "failed"
@@ -48,6 +50,16 @@ func report(dry dryRun, moved []conan.Moved, outcome string) Report {
 			done.Outcome = "skipped"
 		}
 		r.Revisions = append(r.Revisions, done)
+	}
+	return r
+}
+
+// because adds to what was removed why retention would have kept it.
+func (r Report) because(keeps func(conan.Revision) (string, bool)) Report {
+	for i := range r.Revisions {
+		if reason, kept := keeps(r.Revisions[i].revision); kept {
+			r.Revisions[i].Reason = reason
+		}
 	}
 	return r
 }
@@ -111,15 +123,12 @@ func (a *API) promote(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := transfer.Options{By: c.Actor, Dry: bool(body.DryRun), Allowed: c.mayWrite(body.To)}
-	if c.Job != nil {
-		o.Plan = func(moved []conan.Moved) error { return c.expect(report(false, moved, "copied")) }
-	}
-	moved, err := transfer.Copy(c.Context, source, sel, sink, o)
-	if err != nil {
-		return nil, err
-	}
-	return c.done(report(body.DryRun, moved, "copied")), nil
+	o := transfer.Options{By: c.Actor, Allowed: c.mayWrite(body.To)}
+	return c.oneChange(body.DryRun, func(dry bool) (Report, error) {
+		o.Dry = dry
+		moved, err := transfer.Copy(c.Context, source, sel, sink, o)
+		return report(dry, moved, "copied"), err
+	})
 }
 
 // inStore is a change in one store.
@@ -158,16 +167,11 @@ func (a *API) remove(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if body.DryRun {
-		return report(true, asMoved(revs), "removed"), nil
-	}
-	if err := c.expect(report(false, asMoved(revs), "removed")); err != nil {
-		return nil, err
-	}
-	if err := store.RemoveRevisions(c.Context, revs, c.Actor); err != nil {
-		return nil, err
-	}
-	return c.done(report(false, asMoved(revs), "removed")), nil
+	reasons := a.Stores.Keeps(body.In)
+	return c.oneChange(body.DryRun, func(dry bool) (Report, error) {
+		removed, err := store.RemoveRevisions(c.Context, revs, c.Actor, dry)
+		return report(dry, asMoved(removed), "removed").because(reasons), err
+	})
 }
 
 // restore brings revisions back from a store's trash.
@@ -188,19 +192,30 @@ func (a *API) restore(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if bool(body.DryRun) || c.Job != nil {
-		planned, err := store.Restore(c.Context, revs, c.Actor, true)
-		if err != nil || bool(body.DryRun) {
-			return report(true, asMoved(planned), "restored"), err
+	return c.oneChange(body.DryRun, func(dry bool) (Report, error) {
+		restored, err := store.Restore(c.Context, revs, c.Actor, dry)
+		return report(dry, asMoved(restored), "restored"), err
+	})
+}
+
+// oneChange makes the one change of a call, or in a dry run only tells what it would do. The job
+// that the call runs as is told that first.
+func (c *Call) oneChange(dry dryRun, change func(dry bool) (Report, error)) (any, error) {
+	if bool(dry) || c.Job != nil {
+		plan, err := change(true)
+		if err != nil || bool(dry) {
+			return plan, err
 		}
-		if err := c.expect(report(false, asMoved(planned), "restored")); err != nil {
+		plan.DryRun = false
+		if err := c.expect(plan); err != nil {
 			return nil, err
 		}
 	}
-	if revs, err = store.Restore(c.Context, revs, c.Actor, false); err != nil {
+	r, err := change(false)
+	if err != nil {
 		return nil, err
 	}
-	return c.done(report(false, asMoved(revs), "restored")), nil
+	return c.done(r), nil
 }
 
 // chosen are the revisions that a change is about: all of them, as a removal means a selection. The

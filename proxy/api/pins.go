@@ -58,7 +58,7 @@ func (a *API) pin(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.done(report(body.DryRun, moved, "pinned")), nil
+	return c.done(report(bool(body.DryRun), moved, "pinned")), nil
 }
 
 // unpin ends pins of the caller, or of others: an administrator.
@@ -93,7 +93,7 @@ func (a *API) unpin(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return report(body.DryRun, moved, "unpinned"), nil
+	return report(bool(body.DryRun), moved, "unpinned"), nil
 }
 
 // resolve lists the revisions that a selection names in a source. allowed refuses references; nil
