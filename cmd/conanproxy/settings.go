@@ -25,7 +25,7 @@ type settings struct {
 	config      *config.Config
 	stores      stores
 	upstreams   upstreams
-	adoption    *resolver.Resolver // all upstreams
+	adoption    map[string]*resolver.Resolver // by store: the upstreams of which it adopts recipes
 	guard       *auth.Guard
 	verifyKeys  []bundle.Key     // one of which must have signed a bundle; none: any or none
 	certificate *tls.Certificate // nil: plain HTTP
@@ -60,8 +60,7 @@ func (s *server) newSettings(ctx context.Context, cfg *config.Config, old *setti
 	if next.upstreams, err = s.openUpstreams(ctx, cfg, old.upstreams); err != nil {
 		return nil, err
 	}
-	next.adoption, err = s.resolver("adoption", next.stores.owned(), next.upstreams.resolverMembers(time.Time{}))
-	if err != nil {
+	if next.adoption, err = s.adoption(next); err != nil {
 		return nil, usageError{err}
 	}
 	views, err := s.views(next)
@@ -81,16 +80,46 @@ func (s *server) newSettings(ctx context.Context, cfg *config.Config, old *setti
 	return next, s.logUnconfigured(ctx, next.stores)
 }
 
-// adoptFrom is the Source of the recipes that stores adopt: what the uploader may read of all
-// upstreams of the settings in force. An uploader who is gone meanwhile may read what anonymous
-// callers may.
-func (s *server) adoptFrom(by conan.Actor) conan.Source {
+// adoption has for each store the upstreams of which it adopts recipes: those that share a view with
+// it, without what is hidden there in all views. The empty name is that of a store that a reload
+// removed while something is published in it: there are none.
+func (s *server) adoption(of *settings) (map[string]*resolver.Resolver, error) {
+	names := []string{""}
+	for _, st := range of.stores {
+		names = append(names, st.config.Name)
+	}
+	adoption := make(map[string]*resolver.Resolver, len(names))
+	for _, name := range names {
+		beside := slices.DeleteFunc(of.upstreams.resolverMembers(time.Time{}), func(m resolver.Member) bool {
+			return name == "" || !of.config.ShareView(name, m.Name)
+		})
+		for i, m := range beside {
+			beside[i] = s.hiding.over(m, "")
+		}
+		owners := slices.DeleteFunc(slices.Clone(of.stores), func(other store) bool {
+			return other.config.Name != name && !of.config.ShareView(name, other.config.Name)
+		})
+		var err error
+		if adoption[name], err = s.resolver("adoption for "+name, owners.owned(), beside); err != nil {
+			return nil, err
+		}
+	}
+	return adoption, nil
+}
+
+// adoptFrom is the Source of the recipes that a store adopts by the settings in force: what the
+// uploader may read of it. An uploader who is gone meanwhile may read what anonymous callers may.
+func (s *server) adoptFrom(store string, by conan.Actor) conan.Source {
 	of := s.current.Load()
 	rights := auth.ReadRights{Guard: of.guard}
 	if caller, err := of.guard.Named(by.Name); err == nil {
 		rights.Caller = caller
 	}
-	return of.adoption.For(conan.AnyGeneration, rights)
+	from, isInForce := of.adoption[store]
+	if !isInForce {
+		from = of.adoption[""]
+	}
+	return from.For(conan.AnyGeneration, rights)
 }
 
 // closeExcept closes the members that others do not share.

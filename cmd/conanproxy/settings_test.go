@@ -254,7 +254,7 @@ func TestReloadBesideScrubAndAdoption(t *testing.T) {
 				if err := s.fetch(t.Context(), row); err != nil {
 					t.Errorf("fetch: %v", err)
 				}
-				if _, err := s.adoptFrom(conan.Actor{}).Snapshot(t.Context(), recipe.Revision); err != nil {
+				if _, err := s.adoptFrom("local", conan.Actor{}).Snapshot(t.Context(), recipe.Revision); err != nil {
 					t.Errorf("adoption: %v", err)
 				}
 			}
@@ -278,7 +278,7 @@ func TestOwnedNamesAreNotFetched(t *testing.T) {
 	if err := s.fetch(t.Context(), row); err == nil {
 		t.Error("an owned file came from outside")
 	}
-	if _, err := s.adoptFrom(conan.Actor{}).Snapshot(t.Context(), recipe.Revision); err == nil {
+	if _, err := s.adoptFrom("local", conan.Actor{}).Snapshot(t.Context(), recipe.Revision); err == nil {
 		t.Error("an owned recipe was adopted from outside")
 	}
 	if n := origin.Count("*"); n != 0 {

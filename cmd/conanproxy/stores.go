@@ -34,7 +34,7 @@ type store struct {
 // openStores opens each configured store. Those of old are shared, by name. After an error nothing
 // stays open that was not open before. The caller calls closeExcept on the result. adoptFrom has
 // the recipes that packages are published for; nil: none.
-func (d *data) openStores(ctx context.Context, cfg *config.Config, old stores, adoptFrom func(conan.Actor) conan.Source) (list stores, err error) {
+func (d *data) openStores(ctx context.Context, cfg *config.Config, old stores, adoptFrom func(store string, by conan.Actor) conan.Source) (list stores, err error) {
 	defer func() {
 		if err != nil {
 			list.closeExcept(old)
@@ -60,15 +60,20 @@ func (d *data) openStores(ctx context.Context, cfg *config.Config, old stores, a
 	return list, nil
 }
 
-func (d *data) openStore(ctx context.Context, c config.Store, adoptFrom func(conan.Actor) conan.Source) (*localstore.Store, index.MemberID, error) {
+func (d *data) openStore(ctx context.Context, c config.Store, adoptFrom func(store string, by conan.Actor) conan.Source) (*localstore.Store, index.MemberID, error) {
 	id, err := d.member(ctx, c.Name, index.KindStore)
 	if err != nil {
 		return nil, 0, err
 	}
+	var upstream func(conan.Actor) conan.Source
+	if adoptFrom != nil {
+		upstream = func(by conan.Actor) conan.Source { return adoptFrom(c.Name, by) }
+	}
 	s, err := localstore.New(localstore.Options{
-		Name: c.Name, Member: id, Index: d.index, Blobs: d.blobs, Memory: d.memory, Upstream: adoptFrom,
-		CheckSpace: d.budget.Check, Lease: d.leaseUpload, DeleteUnused: d.budget.DeleteUnused, Overwrite: c.Overwrite, TrashFor: c.TrashFor, Quota: int64(c.Quota), Checks: d.checks,
-		Log: d.log.Named("store"), Metrics: d.storeMetrics,
+		Name: c.Name, Member: id, Index: d.index, Blobs: d.blobs, Memory: d.memory, Upstream: upstream,
+		CheckSpace: d.budget.Check, Lease: d.leaseUpload, DeleteUnused: d.budget.DeleteUnused,
+		Overwrite: c.Overwrite, TrashFor: c.TrashFor, Quota: int64(c.Quota),
+		Checks: d.checks, Log: d.log.Named("store"), Metrics: d.storeMetrics,
 	})
 	return s, id, err
 }

@@ -42,3 +42,30 @@ func TestAdoptionNeedsTheRightToRead(t *testing.T) {
 	put("ann").is(t, http.StatusOK)
 	s.call(t, http.MethodGet, list, s.as(t, "bob")).is(t, http.StatusOK) // it is in the store now
 }
+
+// TestAdoptionFromTheStoresViews: a store adopts recipes of the upstreams that share a view with it, and of no others.
+func TestAdoptionFromTheStoresViews(t *testing.T) {
+	t.Parallel()
+	recipe := conantest.Recipe("outer", "1.0")
+	pkg := conantest.Package(recipe, conantest.Setting("os", "Haiku"))
+	up := conantest.NewServer(t, conantest.V2, recipe)
+	s := startSite(t, harness.Settings{
+		"upstreams": []harness.Settings{harness.Upstream("far", up.URL)},
+		"stores":    []harness.Settings{{"name": "team"}, {"name": "vault"}},
+		"views": []harness.Settings{
+			{"name": "default", "members": []string{"team", "far"}, "publish": "team"}, {"name": "closed", "members": []string{"vault"}, "publish": "vault"},
+		},
+	})
+	for _, tt := range []struct {
+		store string
+		want  int
+	}{{"vault", http.StatusNotFound}, {"team", http.StatusOK}} {
+		var last reply
+		for _, name := range pkg.Names() {
+			last = s.call(t, http.MethodPut, "/r/"+tt.store+file2(pkg.Revision, name), s.as(t, "demo"), file(pkg.Files[name]))
+		}
+		if last.status != tt.want {
+			t.Errorf("published in %s: %d %s, want %d", tt.store, last.status, last.body, tt.want)
+		}
+	}
+}

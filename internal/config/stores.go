@@ -62,6 +62,14 @@ func (c *Config) DefaultMembers() []string {
 	return names
 }
 
+// ShareView tells whether two members are in one view, be it that at the root.
+func (c *Config) ShareView(a, b string) bool {
+	if !c.HasDefaultView() {
+		return true
+	}
+	return slices.ContainsFunc(c.Views, func(v View) bool { return slices.Contains(v.Members, a) && slices.Contains(v.Members, b) })
+}
+
 // HasDefaultView tells whether a view is configured for the root.
 func (c *Config) HasDefaultView() bool {
 	return slices.ContainsFunc(c.Views, func(v View) bool { return v.Name == DefaultView })
