@@ -41,8 +41,8 @@ func noMemory(t testing.TB) *conan.Checks {
 	}
 }
 
-// TestArchiveListedAfterArrival: an archive that could not be listed while it arrived is listed from the stored bytes before it
-// is handed out. One that is not stored is not handed out then.
+// TestArchiveListedAfterArrival: an archive that could not be listed while it arrived is listed
+// from the stored bytes before it is handed out. One that is not stored is not handed out then.
 func TestArchiveListedAfterArrival(t *testing.T) {
 	cases := map[string]struct {
 		content string // of the archive

@@ -33,8 +33,8 @@ func sized(_ conan.Revision, name string, content []byte) conan.FileInfo {
 	return conan.FileInfo{Name: name, Size: int64(len(content)), MD5: md5Of(content)}
 }
 
-// What is pinned is downloaded whole, with its recipe, and outlives everything: other downloads that
-// need its space, the loss of the upstream, and the time for which stale answers are used.
+// What is pinned is downloaded whole, with its recipe, and outlives everything: other downloads
+// that need its space, the loss of the upstream, and the time for which stale answers are used.
 func TestPinnedClosureInstallsWithoutUpstream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := context.Background()
@@ -137,8 +137,8 @@ func TestPinWithoutSpace(t *testing.T) {
 	}
 }
 
-// A dry run asks for lists only; readers and the run share one download; what fails pins nothing and
-// keeps what came.
+// A dry run asks for lists only; readers and the run share one download; what fails pins nothing
+// and keeps what came.
 func TestPinDownloadsLikeAReader(t *testing.T) {
 	ctx := context.Background()
 	up := newFake()
@@ -186,8 +186,8 @@ func TestPinDownloadsLikeAReader(t *testing.T) {
 	}
 }
 
-// A cache that never asks its upstream, and has forgotten its answers, lists what is pinned by upstream's
-// times.
+// A cache that never asks its upstream, and has forgotten its answers, lists what is pinned by
+// upstream's times.
 func TestPinnedOffline(t *testing.T) {
 	ctx := context.Background()
 	up := newFake()

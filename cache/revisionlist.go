@@ -14,8 +14,8 @@ type revisionList struct {
 	// Left is what earlier answers had and the last one lacks, the last to leave first.
 	Left []conan.RevisionTime `json:",omitempty"`
 	// Whole is the time of the last answer that lacked all the others: upstream's own list, or that
-	// there is nothing. Zero: there was none. It is not always that of Listed, since an upstream may
-	// tell the newest revision and fail to list.
+	// there is nothing. Zero: there was none. It is not always that of Listed, since an upstream
+	// may tell the newest revision and fail to list.
 	Whole time.Time `json:",omitzero"`
 }
 

@@ -278,9 +278,9 @@ func TestSlowUpstream(t *testing.T) {
 	}
 }
 
-// After a start nothing is known of upstream's speed, but a probe tells whether it answers: beside a
-// silent upstream the first client that can have a stale answer does not wait either, and one of an
-// upstream that answers gets a new answer.
+// After a start nothing is known of upstream's speed, but a probe tells whether it answers: beside
+// a silent upstream the first client that can have a stale answer does not wait either, and one of
+// an upstream that answers gets a new answer.
 func TestProbe(t *testing.T) {
 	for name, c := range map[string]struct {
 		delay time.Duration // of upstream

@@ -38,7 +38,8 @@ func said(decisions []retention.Decision) []string {
 	return out
 }
 
-// There are two recipe revisions of one reference, the older one with a package, and one of another.
+// There are two recipe revisions of one reference, the older one with a package, and one of
+// another.
 func retentionEnv(t *testing.T) (e *env, older, pkg, newer, other conan.Revision) {
 	t.Helper()
 	e = newEnv(t, func(o *Options) { o.TrashFor = time.Hour })

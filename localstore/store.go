@@ -249,8 +249,8 @@ func (s *Store) published(ctx context.Context, rev conan.Revision) (index.Held, 
 	return h, nil
 }
 
-// Open implements conan.Source. Files are verified, but for those that arrive from a bucket. Bytes that the index names and the blob
-// store lost are conan.ErrUnavailable.
+// Open implements conan.Source. Files are verified, but for those that arrive from a bucket. Bytes
+// that the index names and the blob store lost are conan.ErrUnavailable.
 func (s *Store) Open(ctx context.Context, rev conan.Revision, name string) (conan.Answer[*conan.File], error) {
 	f, err := s.open(ctx, rev, name)
 	return answer(s, f, err)

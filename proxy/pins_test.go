@@ -12,8 +12,8 @@ import (
 	"conanproxy/proxy/api"
 )
 
-// onePinned has the member "conancenter", in which ann has pinned what a memStore has, and tells what
-// it was asked to do.
+// onePinned has the member "conancenter", in which ann has pinned what a memStore has, and tells
+// what it was asked to do.
 type onePinned struct {
 	oneUpstream
 	annPinned conan.Source

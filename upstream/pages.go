@@ -13,8 +13,8 @@ type pages struct {
 	paths map[string]bool // that answered with a page since the last good file
 }
 
-// classify looks at what came of a question: f is nil for a good file. It returns f, which is no longer
-// a refusal of one file if too many different paths got pages.
+// classify looks at what came of a question: f is nil for a good file. It returns f, which is no
+// longer a refusal of one file if too many different paths got pages.
 func (p *pages) classify(path string, f *failure) *failure {
 	p.mu.Lock()
 	defer p.mu.Unlock()

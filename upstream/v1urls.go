@@ -17,7 +17,8 @@ type fileURLs struct {
 }
 
 // locate finds a listed file by the remembered URLs, which are asked for again when they are old or
-// lack the file, or when they did not work and have not been renewed since. It is for one goroutine.
+// lack the file, or when they did not work and have not been renewed since. It is for one
+// goroutine.
 func (v v1) locate(f folder, name string) locate {
 	var tried time.Time // when the URLs were asked for that were used last
 	return func(ctx context.Context, again bool) (*url.URL, error) {

@@ -94,7 +94,8 @@ func (s *server) dialAll(n int) (conns []net.Conn, closeAll func()) {
 	}
 }
 
-// closedWithin tells how many connections the server ended within d while bytes are dripped into them.
+// closedWithin tells how many connections the server ended within d while bytes are dripped into
+// them.
 func closedWithin(conns []net.Conn, d time.Duration, drip func(net.Conn) error) int {
 	var closed atomic.Int64
 	var wg sync.WaitGroup
@@ -251,12 +252,14 @@ func loginFlood(r *run, s *server) (string, bool) {
 		right == tries && longest < 2*time.Second && begun && accepted.Load() == 0
 }
 
-// honestUsers is how many users log in once each while others guess. A server may remember who it has let in before.
+// honestUsers is how many users log in once each while others guess. A server may remember who it
+// has let in before.
 func honestUsers() int { return small(10, 50) }
 
 func honestUser(i int) string { return fmt.Sprintf("honest%d", i) }
 
-// loginBursts sends wrong logins at once, again and again, from 127.0.0.1, and right ones from 127.0.0.2.
+// loginBursts sends wrong logins at once, again and again, from 127.0.0.1, and right ones from
+// 127.0.0.2.
 func loginBursts(r *run, s *server) (string, bool) {
 	ctx, cancel := context.WithCancel(r.Context())
 	var wg sync.WaitGroup

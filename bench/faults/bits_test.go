@@ -46,7 +46,8 @@ func TestBits(t *testing.T) {
 	r.none(what+": served after it was found", "never", "never", b.served)
 }
 
-// scrub starts a server for each blob on a copy of the store with that one damaged, and waits until each was found.
+// scrub starts a server for each blob on a copy of the store with that one damaged, and waits until
+// each was found.
 func (b *bits) scrub(blobs []string) {
 	main := b.s
 	defer func() { b.s = main }()
@@ -119,7 +120,8 @@ func (b *bits) overwrite(path string, content []byte) {
 	b.must(os.WriteFile(path, content, 0o600))
 }
 
-// turn flips a bit of one blob, has it found and healed by fsck, and puts it right where nothing else can.
+// turn flips a bit of one blob, has it found and healed by fsck, and puts it right where nothing
+// else can.
 func (b *bits) turn(path string) {
 	good, err := os.ReadFile(path)
 	b.must(err)

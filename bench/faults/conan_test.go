@@ -79,7 +79,8 @@ func (h home) holds(name, sum string) (bool, error) {
 	return found, err
 }
 
-// graphCode makes a recipe whose packages do not depend on settings or on versions below, so that their id is one constant.
+// graphCode makes a recipe whose packages do not depend on settings or on versions below, so that
+// their id is one constant.
 func graphCode(requires ...string) conantest.Option {
 	code := "\n    def package_id(self):\n        self.info.clear()\n"
 	if len(requires) > 0 {
@@ -88,8 +89,8 @@ func graphCode(requires ...string) conantest.Option {
 	return conantest.Code(code)
 }
 
-// graph is a small graph of packages for one generation of clients: top/1.0 needs left and right, which need base. The
-// archives differ by the file lib/NAME.
+// graph is a small graph of packages for one generation of clients: top/1.0 needs left and right,
+// which need base. The archives differ by the file lib/NAME.
 func graph(two bool, size int) []conantest.Set {
 	var sets []conantest.Set
 	needs := map[string][]string{"base": nil, "left": {"base/1.0"}, "right": {"base/1.0"}, "top": {"left/1.0", "right/1.0"}}

@@ -225,13 +225,15 @@ func checkMinFree(r *run) {
 	r.fsckIsClean(s, "on disk after that")
 }
 
-// rename is the same content under another name. The ids fit still, since they depend on the content only.
+// rename is the same content under another name. The ids fit still, since they depend on the
+// content only.
 func rename(set conantest.Set, name string) conantest.Set {
 	set.Name = name
 	return set
 }
 
-// uploadUntilFull uploads from a few clients at once. What is refused has to be refused clearly, and to be invisible.
+// uploadUntilFull uploads from a few clients at once. What is refused has to be refused clearly,
+// and to be invisible.
 func uploadUntilFull(ctx context.Context, s *server, sets []conantest.Set, unclean *troubles) (stored int64, refused []conantest.Set) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup

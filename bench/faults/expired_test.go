@@ -22,8 +22,8 @@ import (
 	"conanproxy/internal/conantest"
 )
 
-// expiredFronts stands in front of upstreams with TLS whose certificate, known to its clients, has expired. It returns the
-// file of the certificate and the URLs.
+// expiredFronts stands in front of upstreams with TLS whose certificate, known to its clients, has
+// expired. It returns the file of the certificate and the URLs.
 func (r *run) expiredFronts(origins []*conantest.Server) (ca string, urls []string) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	r.must(err)

@@ -9,7 +9,8 @@ import (
 	"conanproxy/internal/harness"
 )
 
-// TestFlip has upstream send one wrong bit at the first transfer of the archive, and right bytes afterwards.
+// TestFlip has upstream send one wrong bit at the first transfer of the archive, and right bytes
+// afterwards.
 func TestFlip(t *testing.T) {
 	r := newRun(t)
 	for _, c := range conans {

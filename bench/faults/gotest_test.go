@@ -28,7 +28,8 @@ func goTest(ctx context.Context, args ...string) (string, error) {
 	return string(out), err
 }
 
-// TestModel runs the property tests of the rooms together, in parts side by side with seeds of their own.
+// TestModel runs the property tests of the rooms together, in parts side by side with seeds of
+// their own.
 func TestModel(t *testing.T) {
 	r := newRun(t)
 	model(r, "TestFaultsModel", "publish, publish again, fetch, evict, delete, gc, crash, in random order against a model")
@@ -59,7 +60,8 @@ func model(r *run, test, what string) {
 	r.figure(what, "no divergence", reached, "%s", measured)
 }
 
-// TestFuzz runs every fuzz target of the repository for some time, as many side by side as there are processors.
+// TestFuzz runs every fuzz target of the repository for some time, as many side by side as there
+// are processors.
 func TestFuzz(t *testing.T) {
 	r := newRun(t)
 	if !*full {
@@ -98,7 +100,8 @@ func TestFuzz(t *testing.T) {
 	}
 }
 
-// fuzz runs one target with one worker and returns how many inputs it took, or the end of what it said.
+// fuzz runs one target with one worker and returns how many inputs it took, or the end of what it
+// said.
 func (r *run) fuzz(pkg, target string) (measured string, err error) {
 	ctx, cancel := context.WithTimeout(r.Context(), *fuzztime+5*time.Minute)
 	defer cancel()

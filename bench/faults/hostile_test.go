@@ -21,7 +21,8 @@ import (
 	"conanproxy/internal/harness"
 )
 
-// manyMembers packs an archive of n empty members, which is small and unpacks to half a kilobyte for each.
+// manyMembers packs an archive of n empty members, which is small and unpacks to half a kilobyte
+// for each.
 func (r *run) manyMembers(n int) []byte {
 	var b bytes.Buffer
 	zip, err := gzip.NewWriterLevel(&b, gzip.BestSpeed)
@@ -45,7 +46,8 @@ func longManifest(size int) []byte {
 	return b.Bytes()
 }
 
-// hostileContents uploads packages whose archives and manifests cost little to send and much to read.
+// hostileContents uploads packages whose archives and manifests cost little to send and much to
+// read.
 func hostileContents(r *run, s *server) (string, bool) {
 	archiveBytes, manifest := r.manyMembers(small(200_000, 990_000)), longManifest(small(12<<20, 60<<20))
 	recipe := conantest.Recipe("hostile", "1.0")
@@ -73,7 +75,8 @@ func hostileContents(r *run, s *server) (string, bool) {
 	return fmt.Sprintf("%d of %d uploads answered", answered.Load(), 3*packages), int(answered.Load()) == 3*packages
 }
 
-// TestHostileUpstream has anonymous clients ask for archives and manifests of an upstream that cost much to read.
+// TestHostileUpstream has anonymous clients ask for archives and manifests of an upstream that cost
+// much to read.
 func TestHostileUpstream(t *testing.T) {
 	r := newRun(t)
 	archiveBytes, manifest := r.manyMembers(small(200_000, 990_000)), longManifest(small(12<<20, 60<<20))

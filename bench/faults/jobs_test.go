@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestJobs kills the server while it promotes, removes, restores and runs retention in the background. The next one
-// resumes each job, and the change is made once.
+// TestJobs kills the server while a job promotes, removes, restores, or runs retention. The next
+// server resumes each job and makes its change once.
 func TestJobs(t *testing.T) {
 	r := newRun(t)
 	for _, op := range operations {

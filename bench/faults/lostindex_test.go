@@ -11,8 +11,8 @@ import (
 	"conanproxy/internal/conantest"
 )
 
-// TestLostIndex deletes the index of a store: no command takes the files for garbage, and a rebuilt index has every
-// published revision, with its time, and no removed one.
+// TestLostIndex deletes the index of a store: no command takes the files for garbage, and a rebuilt
+// index has every published revision, with its time, and no removed one.
 func TestLostIndex(t *testing.T) {
 	r := newRun(t)
 	s := r.serve(settings{})

@@ -1,12 +1,13 @@
-// Package faults breaks everything around conanproxy, and conanproxy itself, and measures what its users notice. Each test is a
-// promise with the figures that it has to reach. It starts all servers itself on the loopback and takes its randomness from
-// a seed.
+// Package faults breaks everything around conanproxy, and conanproxy itself, and measures what its
+// users notice. Each test is a promise with the figures that it has to reach. It starts all servers
+// itself on the loopback and takes its randomness from a seed.
 //
 //	go test ./bench/faults                             small sizes, a few minutes
 //	go test ./bench/faults -full -timeout 0            full sizes, hours (fuzzing most of them)
 //	go test ./bench/faults -run 'Fill|Matrix' -full    some of them
 //
-// The real clients need a Python from 3.8 to 3.12; a small filesystem of its own is mounted where that is allowed.
+// The real clients need a Python from 3.8 to 3.12; a small filesystem of its own is mounted where
+// that is allowed.
 package faults
 
 import (

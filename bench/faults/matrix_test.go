@@ -78,7 +78,8 @@ func allTroubles() []trouble {
 // bigFile is the size of the one archive that is handed out while it arrives.
 const bigFile = 1500 << 10
 
-// cell is one read route with an upstream of its own, so that no breaker hides one route's failure behind another's.
+// cell is one read route with an upstream of its own, so that no breaker hides one route's failure
+// behind another's.
 type cell struct {
 	member string
 	path   string   // below the member's view

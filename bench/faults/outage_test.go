@@ -19,8 +19,9 @@ import (
 	"conanproxy/internal/harness"
 )
 
-// TestOutage has CI jobs install warm packages while upstream is dead. One second stands for a minute: lists are fresh for a
-// second, so in a minute each grows old as often as in an hour with a fresh_for of one minute.
+// TestOutage has CI jobs install warm packages while upstream is dead. One second stands for a
+// minute: lists are fresh for a second, so in a minute each grows old as often as in an hour with a
+// fresh_for of one minute.
 func TestOutage(t *testing.T) {
 	r := newRun(t)
 	dead := small(8*time.Second, time.Minute)

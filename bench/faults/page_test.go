@@ -62,7 +62,8 @@ const (
 	tableEnd   = "<!-- end of the table -->"
 )
 
-// page puts the table into the text of a page, in place of an older one of the same command, else after the others.
+// page puts the table into the text of a page, in place of an older one of the same command, else
+// after the others.
 func (r *report) page(old string) string {
 	before, rest, ok := strings.Cut(old, tableBegin)
 	tables, after, closed := strings.Cut(rest, tableEnd)

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// The page keeps what a person wrote and the tables of other commands, and replaces the one of the same command.
+// The page keeps what a person wrote and the tables of other commands, and replaces the one of the
+// same command.
 func TestReportPage(t *testing.T) {
 	one := &report{Command: "go test ./bench/faults -run=Fill", Figures: []figure{{"fill", "bytes | all", "≤ 1", "2", false}}}
 	two := &report{Command: "go test ./bench/faults -run=Kill", Figures: []figure{{"kill", "rounds", "0", "0", true}}}

@@ -41,13 +41,15 @@ func (a answer) is(body []byte) bool {
 	return a.err == nil && a.status == http.StatusOK && bytes.Equal(a.body, body)
 }
 
-// saysNone tells whether the answer is that there is no such thing: of a search, that nothing matches.
+// saysNone tells whether the answer is that there is no such thing: of a search, that nothing
+// matches.
 func (a answer) saysNone() bool {
 	text := strings.TrimSpace(string(a.body))
 	return a.err == nil && (a.status == http.StatusNotFound || a.status == http.StatusOK && (text == `{"results":[]}` || text == "{}"))
 }
 
-// clientTimeout is how long a client waits for an answer; Conan's own give up at a minute of silence.
+// clientTimeout is how long a client waits for an answer; Conan's own give up at a minute of
+// silence.
 const clientTimeout = 60 * time.Second
 
 func get(ctx context.Context, url string) answer {
@@ -135,7 +137,8 @@ func publish(ctx context.Context, base, token string, set conantest.Set) error {
 	return put(ctx, base, token, set.Revision, conan.ManifestFile, set.Files[conan.ManifestFile])
 }
 
-// readBack compares every file of a published set with what it must be. It returns what is wrong, or an empty text.
+// readBack compares every file of a published set with what it must be. It returns what is wrong,
+// or an empty text.
 func readBack(ctx context.Context, base string, set conantest.Set) string {
 	for _, name := range set.Names() {
 		if a := get(ctx, base+filePath(set.Revision, name)); !a.is(set.Files[name]) {

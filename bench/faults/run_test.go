@@ -52,7 +52,8 @@ func (r *run) figure(what, demanded string, reached bool, measured string, args 
 	}
 }
 
-// timed adds a line whose figure depends on how busy the machine is: a run of small sizes logs it and does not fail by it.
+// timed adds a line whose figure depends on how busy the machine is: a run of small sizes logs it
+// and does not fail by it.
 func (r *run) timed(what, demanded string, reached bool, measured string, args ...any) {
 	r.Helper()
 	if !*full {

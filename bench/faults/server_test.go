@@ -13,7 +13,8 @@ import (
 // The user that may write on every server here.
 const user, password = "demo", "demo"
 
-// server is conanproxy with a folder of its own. It can be ended and started again on the same data.
+// server is conanproxy with a folder of its own. It can be ended and started again on the same
+// data.
 type server struct {
 	*harness.Conanproxy
 	r     *run

@@ -10,8 +10,8 @@ import (
 	"conanproxy/internal/harness"
 )
 
-// TestSilent has the real clients install warm packages while upstream takes requests and never answers. All that upstream
-// said is old, so each answer would be asked for again.
+// TestSilent has the real clients install warm packages while upstream takes requests and never
+// answers. All that upstream said is old, so each answer would be asked for again.
 func TestSilent(t *testing.T) {
 	r := newRun(t)
 	for _, c := range conans {

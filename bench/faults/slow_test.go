@@ -76,7 +76,8 @@ func TestSlow(t *testing.T) {
 	r.none("the slow clients", "all are served", fmt.Sprintf("%d", clients), failed.all())
 }
 
-// slowReader reads a file at a rate until ctx ends. Its receive buffer is small, so that the server is the one that waits.
+// slowReader reads a file at a rate until ctx ends. Its receive buffer is small, so that the server
+// is the one that waits.
 func slowReader(ctx context.Context, address, path string, rate int, got *atomic.Int64) error {
 	dialer := net.Dialer{Timeout: clientTimeout}
 	conn, err := dialer.DialContext(ctx, "tcp", address)
@@ -131,7 +132,8 @@ func (p *paced) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// fastest is the median of bytes a second of one client that reads the file again and again for a while.
+// fastest is the median of bytes a second of one client that reads the file again and again for a
+// while.
 func fastest(ctx context.Context, url string, while time.Duration, limit float64) float64 {
 	var speeds []float64
 	for end := time.Now().Add(while); time.Now().Before(end) && ctx.Err() == nil; {

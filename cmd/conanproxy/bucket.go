@@ -19,11 +19,11 @@ import (
 // tierPath is the folder of the copies of files that are in a bucket.
 func tierPath(dir string) string { return filepath.Join(dir, "tier") }
 
-// configuredBucket is the bucket of a configuration and the id of the installation that claimed it; empty: none yet.
+// configuredBucket is the bucket that a configuration names.
 type configuredBucket struct {
 	*bucket.Bucket
 	name   string // for people
-	marker string
+	marker string // id of the installation that uses the bucket; empty: none yet
 }
 
 // openBucket opens the configured bucket and looks whose it is; nil if the files are on the disk.
@@ -76,7 +76,8 @@ func checkBucket(ctx context.Context, b *configuredBucket, db *index.DB) error {
 	return claim(ctx, b, db, id)
 }
 
-// claim marks a bucket that no installation has claimed, unless the index or the bucket has something already.
+// claim marks a bucket that no installation has claimed, unless the index or the bucket has
+// something already.
 func claim(ctx context.Context, b *configuredBucket, db *index.DB, id string) error {
 	known, err := db.Blobs(ctx, "", 1)
 	if err != nil {

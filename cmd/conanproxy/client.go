@@ -96,8 +96,8 @@ func (c *client) answer(req *http.Request, out any) error {
 	return nil
 }
 
-// do sends a request. The caller closes the body of the answer; one that is neither 200 nor 202 is an
-// error.
+// do sends a request. The caller closes the body of the answer; one that is neither 200 nor 202 is
+// an error.
 func (c *client) do(req *http.Request) (io.ReadCloser, error) {
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

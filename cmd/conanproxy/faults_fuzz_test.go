@@ -17,7 +17,8 @@ import (
 	"conanproxy/internal/config"
 )
 
-// FuzzSurface sends anything to the whole server, with its real stores and an upstream: no panic and no 500.
+// FuzzSurface sends anything to the whole server, with its real stores and an upstream: no panic
+// and no 500.
 func FuzzSurface(f *testing.F) {
 	recipe := conantest.Recipe("hello", "1.0", conantest.Owner("demo", "testing"), conantest.File("data.yml", "x"))
 	pkg := conantest.Package(recipe)

@@ -14,7 +14,8 @@ import (
 	"conanproxy/internal/index"
 )
 
-// A dry run reports exactly the work of the run after it. Published packages, and cached ones within the limits, stay.
+// A dry run reports exactly the work of the run after it. Published packages, and cached ones
+// within the limits, stay.
 func TestFaultsGC(t *testing.T) {
 	ctx := context.Background()
 	l := newPlace(t)
@@ -35,7 +36,8 @@ func TestFaultsGC(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		// A revision is as warm as its last file that was stored, and a reader does not wait for that.
+		// A revision is as warm as its last file that was stored, and a reader does not wait for
+		// that.
 		if err := l.settle(); err != nil {
 			t.Fatal(err)
 		}

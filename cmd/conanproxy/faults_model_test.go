@@ -30,7 +30,8 @@ const (
 	modelPackage = 10 << 10
 )
 
-// place is the rooms put together over a data directory, without a server and without workers, beside an upstream.
+// place is the rooms put together over a data directory, without a server and without workers,
+// beside an upstream.
 type place struct {
 	t      *testing.T
 	s      *server
@@ -172,7 +173,8 @@ func newWorld(l *place, round int) *world {
 	return w
 }
 
-// first is a list after a publication. A revision that is published again within a minute keeps its place.
+// first is a list after a publication. A revision that is published again within a minute keeps its
+// place.
 func (w *world) first(list []string, id string) []string {
 	if slices.Contains(list, id) && time.Since(w.published[id]) < time.Minute {
 		return list
@@ -209,7 +211,8 @@ func (w *world) startUpload(t *rapid.T) {
 	}
 }
 
-// fetch reads a file of upstream through the cache, which evicts the longest unused revisions to make space.
+// fetch reads a file of upstream through the cache, which evicts the longest unused revisions to
+// make space.
 func (w *world) fetch(t *rapid.T) {
 	set := w.outside[rapid.IntRange(0, len(w.outside)-1).Draw(t, "set")]
 	name := rapid.SampledFrom(set.Names()).Draw(t, "file")
@@ -338,7 +341,7 @@ func (w *world) readBack(t *rapid.T, set conantest.Set) {
 	}
 }
 
-// fewChecks makes a property test of durable writes run fewer sequences than others, unless a number is asked for.
+// fewChecks lets a property test of durable writes run 25 sequences. The flag -rapid.checks wins.
 func fewChecks(t *testing.T) {
 	t.Helper()
 	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
@@ -348,7 +351,8 @@ func fewChecks(t *testing.T) {
 	}
 }
 
-// TestFaultsModel runs random sequences on the real rooms. go test ./bench/faults -run Model -full runs thousands.
+// TestFaultsModel runs random sequences on the real rooms. go test ./bench/faults -run Model -full
+// runs thousands.
 func TestFaultsModel(t *testing.T) {
 	if testing.Short() {
 		t.Skip("many durable writes")

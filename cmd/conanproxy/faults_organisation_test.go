@@ -21,8 +21,8 @@ import (
 	"conanproxy/internal/config"
 )
 
-// organisation is a whole server with two stores, two views, users and rules that change, beside a model: maps that
-// follow the documentation. Requests go through its HTTP handler.
+// organisation is a server with two stores, two views, users, and rules that change. Beside it are
+// maps that follow the documentation: the model. All requests go through the HTTP handler.
 type organisation struct {
 	dirs   string // of data directories; the last is in use
 	opened int
@@ -259,8 +259,8 @@ func (o *organisation) toTrash(store string, rev conan.Revision) {
 	o.trash[store] = append(o.trash[store], taken)
 }
 
-// restore brings back a package, or a recipe with the packages that were removed with it. Where only packages of a recipe
-// were removed, the recipe stands for them.
+// restore brings a package back, or a recipe with the packages that were removed with it. A recipe
+// that was not removed itself brings its removed packages back.
 func (o *organisation) restore(t *rapid.T) {
 	store, rev := drawStore(t, "store"), o.drawRevision(t)
 	revs := []conan.Revision{rev}
@@ -295,8 +295,8 @@ func (o *organisation) inTrash(store string, rev conan.Revision) bool {
 	return slices.ContainsFunc(o.trash[store], func(removal map[conan.Revision]int) bool { _, in := removal[rev]; return in })
 }
 
-// restorable adds to back what comes back with a revision, of the removal that took it last; false if that is not all
-// that may be there.
+// restorable adds to back what the last removal of a revision took with it. It returns false if a
+// part of that exists again, or if the recipe of a package is missing.
 func (o *organisation) restorable(store string, rev conan.Revision, back map[conan.Revision]int) bool {
 	for _, removal := range slices.Backward(o.trash[store]) {
 		if _, in := removal[rev]; !in {
@@ -318,8 +318,8 @@ func (o *organisation) restorable(store string, rev conan.Revision, back map[con
 	return len(back) > 0
 }
 
-// retain removes the recipes that are not the newest of a store, with their packages, but for what is hidden and recipes
-// of packages that stay.
+// retain removes the recipes that are not the newest of a store, with their packages, but for what
+// is hidden and recipes of packages that stay.
 func (o *organisation) retain(t *rapid.T) {
 	store := drawStore(t, "store")
 	dry := rapid.Bool().Draw(t, "dry")
@@ -503,8 +503,8 @@ func (o *organisation) newest(view string, readable []string) (rrev string) {
 	return ""
 }
 
-// expected is the answer about the files of a pinned revision: of any member that has it in sight. What is hidden is told
-// with its reason, whether it is there or not.
+// expected is the answer about the files of a pinned revision: of any member that has it in sight.
+// What is hidden is told with its reason, whether it is there or not.
 func (o *organisation) expected(view string, readable []string, rev conan.Revision) (status int, says string) {
 	status = http.StatusNotFound
 	for _, store := range readable {
@@ -519,8 +519,8 @@ func (o *organisation) expected(view string, readable []string, rev conan.Revisi
 	return status, says
 }
 
-// TestFaultsOrganisation runs random publications, promotions, removals, restorations, retention, hides, rules and
-// crashes, and compares what callers get in views with the model.
+// TestFaultsOrganisation runs random publications, promotions, removals, restorations, retention,
+// hides, rules and crashes, and compares what callers get in views with the model.
 // go test ./bench/faults -run Model -full runs thousands.
 func TestFaultsOrganisation(t *testing.T) {
 	if testing.Short() {

@@ -16,7 +16,8 @@ func quiet() *loggers {
 	return &loggers{app: zap.NewNop(), access: zap.NewNop(), level: zap.NewAtomicLevel(), flush: func() {}}
 }
 
-// testConfig is the default configuration on a data directory of its own, with one upstream for each URL: a, b, …
+// testConfig is the default configuration on a data directory of its own, with one upstream for
+// each URL: a, b, …
 func testConfig(t *testing.T, urls ...string) *config.Config {
 	t.Helper()
 	cfg := config.Default()

@@ -36,7 +36,8 @@ func newLoggers(c config.Log, out io.Writer) (*loggers, error) {
 	if c.Format == "text" {
 		encoder = zapcore.NewConsoleEncoder(ec)
 	}
-	// Sync of a file is left out: each batch would wait for the disk, and every request for the batch.
+	// Sync of a file is left out: each batch would wait for the disk, and every request for the
+	// batch.
 	lines := zapcore.Lock(zapcore.AddSync(struct{ io.Writer }{out}))
 	l := &loggers{app: zap.New(zapcore.NewCore(encoder, lines, level)), access: zap.NewNop(), level: level, flush: func() {}}
 	if c.Access {

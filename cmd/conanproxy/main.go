@@ -76,8 +76,8 @@ func addGroup(root *cobra.Command, title string, commands ...*cobra.Command) {
 	root.AddCommand(commands...)
 }
 
-// refuseWrongArguments makes wrong arguments of a command and of those below it a usage error. A command that only
-// groups others prints its help.
+// refuseWrongArguments makes wrong arguments of a command and of those below it a usage error. A
+// command that only groups others prints its help.
 func refuseWrongArguments(c *cobra.Command) {
 	c.Args = usageArgs(c.Args)
 	if c.Run == nil && c.RunE == nil {

@@ -17,10 +17,11 @@ import (
 	"conanproxy/internal/index"
 )
 
-// TestOldDataDirectory opens a data directory that release e8efab5 wrote, when there was one store whose rows had its
-// name: two revisions of own/1.0@acme/stable with a package, a package for outer/1.0, whose recipe was adopted from the
-// upstream "far", a cached package of that upstream, half an upload, and a removal. Everything is there afterwards, and
-// what was added since works on it.
+// TestOldDataDirectory opens a data directory that release e8efab5 wrote, when there was one store
+// whose rows had its name: two revisions of own/1.0@acme/stable with a package, a package for
+// outer/1.0, whose recipe was adopted from the upstream "far", a cached package of that upstream,
+// half an upload, and a removal. Everything is there afterwards, and what was added since works on
+// it.
 func TestOldDataDirectory(t *testing.T) {
 	t.Setenv("CONANPROXY_UPSTREAMS", "")
 	cfg := testConfig(t, "http://127.0.0.1:1") // where nothing answers

@@ -17,7 +17,8 @@ import (
 	"conanproxy/internal/config"
 )
 
-// published makes the data directory of a stopped server with one package, and returns the published sets.
+// published makes the data directory of a stopped server with one package, and returns the
+// published sets.
 func published(t *testing.T) (*config.Config, []conantest.Set) {
 	t.Helper()
 	cfg := testConfig(t)
@@ -37,7 +38,8 @@ func published(t *testing.T) (*config.Config, []conantest.Set) {
 	return cfg, sets
 }
 
-// A store without its index is refused by everything but rebuild, which brings back every published revision with its time.
+// A store without its index is refused by everything but rebuild, which brings back every published
+// revision with its time.
 func TestLostIndexIsRebuilt(t *testing.T) {
 	t.Setenv("CONANPROXY_UPSTREAMS", "")
 	cfg, sets := published(t)
@@ -134,7 +136,8 @@ func TestBackup(t *testing.T) {
 	}
 }
 
-// A backup names what a server needs beside its data: configuration, users, certificates, passwords.
+// A backup names what a server needs beside its data: configuration, users, certificates,
+// passwords.
 func TestBackupNamesOtherFiles(t *testing.T) {
 	cfg := testConfig(t, "http://127.0.0.1:1")
 	cfg.Auth.HtpasswdFile, cfg.TLS.CertFile, cfg.TLS.KeyFile = "users", "cert.pem", "key.pem"

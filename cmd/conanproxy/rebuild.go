@@ -64,7 +64,8 @@ func rebuildIndex(ctx context.Context, cfg *config.Config, out io.Writer) (err e
 	return nil
 }
 
-// rebuiltBlobs is the store of an index that is being made. The rows of a bucket's objects are made from their list.
+// rebuiltBlobs is the store of an index that is being made. The rows of a bucket's objects are made
+// from their list.
 func rebuiltBlobs(ctx context.Context, cfg *config.Config, db *index.DB) (rebuild.Blobs, error) {
 	log := zap.NewNop()
 	b, err := openBucket(ctx, cfg.Blobs.S3, log)

@@ -9,8 +9,9 @@ import (
 	"conanproxy/internal/config"
 )
 
-// TestRename: a name that the data knows as a store cannot be an upstream. The error names the command that renames the
-// store, after which its packages are found under the new name, also by an index that is made of the journal.
+// TestRename: a name that the data knows as a store cannot be an upstream. The error names the
+// command that renames the store, after which its packages are found under the new name, also by an
+// index that is made of the journal.
 func TestRename(t *testing.T) {
 	t.Setenv("CONANPROXY_UPSTREAMS", "")
 	cfg, sets := published(t)

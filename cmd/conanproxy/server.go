@@ -119,9 +119,9 @@ func (s *server) fetch(ctx context.Context, f index.FileRow) error {
 }
 
 // sweep removes abandoned uploads, old answers, and what is too old in the trash, the audit, the
-// feed and the list of jobs, every hour, and what is no longer needed, once a day. The first time is
-// a minute after the start: with a million packages it takes seconds, and the first requests should
-// not compete with it.
+// feed and the list of jobs, every hour, and what is no longer needed, once a day. The first time
+// is a minute after the start: with a million packages it takes seconds, and the first requests
+// should not compete with it.
 func (s *server) sweep() {
 	retained := make(daily)
 	for wait := time.Minute; ; wait = time.Hour {

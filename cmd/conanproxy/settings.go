@@ -80,9 +80,9 @@ func (s *server) newSettings(ctx context.Context, cfg *config.Config, old *setti
 	return next, s.logUnconfigured(ctx, next.stores)
 }
 
-// adoption has for each store the upstreams of which it adopts recipes: those that share a view with
-// it, without what is hidden there in all views. The empty name is that of a store that a reload
-// removed while something is published in it: there are none.
+// adoption has for each store the upstreams of which it adopts recipes: those that share a view
+// with it, without what is hidden there in all views. The empty name is that of a store that a
+// reload removed while something is published in it: there are none.
 func (s *server) adoption(of *settings) (map[string]*resolver.Resolver, error) {
 	names := []string{""}
 	for _, st := range of.stores {

@@ -234,7 +234,8 @@ func TestShutdownClosesReplacedUpstreams(t *testing.T) {
 	s.close()
 }
 
-// Repairs of the scrub and adoptions use the settings while a reload replaces them; the race detector watches.
+// Repairs of the scrub and adoptions use the settings while a reload replaces them; the race
+// detector watches.
 func TestReloadBesideScrubAndAdoption(t *testing.T) {
 	recipe := conantest.Recipe("outside", "1.0")
 	origin := conantest.NewServer(t, conantest.V2, recipe)

@@ -40,8 +40,8 @@ func TestConan1Login(t *testing.T) {
 	e2etest.NewConan1(t, front.URL()).Install(ref)
 }
 
-// TestConan1Rights: a known user without the right is told so at once, anonymous readers of a private name are asked
-// to log in, and references without user and channel are not everybody's.
+// TestConan1Rights: a known user without the right is told so at once, anonymous readers of a
+// private name are asked to log in, and references without user and channel are not everybody's.
 func TestConan1Rights(t *testing.T) {
 	t.Parallel()
 	proxy := e2etest.StartConanproxy(t, harness.Settings{"auth": harness.Settings{
@@ -75,8 +75,8 @@ func TestConan1Rights(t *testing.T) {
 	e2etest.SameTree(t, "header", ann, reader)
 }
 
-// TestConan1ExpiredToken: an expired token costs one new login where one is needed, and nothing where anonymous
-// readers are welcome.
+// TestConan1ExpiredToken: an expired token costs one new login where one is needed, and nothing
+// where anonymous readers are welcome.
 func TestConan1ExpiredToken(t *testing.T) {
 	t.Parallel()
 	proxy := e2etest.StartConanproxy(t, harness.Settings{"auth": harness.Settings{"token_lifetime": "1s"}})

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// TestConan1Install installs a graph through the proxy: cold, warm with an empty client, and with upstream stopped.
+// TestConan1Install installs a graph through the proxy: cold, warm with an empty client, and with
+// upstream stopped.
 func TestConan1Install(t *testing.T) {
 	t.Parallel()
 	for _, k := range []e2etest.Kind{e2etest.V1Server, e2etest.BothServer} {
@@ -59,8 +60,9 @@ func TestConan1Install(t *testing.T) {
 	}
 }
 
-// TestConan1UpstreamURLs: an upstream that gives absolute file URLs on another host name, as conan_server does by
-// default. No answer names a host but ours, and upstream's credentials stay with upstream.
+// TestConan1UpstreamURLs: an upstream that gives absolute file URLs on another host name, as
+// conan_server does by default. No answer names a host but ours, and upstream's credentials stay
+// with upstream.
 func TestConan1UpstreamURLs(t *testing.T) {
 	t.Parallel()
 	port := e2etest.FreePort(t)

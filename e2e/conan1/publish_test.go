@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestConan1Publish uploads new, unchanged, changed, forced and partial content, to the local view and through the
-// root view.
+// TestConan1Publish uploads new, unchanged, changed, forced and partial content, to the local view
+// and through the root view.
 func TestConan1Publish(t *testing.T) {
 	t.Parallel()
 	for _, view := range []string{"local", ""} {
@@ -90,8 +90,9 @@ func TestConan1Publish(t *testing.T) {
 	}
 }
 
-// TestConan1PublishAgainstUpstream: through the root view an upload of what upstream has already is skipped by the
-// client, through the local view it is stored; a package for an upstream recipe adopts the recipe.
+// TestConan1PublishAgainstUpstream: through the root view an upload of what upstream has already is
+// skipped by the client, through the local view it is stored; a package for an upstream recipe
+// adopts the recipe.
 func TestConan1PublishAgainstUpstream(t *testing.T) {
 	t.Parallel()
 	w := e2etest.NewWorld(t, e2etest.V1Server, nil)
@@ -133,8 +134,8 @@ func TestConan1PublishAgainstUpstream(t *testing.T) {
 	})
 }
 
-// TestConan1Interrupted kills a client in the middle of an upload: nothing half is visible, and a plain repetition
-// completes it.
+// TestConan1Interrupted kills a client in the middle of an upload: nothing half is visible, and a
+// plain repetition completes it.
 func TestConan1Interrupted(t *testing.T) {
 	t.Parallel()
 	proxy := e2etest.StartConanproxy(t, nil)
@@ -166,7 +167,8 @@ func TestConan1Interrupted(t *testing.T) {
 	e2etest.SameTree(t, "big", changed, reader)
 }
 
-// TestConan1TwoUploaders: two clients upload different content under one reference at once. One whole set wins.
+// TestConan1TwoUploaders: two clients upload different content under one reference at once. One
+// whole set wins.
 func TestConan1TwoUploaders(t *testing.T) {
 	t.Parallel()
 	proxy := e2etest.StartConanproxy(t, nil)

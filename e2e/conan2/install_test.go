@@ -23,7 +23,8 @@ var generation2 = []struct {
 	{"2.9 client, server of the 1.x line", e2etest.NewConan29, e2etest.BothServer},
 }
 
-// TestConan2Install installs a graph through the proxy: cold, warm with an empty client, and with upstream stopped.
+// TestConan2Install installs a graph through the proxy: cold, warm with an empty client, and with
+// upstream stopped.
 func TestConan2Install(t *testing.T) {
 	t.Parallel()
 	for _, g := range generation2 {
@@ -69,7 +70,8 @@ func TestConan2Install(t *testing.T) {
 	}
 }
 
-// TestConan2Reading compares what every listing command prints through the proxy with what it prints without it.
+// TestConan2Reading compares what every listing command prints through the proxy with what it
+// prints without it.
 func TestConan2Reading(t *testing.T) {
 	t.Parallel()
 	for _, g := range generation2 {
@@ -150,7 +152,8 @@ func TestConan2Reading(t *testing.T) {
 	}
 }
 
-// publisherTree installs a reference directly from the server and returns that client, to compare with.
+// publisherTree installs a reference directly from the server and returns that client, to compare
+// with.
 func publisherTree(t *testing.T, make func(testing.TB, string) *e2etest.Client, w *e2etest.World, ref string) *e2etest.Client {
 	t.Helper()
 	c := make(t, w.Server.URL())
@@ -158,7 +161,8 @@ func publisherTree(t *testing.T, make func(testing.TB, string) *e2etest.Client, 
 	return c
 }
 
-// listing runs a command with JSON output against one remote and returns what it says about that remote.
+// listing runs a command with JSON output against one remote and returns what it says about that
+// remote.
 func listing(t *testing.T, c *e2etest.Client, remote string, args ...string) any {
 	t.Helper()
 	text := c.In(t).Output(append(args, "-r", remote, "--format=json")...)
@@ -179,8 +183,8 @@ func listing(t *testing.T, c *e2etest.Client, remote string, args ...string) any
 	return answer
 }
 
-// TestConan2Update: a newer revision upstream arrives with --update once the older answer is no longer fresh, and a
-// lockfile keeps the older one installable even after upstream dropped it.
+// TestConan2Update: a newer revision upstream arrives with --update once the older answer is no
+// longer fresh, and a lockfile keeps the older one installable even after upstream dropped it.
 func TestConan2Update(t *testing.T) {
 	t.Parallel()
 	for _, g := range generation2 {

@@ -10,8 +10,9 @@ import (
 	"conanproxy/internal/harness"
 )
 
-// TestConan2ForcedModes uploads a package again of which only the mode of a file changed, which no revision tells: a new
-// reader gets the new mode. A server that does not overwrite refuses it with a text that the client shows.
+// TestConan2ForcedModes uploads a package again of which only the mode of a file changed, which no
+// revision tells: a new reader gets the new mode. A server that does not overwrite refuses it with
+// a text that the client shows.
 func TestConan2ForcedModes(t *testing.T) {
 	t.Parallel()
 	const ref = "header/1.0@demo/testing"

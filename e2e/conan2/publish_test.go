@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// TestConan2Publish uploads new, unchanged, forced, parallel and metadata, and removes in all forms.
+// TestConan2Publish uploads new, unchanged, forced, parallel and metadata, and removes in all
+// forms.
 func TestConan2Publish(t *testing.T) {
 	t.Parallel()
 	for _, g := range generation2 {
@@ -139,8 +140,8 @@ func TestConan2Publish(t *testing.T) {
 	}
 }
 
-// TestConan2Interrupted kills a client in the middle of an upload: nothing half is visible, and a plain repetition
-// completes it.
+// TestConan2Interrupted kills a client in the middle of an upload: nothing half is visible, and a
+// plain repetition completes it.
 func TestConan2Interrupted(t *testing.T) {
 	t.Parallel()
 	proxy := e2etest.StartConanproxy(t, nil)
@@ -157,7 +158,8 @@ func TestConan2Interrupted(t *testing.T) {
 	e2etest.SameTree(t, "big", publisher, reader)
 }
 
-// TestConan2PublishAgainstUpstream: packages for a recipe that only upstream has adopt it; readers see both.
+// TestConan2PublishAgainstUpstream: packages for a recipe that only upstream has adopt it; readers
+// see both.
 func TestConan2PublishAgainstUpstream(t *testing.T) {
 	t.Parallel()
 	w := e2etest.NewWorld(t, e2etest.V2Server, nil)
@@ -183,7 +185,8 @@ func TestConan2PublishAgainstUpstream(t *testing.T) {
 	elsewhere.Fails([]string{"ERROR"}, elsewhere.UploadArgs("header/1.0@demo/testing", "r")...)
 }
 
-// TestConan2Access: login by command, wrong passwords, missing rights, anonymous readers of private names.
+// TestConan2Access: login by command, wrong passwords, missing rights, anonymous readers of private
+// names.
 func TestConan2Access(t *testing.T) {
 	t.Parallel()
 	proxy := e2etest.StartConanproxy(t, harness.Settings{"auth": harness.Settings{

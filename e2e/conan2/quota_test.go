@@ -12,8 +12,8 @@ import (
 	"conanproxy/internal/harness"
 )
 
-// TestConan2Quota uploads to a store that is full: the client shows why and stops, and what the store has can still be
-// installed and removed, after which there is space again.
+// TestConan2Quota uploads to a store that is full: the client shows why and stops, and what the
+// store has can still be installed and removed, after which there is space again.
 func TestConan2Quota(t *testing.T) {
 	t.Parallel()
 	proxy := e2etest.StartConanproxy(t, harness.Settings{"stores": []harness.Settings{{"name": "dev", "quota": "4KiB", "trash_for": "1h"}}})

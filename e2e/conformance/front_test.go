@@ -7,7 +7,8 @@ import (
 	"conanproxy/internal/harness"
 )
 
-// front is the program before many scripted upstreams, of which each is asked for names that begin with its own name and a dash.
+// front is the program before many scripted upstreams, of which each is asked for names that begin
+// with its own name and a dash.
 type front struct {
 	*site
 	servers map[string]*conantest.Server

@@ -1,4 +1,5 @@
-// Package conformance holds the built program to what v1 and v2 servers answer, byte by byte, and to its own rules.
+// Package conformance holds the built program to what v1 and v2 servers answer, byte by byte, and
+// to its own rules.
 package conformance
 
 import (

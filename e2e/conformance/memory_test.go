@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// peakMemory is the most memory in bytes that the program had so far; where the system does not tell, what it has now.
+// peakMemory is the most memory in bytes that the program had so far; where the system does not
+// tell, what it has now.
 func (s *site) peakMemory(t testing.TB) int {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.Pid()))

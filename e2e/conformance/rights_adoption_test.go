@@ -43,7 +43,8 @@ func TestAdoptionNeedsTheRightToRead(t *testing.T) {
 	s.call(t, http.MethodGet, list, s.as(t, "bob")).is(t, http.StatusOK) // it is in the store now
 }
 
-// TestAdoptionFromTheStoresViews: a store adopts recipes of the upstreams that share a view with it, and of no others.
+// TestAdoptionFromTheStoresViews: a store adopts recipes of the upstreams that share a view with
+// it, and of no others.
 func TestAdoptionFromTheStoresViews(t *testing.T) {
 	t.Parallel()
 	recipe := conantest.Recipe("outer", "1.0")

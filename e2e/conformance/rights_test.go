@@ -14,8 +14,9 @@ import (
 	"conanproxy/internal/harness"
 )
 
-// rightsWorld is a server with an upstream "direct", both with the same packages in three levels of secrecy: open,
-// known (to every user) and secret (to ann). demo and ann may write, bob may write his own name only.
+// rightsWorld is a server with an upstream "direct", both with the same packages in three levels of
+// secrecy: open, known (to every user) and secret (to ann). demo and ann may write, bob may write
+// his own name only.
 type rightsWorld struct {
 	*site
 	levels map[string][]conantest.Set // of each level packages, one with an owner and one without

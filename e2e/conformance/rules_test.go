@@ -11,7 +11,8 @@ import (
 	"conanproxy/internal/harness"
 )
 
-// TestRules: the first rule whose pattern matches decides, on every API and for reading and writing alike.
+// TestRules: the first rule whose pattern matches decides, on every API and for reading and writing
+// alike.
 func TestRules(t *testing.T) {
 	t.Parallel()
 	rules := []harness.Settings{

@@ -44,7 +44,8 @@ func file2(rev conan.Revision, name string) string {
 	return path2(rev) + "/files/" + strings.Join(segments, "/")
 }
 
-// file1 is the path of a file on the v1 API, of the newest revision or of the one that an upload makes.
+// file1 is the path of a file on the v1 API, of the newest revision or of the one that an upload
+// makes.
 func file1(rev conan.Revision, name string) string {
 	p := "/v1/files/" + rev.Ref.Path() + "/0"
 	if rev.IsPackage() {
@@ -92,7 +93,8 @@ func (s *site) publish2(t testing.TB, user string, sets ...conantest.Set) {
 	}
 }
 
-// put2 sends one file of a set on the v2 API. A file without bytes goes chunked, as the client sends it.
+// put2 sends one file of a set on the v2 API. A file without bytes goes chunked, as the client
+// sends it.
 func (s *site) put2(t testing.TB, user string, set conantest.Set, name string) reply {
 	t.Helper()
 	send := file(set.Files[name])
@@ -102,8 +104,8 @@ func (s *site) put2(t testing.TB, user string, set conantest.Set, name string) r
 	return s.call(t, http.MethodPut, file2(set.Revision, name), s.as(t, user), send)
 }
 
-// install1 reads a recipe or package as Conan 1 does, below a mount, and wants the files of the set. Only an unsigned
-// URL gets the token.
+// install1 reads a recipe or package as Conan 1 does, below a mount, and wants the files of the
+// set. Only an unsigned URL gets the token.
 func (s *site) install1(t testing.TB, mount, user string, set conantest.Set) {
 	t.Helper()
 	s.sameFiles(t, user, s.urls1(t, mount, user, set.Revision), set)

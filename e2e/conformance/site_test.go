@@ -27,8 +27,9 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// site is the built program as raw HTTP sees it: paths go out byte for byte, no redirect is followed, nothing is
-// unpacked. Users: demo, ann and bob with their names as passwords, and colon with colonPassword.
+// site is the built program as raw HTTP sees it: paths go out byte for byte, no redirect is
+// followed, nothing is unpacked. Users: demo, ann and bob with their names as passwords, and colon
+// with colonPassword.
 type site struct {
 	*e2etest.Conanproxy
 	address string // host:port
@@ -44,7 +45,8 @@ type site struct {
 // colonPassword has what Basic authentication finds hard.
 const colonPassword = "pä:ss wörd:"
 
-// startSite starts the program. It believes what callers on 127.0.0.1 say about addresses and prefixes.
+// startSite starts the program. It believes what callers on 127.0.0.1 say about addresses and
+// prefixes.
 func startSite(t testing.TB, s harness.Settings) *site {
 	t.Helper()
 	users := usersFile(t)
@@ -152,7 +154,8 @@ func text(body string) tweak {
 // chunked sends a body without its length.
 func chunked(body string) tweak {
 	return func(r *http.Request) {
-		// A reader of an unknown type with an unknown length: net/http sends it chunked, also if it is empty.
+		// A reader of an unknown type with an unknown length: net/http sends it chunked, also if it
+		// is empty.
 		r.Body, r.ContentLength = io.NopCloser(io.MultiReader(strings.NewReader(body))), -1
 		r.TransferEncoding = []string{"chunked"}
 	}
@@ -210,7 +213,8 @@ type reply struct {
 	body   string
 }
 
-// call sends one request for a target: path and query exactly as they are to stand in the request line.
+// call sends one request for a target: path and query exactly as they are to stand in the request
+// line.
 func (s *site) call(t testing.TB, method, target string, tweaks ...tweak) reply {
 	t.Helper()
 	r, err := s.try(t, method, target, tweaks...)
@@ -272,8 +276,8 @@ func (r reply) refuses(t testing.TB, status int, parts ...string) reply {
 	return r
 }
 
-// unavailable wants a failure that is never taken for "not found": 503 with a short Retry-After while trying again can help,
-// and 424, whose text clients show, once it cannot.
+// unavailable wants a failure that is never taken for "not found": 503 with a short Retry-After
+// while trying again can help, and 424, whose text clients show, once it cannot.
 func (r reply) unavailable(t testing.TB, parts ...string) reply {
 	t.Helper()
 	seconds := r.header.Get("Retry-After")
@@ -301,7 +305,8 @@ func decode[T any](t testing.TB, r reply) (v T) {
 	return v
 }
 
-// raw writes a request as it is, and nothing more if end is set. The status is 0 if there was no answer.
+// raw writes a request as it is, and nothing more if end is set. The status is 0 if there was no
+// answer.
 func (s *site) raw(t testing.TB, request string, end bool) reply {
 	t.Helper()
 	c := s.dial(t)
@@ -348,7 +353,8 @@ func readReply(t testing.TB, c net.Conn, request string) reply {
 	return r
 }
 
-// forge makes a token of any claims, signed with any key: what the program itself would make, or not.
+// forge makes a token of any claims, signed with any key: what the program itself would make, or
+// not.
 func forge(algorithm string, key []byte, claims map[string]any) string {
 	part := func(v any) string {
 		b, err := json.Marshal(v)
@@ -394,8 +400,8 @@ func (s *site) with(t testing.TB, token, claim string, value any) string {
 	return forge("HS256", s.secret, claims)
 }
 
-// expired is the token of a user as it will be when its time is over. That the same token with more time is
-// accepted is checked here, so that nothing else is wrong with it.
+// expired is the token of a user as it will be when its time is over. That the same token with more
+// time is accepted is checked here, so that nothing else is wrong with it.
 func (s *site) expired(t testing.TB, user string) string {
 	t.Helper()
 	token := s.token(t, user)

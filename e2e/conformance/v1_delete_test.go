@@ -141,8 +141,8 @@ func (c *client1) do(method, target string, tweaks ...tweak) reply {
 	return c.w.call(c.t, method, target, append(who, tweaks...)...)
 }
 
-// login does what the client does with a 401: it forgets its token and asks again as nobody, then it logs in with the
-// password from the environment and asks a third time.
+// login does what the client does with a 401: it forgets its token and asks again as nobody, then
+// it logs in with the password from the environment and asks a third time.
 func (c *client1) login(user, password, method, target string, tweaks ...tweak) reply {
 	c.t.Helper()
 	r := c.do(method, target, tweaks...)

@@ -74,7 +74,8 @@ func v1Staged(t *testing.T, w *v1World) {
 	w.install1(t, "", nobody, undeclared)
 }
 
-// v1URLsResolve joins the URLs of answers as the client does: with the remote's URL as the user typed it.
+// v1URLsResolve joins the URLs of answers as the client does: with the remote's URL as the user
+// typed it.
 func v1URLsResolve(t *testing.T, w *v1World) {
 	private := conantest.Recipe("privateurls", "1.0", conantest.Conan1())
 	w.publish1(t, "ann", private)
@@ -309,7 +310,8 @@ func v1Large(t *testing.T, w *v1World) {
 	w.call(t, http.MethodGet, other).refuses(t, http.StatusNotFound)
 }
 
-// constantMemory wants the program's peak of memory to rise by less than half of what is transferred.
+// constantMemory wants the program's peak of memory to rise by less than half of what is
+// transferred.
 func (s *site) constantMemory(t testing.TB, transferred int, work func()) {
 	t.Helper()
 	before := s.peakMemory(t)

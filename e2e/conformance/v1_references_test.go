@@ -87,8 +87,8 @@ func v1Lengths(t *testing.T, w *v1World) {
 	}
 }
 
-// refusesReference wants a reference, given as the path of its four fields, to be "not found" for readers and invalid
-// for writers.
+// refusesReference wants a reference, given as the path of its four fields, to be "not found" for
+// readers and invalid for writers.
 func (w *v1World) refusesReference(t *testing.T, ref string, set conantest.Set) {
 	t.Helper()
 	demo := w.as(t, "demo")
@@ -183,7 +183,8 @@ func v1Traversal(t *testing.T, w *v1World) {
 		"/../secret", "/..%2fsecret", "/%2e%2e/secret",
 	} {
 		for _, query := range []string{"", "?signature=" + signature} {
-			// Credentials are looked at before names: a signature of another path may be refused as such.
+			// Credentials are looked at before names: a signature of another path may be refused as
+			// such.
 			forbidden := query != "" && strings.HasSuffix(path, "/export/secret")
 			want := http.StatusNotFound
 			if forbidden {

@@ -173,8 +173,8 @@ func v1SearchPrivate(t *testing.T, w *v1World) {
 	}
 }
 
-// v1SearchRange is what the client does for a range without user and channel: it searches, filters by user and channel
-// itself, and installs the newest.
+// v1SearchRange is what the client does for a range without user and channel: it searches, filters
+// by user and channel itself, and installs the newest.
 func v1SearchRange(t *testing.T, w *v1World) {
 	newest := conantest.Recipe("range", "1.10", conantest.Conan1())
 	w.publish1(t, "demo",

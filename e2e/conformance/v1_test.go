@@ -7,8 +7,8 @@ import (
 	"conanproxy/internal/harness"
 )
 
-// v1World is what the cases of the v1 API share: a server with some packages, and one with upstreams. Every case
-// has names of its own beside these.
+// v1World is what the cases of the v1 API share: a server with some packages, and one with
+// upstreams. Every case has names of its own beside these.
 type v1World struct {
 	*site
 	front *front
@@ -18,8 +18,9 @@ type v1World struct {
 	big   conantest.Set // a package of nouc, larger than 700 kB
 }
 
-// TestConformanceV1 runs the catalogue of the v1 API against the built program. The flows of real clients stand here
-// as the requests that those clients send; the tests of the clients themselves are elsewhere.
+// TestConformanceV1 runs the catalogue of the v1 API against the built program. The flows of real
+// clients stand here as the requests that those clients send; the tests of the clients themselves
+// are elsewhere.
 func TestConformanceV1(t *testing.T) {
 	t.Parallel()
 	w := newV1World(t)

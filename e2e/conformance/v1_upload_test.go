@@ -19,7 +19,8 @@ import (
 	"conanproxy/internal/conantest"
 )
 
-// probe is the empty question that clients ask before they send a file to a URL without a signature.
+// probe is the empty question that clients ask before they send a file to a URL without a
+// signature.
 func probe(content []byte) tweak {
 	return func(r *http.Request) {
 		text("")(r)
@@ -69,7 +70,8 @@ func v1Probe(t *testing.T, w *v1World) {
 		}
 		w.call(t, http.MethodPut, file1(set.Revision, name), demo, probe(set.Files[name]), header("X-Checksum-Deploy", "TRUE")).refuses(t, http.StatusNotFound)
 	}
-	// Bytes that are here are not linked on v1 either: old clients take anything but 404 for "stored".
+	// Bytes that are here are not linked on v1 either: old clients take anything but 404 for
+	// "stored".
 	w.call(t, http.MethodPut, file1(w.hello.Revision, "conanfile.py"), demo, probe(w.hello.Files["conanfile.py"])).refuses(t, http.StatusNotFound)
 	w.invisible(t, set)
 	if diff := cmp.Diff(before, w.blobs(t)); diff != "" {

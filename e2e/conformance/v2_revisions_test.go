@@ -62,7 +62,8 @@ func (w *v2World) threeRecipes(t *testing.T, name string) []conantest.Set {
 	return sets
 }
 
-// order wants the revisions of a recipe or package, newest first, with falling times, and the first as the latest.
+// order wants the revisions of a recipe or package, newest first, with falling times, and the first
+// as the latest.
 func (s *site) order(t testing.TB, mount string, want ...conantest.Set) {
 	t.Helper()
 	var wanted []string
@@ -129,7 +130,8 @@ func v2ForceLatest(t *testing.T, w *v2World) {
 	}
 }
 
-// What is uploaded again within a minute keeps its time, so that jobs which run at once do not reorder each other's work.
+// What is uploaded again within a minute keeps its time, so that jobs which run at once do not
+// reorder each other's work.
 func v2ForceOldest(t *testing.T, w *v2World) {
 	sets := w.threeRecipes(t, "forceoldest")
 	before := w.history(t, "", sets[0].Revision)
@@ -209,7 +211,8 @@ func v2DeleteNoPackages(t *testing.T, w *v2World) {
 	w.install2(t, "", nobody, set)
 }
 
-// v2NotLatest is what a client does for 'notlatest#!latest': it drops the first of the list and removes the rest.
+// v2NotLatest is what a client does for 'notlatest#!latest': it drops the first of the list and
+// removes the rest.
 func v2NotLatest(t *testing.T, w *v2World) {
 	sets := w.threeRecipes(t, "notlatest")
 	for _, r := range w.history(t, "", sets[0].Revision)[1:] {

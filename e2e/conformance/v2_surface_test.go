@@ -45,7 +45,8 @@ func v2PingMounts(t *testing.T, w *v2World) {
 		pings(t, w.front.call(t, http.MethodGet, "/outside"+mount+"/v1/ping", prefixed))
 		pings(t, w.front.call(t, http.MethodGet, mount+"/v1/ping", prefixed))
 	}
-	// At a mistyped place it is an error, not "not found", for which clients skip the remote in silence.
+	// At a mistyped place it is an error, not "not found", for which clients skip the remote in
+	// silence.
 	for _, mount := range []string{"/upstream/nothing", "/projects/nothing/packages/conan", "/conan", "/api/conan/remote"} {
 		w.front.call(t, http.MethodGet, mount+"/v1/ping").refuses(t, http.StatusFailedDependency)
 	}

@@ -7,8 +7,8 @@ import (
 	"conanproxy/internal/harness"
 )
 
-// v2World is what the cases of the v2 API share: a server with some packages, and one with upstreams. Every case has
-// names of its own beside these.
+// v2World is what the cases of the v2 API share: a server with some packages, and one with
+// upstreams. Every case has names of its own beside these.
 type v2World struct {
 	*site
 	front *front
@@ -16,8 +16,9 @@ type v2World struct {
 	lib   conantest.Set // a package of it, larger than 700 kB
 }
 
-// TestConformanceV2 runs the catalogue of the v2 API against the built program. The flows of real clients stand here
-// as the requests that those clients send; the tests of the clients themselves are elsewhere.
+// TestConformanceV2 runs the catalogue of the v2 API against the built program. The flows of real
+// clients stand here as the requests that those clients send; the tests of the clients themselves
+// are elsewhere.
 func TestConformanceV2(t *testing.T) {
 	t.Parallel()
 	runCases(t, newV2World(t), 78, v2Cases)

@@ -86,8 +86,8 @@ func v2ColdInstall(t *testing.T, w *v2World) {
 	}
 }
 
-// comparable is the body of an answer: JSON by its meaning, where times are instants and of a package only its content
-// and of a file only its name counts, as clients see it; else the bytes.
+// comparable is the body of an answer: JSON by its meaning, where times are instants and of a
+// package only its content and of a file only its name counts, as clients see it; else the bytes.
 func comparable(t testing.TB, r reply) any {
 	t.Helper()
 	if r.header.Get("Content-Type") != "application/json" {
@@ -173,7 +173,8 @@ func v2UpstreamDenies(t *testing.T, w *v2World) {
 	}
 }
 
-// failsClosed wants no question to a failing upstream to be "not found" and nothing of it to be remembered.
+// failsClosed wants no question to a failing upstream to be "not found" and nothing of it to be
+// remembered.
 func (w *v2World) failsClosed(t *testing.T, name string, fault conantest.Fault) {
 	t.Helper()
 	recipe, pkg := sets2(name, "1.0")

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestCrash kills the program at once, with a fill and an upload half done: what was published stays, what was half
-// done leaves nothing behind, and both succeed when they are repeated.
+// TestCrash kills the program at once, with a fill and an upload half done: what was published
+// stays, what was half done leaves nothing behind, and both succeed when they are repeated.
 func TestCrash(t *testing.T) {
 	t.Parallel()
 	w := e2etest.NewWorld(t, e2etest.V2Server, nil)

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// TestFillShared: several clients install one cold package at once; each file comes from upstream once, also when
-// the client that asked first leaves in the middle.
+// TestFillShared: several clients install one cold package at once; each file comes from upstream
+// once, also when the client that asked first leaves in the middle.
 func TestFillShared(t *testing.T) {
 	t.Parallel()
 	w := e2etest.NewWorld(t, e2etest.V2Server, nil)
@@ -74,8 +74,8 @@ func TestFillShared(t *testing.T) {
 	e2etest.NoRepeats(t, w.Upstream)
 }
 
-// TestBadUpstream: answers that are not what they should be. None reaches a client as a package or as "not found",
-// none is kept, and everything works once upstream is well again.
+// TestBadUpstream: answers that are not what they should be. None reaches a client as a package or
+// as "not found", none is kept, and everything works once upstream is well again.
 func TestBadUpstream(t *testing.T) {
 	t.Parallel()
 	const ref = "lib/1.0@demo/testing"
@@ -84,8 +84,8 @@ func TestBadUpstream(t *testing.T) {
 		name string
 		// match finds the paths whose answers are bad.
 		match *regexp.Regexp
-		// remembered is how long upstream's answer counts, a page in the place of one file too; for anything that is no
-		// answer it must not.
+		// remembered is how long upstream's answer counts, a page in the place of one file too; for
+		// anything that is no answer it must not.
 		remembered string
 		bad        func(http.ResponseWriter, *http.Request, *e2etest.Recorder)
 	}{
@@ -140,7 +140,8 @@ func TestBadUpstream(t *testing.T) {
 
 			w.Upstream.InterceptWith(nil)
 			again := e2etest.NewConan2(t, proxy.URL())
-			// An upstream that failed is left alone for a moment, and an answer about one thing is remembered.
+			// An upstream that failed is left alone for a moment, and an answer about one thing is
+			// remembered.
 			e2etest.WaitFor(t, time.Minute, func() bool {
 				_, ok := again.Try(again.InstallArgs(ref)...)
 				return ok
@@ -150,8 +151,8 @@ func TestBadUpstream(t *testing.T) {
 	}
 }
 
-// TestResume cuts the connection to the client in the middle of an archive, once: the client ends with the
-// whole file, most of them by a range request.
+// TestResume cuts the connection to the client in the middle of an archive, once: the client ends
+// with the whole file, most of them by a range request.
 func TestResume(t *testing.T) {
 	t.Parallel()
 	proxy := e2etest.StartConanproxy(t, nil)

@@ -17,8 +17,8 @@ var generation1 = []struct {
 	{"revisions on", e2etest.NewConan1Revisions},
 }
 
-// TestBridgeLocal: what one generation publishes to the local store the other installs, by building its own binary;
-// each generation sees only its own binaries, under one recipe revision.
+// TestBridgeLocal: what one generation publishes to the local store the other installs, by building
+// its own binary; each generation sees only its own binaries, under one recipe revision.
 func TestBridgeLocal(t *testing.T) {
 	t.Parallel()
 	for _, g := range generation1 {
@@ -41,8 +41,9 @@ func TestBridgeLocal(t *testing.T) {
 	}
 }
 
-// bothSee takes a client that has published lib/1.0@demo/testing and one of the other generation. The second does
-// not see the first one's binary, builds its own, publishes it, and then either reads its own.
+// bothSee takes a client that has published lib/1.0@demo/testing and one of the other generation.
+// The second does not see the first one's binary, builds its own, publishes it, and then either
+// reads its own.
 func bothSee(t *testing.T, proxy *e2etest.Conanproxy, first, second *e2etest.Client) {
 	t.Helper()
 	const ref = "lib/1.0@demo/testing"
@@ -130,8 +131,8 @@ func TestBridgeUpstream(t *testing.T) {
 	})
 }
 
-// TestConan1Update installs and updates with Conan 1.66, revisions enabled or not; with them enabled it publishes, lists
-// and removes revisions.
+// TestConan1Update installs and updates with Conan 1.66, revisions enabled or not; with them
+// enabled it publishes, lists and removes revisions.
 func TestConan1Update(t *testing.T) {
 	t.Parallel()
 	const ref = "lib/1.0@demo/testing"

@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// debianLibrary is a real library that the tests package from Debian's -dev package and the runtime packages that
-// this one depends on in exactly its own version.
+// debianLibrary is a real library that the tests package from Debian's -dev package and the runtime
+// packages that this one depends on in exactly its own version.
 type debianLibrary struct {
 	name string
 	dev  string
@@ -34,8 +34,8 @@ var debianLibraries = []debianLibrary{
 	{name: "fmt", dev: "libfmt-dev", libs: []string{"fmt"}},
 }
 
-// debianTrees fetches and unpacks the libraries once for all tests. It returns the folder with one tree per
-// library, NAME/tree, and NAME/version.
+// debianTrees fetches and unpacks the libraries once for all tests. It returns the folder with one
+// tree per library, NAME/tree, and NAME/version.
 var debianTrees = sync.OnceValues(func() (string, error) {
 	root, err := harness.Root()
 	if err != nil {
@@ -128,8 +128,8 @@ func conanVersion(debian string) string {
 	return strings.ReplaceAll(version, "~", ".")
 }
 
-// layOut moves what Debian spreads over /usr and its architecture folders to include, lib and licenses, as Conan
-// packages have it.
+// layOut moves what Debian spreads over /usr and its architecture folders to include, lib and
+// licenses, as Conan packages have it.
 func layOut(raw, tree string) error {
 	var triplet string
 	for _, dir := range []string{"usr/lib", "lib"} {
@@ -155,8 +155,8 @@ func layOut(raw, tree string) error {
 	return nil
 }
 
-// moveTree moves the members of one folder into another; absolute symlinks become links to the same name beside
-// them, since every library lies in one folder now.
+// moveTree moves the members of one folder into another; absolute symlinks become links to the same
+// name beside them, since every library lies in one folder now.
 func moveTree(from, to string) error {
 	entries, err := os.ReadDir(from)
 	if os.IsNotExist(err) {
@@ -242,8 +242,9 @@ func pythonList(items []string) string {
 	return `["` + strings.Join(items, `", "`) + `"]`
 }
 
-// buildAndRun installs the references with the client from its remote "r" and compiles, links and runs programs
-// against what was installed: C with the shared libraries, C with the static archives, C++.
+// buildAndRun installs the references with the client from its remote "r" and compiles, links and
+// runs programs against what was installed: C with the shared libraries, C with the static
+// archives, C++.
 func buildAndRun(t testing.TB, c *e2etest.Client, refs []string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -277,8 +278,8 @@ func buildAndRun(t testing.TB, c *e2etest.Client, refs []string) {
 	}
 }
 
-// compile calls a compiler with the flags that pkg-config finds in dir; the libraries stand where "@libs" is, else
-// at the end.
+// compile calls a compiler with the flags that pkg-config finds in dir; the libraries stand where
+// "@libs" is, else at the end.
 func compile(t testing.TB, dir, compiler string, libs []string, args ...string) {
 	t.Helper()
 	flags := strings.Fields(pkgConfig(t, dir, "--cflags", libs))
@@ -298,7 +299,8 @@ func compile(t testing.TB, dir, compiler string, libs []string, args ...string) 
 	execute(t, nil, compiler, flags...)
 }
 
-// runLinked runs a program with the installed shared libraries, after a look that they are the ones it uses.
+// runLinked runs a program with the installed shared libraries, after a look that they are the ones
+// it uses.
 func runLinked(t testing.TB, dir, home string, libs []string, program string) string {
 	t.Helper()
 	var paths []string

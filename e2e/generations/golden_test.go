@@ -18,9 +18,10 @@ import (
 // update writes the golden files anew instead of comparing with them.
 var update = flag.Bool("update", false, "write the golden call sequences")
 
-// TestGolden writes down, for the usual commands of each client, the requests that reach the program and those that
-// reach upstream. Every command is run by a client with an empty cache, first over a cold and then over a warm
-// program: a warm one asks upstream nothing inside fresh_for.
+// TestGolden writes down, for the usual commands of each client, the requests that reach the
+// program and those that reach upstream. Every command is run by a client with an empty cache,
+// first over a cold and then over a warm program: a warm one asks upstream nothing inside
+// fresh_for.
 func TestGolden(t *testing.T) {
 	t.Parallel()
 	const ref = "lib/1.0@demo/testing"
@@ -103,7 +104,8 @@ var conan2Reads = [][]string{
 	{"graph", "info", "--requires=lib/1.0@demo/testing", "-r", "r"},
 }
 
-// writes adds the commands that publish to the local view and remove from it; upstream hears of none of them.
+// writes adds the commands that publish to the local view and remove from it; upstream hears of
+// none of them.
 func writes(t *testing.T, out *strings.Builder, w *e2etest.World, newClient func(testing.TB, string) *e2etest.Client) {
 	t.Helper()
 	front := e2etest.Record(t, w.Proxy.URL(), e2etest.BothAPIs)
@@ -154,8 +156,8 @@ var (
 	revisionPart = regexp.MustCompile(`\b[0-9a-f]{32}\b`)
 )
 
-// calls returns a recorder's lines with ids replaced by what they are; downloads of files that stand side by side
-// are sorted, since clients fetch them in parallel.
+// calls returns a recorder's lines with ids replaced by what they are; downloads of files that
+// stand side by side are sorted, since clients fetch them in parallel.
 func calls(r *e2etest.Recorder) []string {
 	out := r.Calls()
 	for i, call := range out {

@@ -9,8 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestHarness shows that the clients, the servers and the recorder work with each other without the program under
-// test, so that a failure elsewhere speaks about the program.
+// TestHarness shows that the clients, the servers and the recorder work with each other without the
+// program under test, so that a failure elsewhere speaks about the program.
 func TestHarness(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

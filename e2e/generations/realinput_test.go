@@ -6,8 +6,9 @@ import (
 	"testing"
 )
 
-// TestDebianLibraries publishes real libraries with their symlinks and dependencies to the real server, installs the
-// graph through the proxy (cold, warm and with upstream stopped), and compiles, links and runs programs against it.
+// TestDebianLibraries publishes real libraries with their symlinks and dependencies to the real
+// server, installs the graph through the proxy (cold, warm and with upstream stopped), and
+// compiles, links and runs programs against it.
 func TestDebianLibraries(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestOwnership: names that the local store owns and names that an upstream excludes are never asked upstream, on no
-// route and by no client; upstream's own log is the witness.
+// TestOwnership: names that the local store owns and names that an upstream excludes are never
+// asked upstream, on no route and by no client; upstream's own log is the witness.
 func TestOwnership(t *testing.T) {
 	t.Parallel()
 	server := e2etest.StartConanServer(t, harness.ConanServerOptions{Environment: harness.Conan1})
@@ -62,7 +62,8 @@ func TestOwnership(t *testing.T) {
 	e2etest.NewConan2(t, proxy.URL()).Install("public/1.0")
 }
 
-// TestClientGenerations: an upstream limited to one generation of clients is asked for that one only.
+// TestClientGenerations: an upstream limited to one generation of clients is asked for that one
+// only.
 func TestClientGenerations(t *testing.T) {
 	t.Parallel()
 	server := e2etest.StartConanServer(t, harness.ConanServerOptions{Environment: harness.Conan1})

@@ -138,8 +138,8 @@ func damage(t *testing.T, demo e2etest.Operator, file string) {
 	}
 }
 
-// TestBundleOfUpstream: a view over an upstream, of which nothing is stored yet, goes into a bundle;
-// both have what the upstream's own client lists.
+// TestBundleOfUpstream: a view over an upstream, of which nothing is stored yet, goes into a
+// bundle; both have what the upstream's own client lists.
 func TestBundleOfUpstream(t *testing.T) {
 	t.Parallel()
 	server := e2etest.StartConanServer(t, harness.ConanServerOptions{Environment: harness.Server2})

@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestChain: edge → parent → conan_server. What is new at the parent is visible at the edge within fresh_for, answers
-// are the same at both ends, and the edge goes on when the parent is gone.
+// TestChain: edge → parent → conan_server. What is new at the parent is visible at the edge within
+// fresh_for, answers are the same at both ends, and the edge goes on when the parent is gone.
 func TestChain(t *testing.T) {
 	t.Parallel()
 	const fresh = time.Second

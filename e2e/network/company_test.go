@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// TestCompanyNetwork: an upstream that only the network's HTTP proxy can reach, and one whose certificate only a
-// private authority vouches for.
+// TestCompanyNetwork: an upstream that only the network's HTTP proxy can reach, and one whose
+// certificate only a private authority vouches for.
 func TestCompanyNetwork(t *testing.T) {
 	t.Parallel()
 	server := e2etest.StartConanServer(t, harness.ConanServerOptions{Environment: harness.Conan1})

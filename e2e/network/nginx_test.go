@@ -7,8 +7,8 @@ import (
 	"conanproxy/internal/harness"
 )
 
-// TestPathPrefix puts nginx with a path prefix before the program, with the prefix stripped and kept, and uses
-// remotes with and without a trailing slash.
+// TestPathPrefix puts nginx with a path prefix before the program, with the prefix stripped and
+// kept, and uses remotes with and without a trailing slash.
 func TestPathPrefix(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

@@ -18,8 +18,9 @@ import (
 	"time"
 )
 
-// TestTLS: both generations publish and install where the program itself speaks TLS, with a certificate that they are told
-// to trust. The addresses that Conan 1 is given for files have to be https then.
+// TestTLS: both generations publish and install where the program itself speaks TLS, with a
+// certificate that they are told to trust. The addresses that Conan 1 is given for files have to be
+// https then.
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	certFile, keyFile := certificate(t)
@@ -53,7 +54,8 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// certificate makes a certificate for 127.0.0.1 that is its own authority, and returns the files of it and of its key.
+// certificate makes a certificate for 127.0.0.1 that is its own authority, and returns the files of
+// it and of its key.
 func certificate(t testing.TB) (certFile, keyFile string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -9,8 +9,8 @@ import (
 	"conanproxy/internal/harness"
 )
 
-// TestExplainMissingBinary: a client whose profile says Debug finds no binary; the command names the
-// setting in which the binary that there is differs, by the client's graph and by its profile.
+// TestExplainMissingBinary: a client whose profile says Debug finds no binary; the command names
+// the setting in which the binary that there is differs, by the client's graph and by its profile.
 func TestExplainMissingBinary(t *testing.T) {
 	t.Parallel()
 	proxy := e2etest.StartConanproxy(t, harness.Settings{

@@ -12,8 +12,9 @@ import (
 	"conanproxy/internal/harness"
 )
 
-// TestHideWhileCIInstalls hides a bad release while jobs of every client install it again and again: no installation
-// fails, and each that begins after the command returned gets the revision before.
+// TestHideWhileCIInstalls hides a bad release while jobs of every client install it again and
+// again: no installation fails, and each that begins after the command returned gets the revision
+// before.
 func TestHideWhileCIInstalls(t *testing.T) {
 	t.Parallel()
 	const ref = "lib/1.0@acme/stable"

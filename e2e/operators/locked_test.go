@@ -8,8 +8,9 @@ import (
 	"conanproxy/internal/harness"
 )
 
-// TestPromoteLockfile promotes what a lockfile names that the running client wrote: from the other store the same client
-// then installs the locked revisions with it, though newer ones were published since.
+// TestPromoteLockfile promotes what a lockfile names that the running client wrote: from the other
+// store the same client then installs the locked revisions with it, though newer ones were
+// published since.
 func TestPromoteLockfile(t *testing.T) {
 	t.Parallel()
 	proxy := e2etest.StartConanproxy(t, harness.Settings{"stores": []harness.Settings{{"name": "dev"}, {"name": "release"}}})

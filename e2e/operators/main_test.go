@@ -1,4 +1,5 @@
-// Package operators lets real clients and the commands of the program use the operators' API of a running one.
+// Package operators lets real clients and the commands of the program use the operators' API of a
+// running one.
 package operators
 
 import (

@@ -21,7 +21,8 @@ var admins = harness.Settings{
 }
 
 // TestPinAndPurge: a closure that was pinned by a graph of the client installs after its space was
-// needed, its upstream went away and its answers became too old; a purge has the upstream asked again.
+// needed, its upstream went away and its answers became too old; a purge has the upstream asked
+// again.
 func TestPinAndPurge(t *testing.T) {
 	t.Parallel()
 	w := e2etest.NewWorld(t, e2etest.V2Server, harness.Settings{

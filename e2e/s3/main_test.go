@@ -1,4 +1,5 @@
-// Package s3 runs the real clients against the built program whose files are in a bucket of a real S3 server.
+// Package s3 runs the real clients against the built program whose files are in a bucket of a real
+// S3 server.
 package s3
 
 import (

@@ -124,8 +124,8 @@ func hide(t *testing.T, path string, what func()) {
 	}
 }
 
-// TestUpstreamWithoutBucket downloads from an upstream while the bucket takes nothing: clients get their packages, which
-// are not stored. Uploads fail until it does.
+// TestUpstreamWithoutBucket downloads from an upstream while the bucket takes nothing: clients get
+// their packages, which are not stored. Uploads fail until it does.
 func TestUpstreamWithoutBucket(t *testing.T) {
 	t.Parallel()
 	upstream := e2etest.StartConanproxy(t, nil)

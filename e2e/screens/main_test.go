@@ -1,4 +1,5 @@
-// Package screens shows what users of the real clients see, and how soon, when something cannot be had.
+// Package screens shows what users of the real clients see, and how soon, when something cannot be
+// had.
 package screens
 
 import (

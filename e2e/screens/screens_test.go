@@ -30,22 +30,24 @@ var generations = []generation{
 // situation is something that goes wrong for one command of a client.
 type situation struct {
 	name string
-	// arrange brings the situation about, and returns the URL of the client's remote and the client's command.
+	// arrange brings the situation about, and returns the URL of the client's remote and the
+	// client's command.
 	arrange func(testing.TB, generation) (url string, args func(*e2etest.Client) []string)
 	// says is what has to be on the screen, in any case of letters.
 	says []string
-	// linked: the texts are at the URL that is on the screen. Of a refused download both generations show only the
-	// status and the URL, whatever the status is.
+	// linked: the texts are at the URL that is on the screen. Of a refused download both
+	// generations show only the status and the URL, whatever the status is.
 	linked bool
 	// succeeds: the command has to succeed in the end.
 	succeeds bool
 }
 
-// slack is how much longer than an install of what does not exist a refused command may take. With the retries that
-// clients make at a 503 it takes 18 seconds more.
+// slack is how much longer than an install of what does not exist a refused command may take. With
+// the retries that clients make at a 503 it takes 18 seconds more.
 const slack = 10 * time.Second
 
-// TestScreens is the table of what is on the screen. A text that a client does not show helps no user.
+// TestScreens is the table of what is on the screen. A text that a client does not show helps no
+// user.
 func TestScreens(t *testing.T) {
 	t.Parallel()
 	situations := []situation{
@@ -187,7 +189,8 @@ func noConanRemote(t testing.TB, _ generation) (string, func(*e2etest.Client) []
 // policySentence is what a repository manager says of a package that its policy blocks.
 const policySentence = "blocked by policy no-gpl"
 
-// refused starts a proxy over an upstream that refuses what a route names, as a repository manager does.
+// refused starts a proxy over an upstream that refuses what a route names, as a repository manager
+// does.
 func refused(t testing.TB, g generation, route string) string {
 	t.Helper()
 	origin := conantest.NewServer(t, g.api, g.sets()...)
@@ -218,7 +221,8 @@ func tooYoung(t testing.TB, g generation) (string, func(*e2etest.Client) []strin
 	}
 }
 
-// overloaded: upstream has no room for the first requests. The client is told to try again, does so and succeeds.
+// overloaded: upstream has no room for the first requests. The client is told to try again, does so
+// and succeeds.
 func overloaded(t testing.TB, g generation) (string, func(*e2etest.Client) []string) {
 	origin := conantest.NewServer(t, g.api, g.sets()...)
 	proxy := over(t, origin.URL)

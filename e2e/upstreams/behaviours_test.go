@@ -45,8 +45,8 @@ func revisionJSON(set conantest.Set) string {
 	return fmt.Sprintf(`{"revision": %q, "time": %q}`, set.RRev, set.Time.UTC().Format("2006-01-02T15:04:05.000-0700"))
 }
 
-// TestAnswersDisagree: a CDN keeps the newest revision and the list of revisions apart. Whichever of
-// them is old, clients get the newest revision.
+// TestAnswersDisagree: a CDN keeps the newest revision and the list of revisions apart. Whichever
+// of them is old, clients get the newest revision.
 func TestAnswersDisagree(t *testing.T) {
 	t.Parallel()
 	for _, client := range clients {
@@ -187,8 +187,8 @@ func TestWrongBytesTransfers(t *testing.T) {
 						sent += r.Sent
 					}
 				}
-				// A third request may be broken off when its header tells that the bytes are the same;
-				// the kernel has taken some of its body by then.
+				// A third request may be broken off when its header tells that the bytes are the
+				// same; the kernel has taken some of its body by then.
 				if sent > 2*size+size/2 {
 					t.Errorf("upstream sent %d bytes of a file of %d", sent, size)
 				}

@@ -102,8 +102,8 @@ func TestRefusedPackage(t *testing.T) {
 					if ok {
 						t.Fatalf("the client succeeded:\n%s", out)
 					}
-					// Clients print nothing but the status of a file that fails, but the text of a list:
-					// that one is refused as soon as the refusal of the file is known.
+					// Clients print nothing but the status of a file that fails, but the text of a
+					// list: that one is refused as soon as the refusal of the file is known.
 					if attempt > 0 && !strings.Contains(out, test.says) {
 						t.Fatalf("the client does not say why:\n%s", out)
 					}

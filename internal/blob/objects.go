@@ -64,16 +64,16 @@ type Keys interface {
 	// CompleteObject makes an upload the stored object of its blob; if that has one already, the
 	// upload is dead.
 	CompleteObject(ctx context.Context, key string) error
-	// DropObject makes the stored object of a blob dead and returns its size in bytes; 0 if there is
-	// none, or if a revision names the blob. Objects are removed only after that is durable.
+	// DropObject makes the stored object of a blob dead and returns its size in bytes; 0 if there
+	// is none, or if a revision names the blob. Objects are removed only after that is durable.
 	DropObject(ctx context.Context, d Digest) (int64, error)
 	// SetObjectAside ends that an object is the one of its blob, since it is damaged or lost.
 	SetObjectAside(ctx context.Context, key string) error
 	// EachObject calls fn for each stored object, until it fails.
 	EachObject(ctx context.Context, fn func(Object) error) error
 
-	// RetireObjects makes dead: uploads pending since before a time, and objects that were set aside
-	// before another.
+	// RetireObjects makes dead: uploads pending since before a time, and objects that were set
+	// aside before another.
 	RetireObjects(ctx context.Context, pending, aside time.Time) error
 	// DeadObjects lists up to limit keys of dead objects.
 	DeadObjects(ctx context.Context, limit int) ([]string, error)
@@ -81,11 +81,11 @@ type Keys interface {
 	ForgetObjects(ctx context.Context, keys []string) error
 	// UnknownObjects returns those of the keys that have no row.
 	UnknownObjects(ctx context.Context, keys []string) ([]string, error)
-	// AdoptObjects makes rows of objects that have none. Of several for a blob the one with the last
-	// key is stored.
+	// AdoptObjects makes rows of objects that have none. Of several for a blob the one with the
+	// last key is stored.
 	AdoptObjects(ctx context.Context, objects []Object) error
-	// GiveUpUnnamedObjects notes for deletion the blobs with a stored object from before a time that
-	// the index does not know: a process ended between the upload and the row of its revision.
+	// GiveUpUnnamedObjects notes for deletion the blobs with a stored object from before a time
+	// that the index does not know: a process ended between the upload and the row of its revision.
 	GiveUpUnnamedObjects(ctx context.Context, before time.Time) error
 
 	// ObjectsListed tells when the bucket was last compared with the rows.

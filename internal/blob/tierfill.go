@@ -34,8 +34,8 @@ type fill struct {
 	users    int // readers, and the goroutine of the fill until it ends
 }
 
-// openFill joins the fill of an object, or starts it, and waits until there is something to read. It
-// does not wait until the tier has the blob, since the caller may hold the lock of the digest.
+// openFill joins the fill of an object, or starts it, and waits until there is something to read.
+// It does not wait until the tier has the blob, since the caller may hold the lock of the digest.
 func (t *Tiered) openFill(ctx context.Context, o Object) (Reader, error) {
 	f, err := t.join(o)
 	if err != nil {

@@ -75,8 +75,9 @@ func highest(work func()) (bytes uint64) {
 	return most.Load()
 }
 
-// TestChecksBoundMemory checks three hostile archives, while they arrive and again afterwards, and three
-// large manifests at once. Their number does not matter, since large checks wait for each other.
+// TestChecksBoundMemory checks three hostile archives, while they arrive and again afterwards, and
+// three large manifests at once. Their number does not matter, since large checks wait for each
+// other.
 func TestChecksBoundMemory(t *testing.T) {
 	if testing.Short() || raceDetector {
 		t.Skip("lists millions of members, and measures memory")

@@ -72,8 +72,8 @@ func wantKeys(t *testing.T, node *yaml.Node, want reflect.Type, path string) {
 	}
 }
 
-// commentedAbove tells whether a comment that belongs to the first key stands above the whole section or item, where
-// the parser puts it, or explains a rule, whose keys are explained together.
+// commentedAbove tells whether a comment that belongs to the first key stands above the whole
+// section or item, where the parser puts it, or explains a rule, whose keys are explained together.
 func commentedAbove(node *yaml.Node, field int, section reflect.Type) bool {
 	return section == reflect.TypeFor[Rule]() || field == 0 && node.HeadComment != ""
 }
@@ -87,7 +87,8 @@ func find(node *yaml.Node, key string) (k, v *yaml.Node) {
 	return nil, nil
 }
 
-// wantExample looks for an entry with every key in the comment above a list that is empty by default.
+// wantExample looks for an entry with every key in the comment above a list that is empty by
+// default.
 func wantExample(t *testing.T, comment string, want reflect.Type, path string) {
 	t.Helper()
 	for i := range want.NumField() {

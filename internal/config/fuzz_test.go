@@ -11,7 +11,8 @@ import (
 
 var errorLine = regexp.MustCompile(`^c\.yaml:\d+: `)
 
-// FuzzLoad checks that any file is either refused, with file and line in each error, or loads and prints as itself.
+// FuzzLoad checks that any file is either refused, with file and line in each error, or loads and
+// prints as itself.
 func FuzzLoad(f *testing.F) {
 	if example, err := os.ReadFile(exampleFile); err != nil {
 		f.Fatal(err)

@@ -24,7 +24,8 @@ type S3Server struct {
 	Dir string // of its data; the objects of the bucket are files below Dir/data/packages
 }
 
-// StartS3 starts versitygw with its data in dir. It is built on the first call, which takes minutes.
+// StartS3 starts versitygw with its data in dir. It is built on the first call, which takes
+// minutes.
 func StartS3(ctx context.Context, root, dir string) (*S3Server, error) {
 	program, err := buildVersityGW(ctx, root)
 	if err != nil {
@@ -58,8 +59,8 @@ func StartS3(ctx context.Context, root, dir string) (*S3Server, error) {
 	return s, nil
 }
 
-// Settings is the section "blobs" of a program whose files are in the bucket, below a prefix. The server is reached
-// through url, its own or that of a relay.
+// Settings is the section "blobs" of a program whose files are in the bucket, below a prefix. The
+// server is reached through url, its own or that of a relay.
 func (s *S3Server) Settings(url, prefix string) Settings {
 	return Settings{"s3": Settings{
 		"endpoint": url, "bucket": S3Bucket, "prefix": prefix, "access_key": S3AccessKey, "secret_key_file": s.secretFile(),

@@ -175,8 +175,8 @@ func TestGuessersHaveHalfOfTheSlots(t *testing.T) {
 	})
 }
 
-// Of a burst of guesses from one address the oldest that find no room are put off. Logins that come later
-// take the places of more of them, from there and from elsewhere.
+// Of a burst of guesses from one address the oldest that find no room are put off. Logins that come
+// later take the places of more of them, from there and from elsewhere.
 func TestBurstOfGuesses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, _ := loginDirectory(t, map[string]string{"ann": "right", "bob": "right"})

@@ -38,8 +38,8 @@ const (
 
 // Erase removes revisions of a store for good, all or nothing, with the audit line: published or in
 // the trash, with their history and pins; a recipe revision goes with its packages. Each that went
-// is told, with what else names its bytes. It fails with conan.ErrNotFound for what is in neither. A
-// dry run only tells what would be done.
+// is told, with what else names its bytes. It fails with conan.ErrNotFound for what is in neither.
+// A dry run only tells what would be done.
 func (db *DB) Erase(ctx context.Context, member MemberID, revs []conan.Revision, audit Audit, now time.Time, dry bool) (out []Erased, err error) {
 	err = db.attempt(ctx, dry, func(ctx context.Context, tx *transaction) error {
 		e := erasure{member: member, digests: make(map[conan.Revision][]string)}

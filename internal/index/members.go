@@ -56,9 +56,9 @@ func withArticle(k Kind) string {
 	return "a " + string(k)
 }
 
-// RenameMember gives a member another name, also in the hides and the changes that are about it. A name that is not
-// known is conan.ErrNotFound, one that is taken conan.ErrConflict. The caller removes the journal
-// before, and has it made anew after, since its lines have the old name.
+// RenameMember gives a member another name, also in the hides and the changes that are about it. A
+// name that is not known is conan.ErrNotFound, one that is taken conan.ErrConflict. The caller
+// removes the journal before, and has it made anew after, since its lines have the old name.
 func (db *DB) RenameMember(ctx context.Context, from, to string) error {
 	return db.update(ctx, func(ctx context.Context, tx *transaction) error {
 		var id MemberID

@@ -40,7 +40,8 @@ func wantDead(t *testing.T, db *DB, want ...string) {
 	}
 }
 
-// A blob has one object; that of a second upload is dead, and so is that of a blob that was dropped.
+// A blob has one object; that of a second upload is dead, and so is that of a blob that was
+// dropped.
 func TestObjects(t *testing.T) {
 	ctx := t.Context()
 	db := openForTest(t, t.TempDir())

@@ -40,9 +40,9 @@ func (db *DB) Pin(ctx context.Context, member MemberID, revs []conan.Revision, o
 	})
 }
 
-// Unpin ends pins of revisions, of one owner or, if that is empty, of all, with the audit line. What
-// has none is skipped. A cached revision without a pin counts as used now. A dry run only tells what
-// would be done.
+// Unpin ends pins of revisions, of one owner or, if that is empty, of all, with the audit line.
+// What has none is skipped. A cached revision without a pin counts as used now. A dry run only
+// tells what would be done.
 func (db *DB) Unpin(ctx context.Context, member MemberID, revs []conan.Revision, owner string, audit Audit, now time.Time, dry bool) ([]conan.Moved, error) {
 	return db.changePins(ctx, revs, audit, now, dry, func(ctx context.Context, tx *transaction, rev conan.Revision) (bool, error) {
 		args := revisionArgs(member, rev)

@@ -54,8 +54,8 @@ type Stores interface {
 	// Retain removes what a store no longer needs by its rules, or in a dry run only decides. A
 	// store without rules is conan.ErrInvalid, a second run at once conan.ErrConflict.
 	Retain(ctx context.Context, store string, by conan.Actor, dry bool) ([]retention.Decision, error)
-	// Keeps returns the reasons for which the retention of a store keeps a revision: one is told when
-	// such a revision is removed by hand.
+	// Keeps returns the reasons for which the retention of a store keeps a revision: one is told
+	// when such a revision is removed by hand.
 	Keeps(store string) func(conan.Revision) (reason string, keeps bool)
 	// Import is the sink that takes what comes from outside into a store.
 	Import(in transfer.Incoming, to string) (transfer.Sink, bool)
@@ -125,8 +125,8 @@ type Call struct {
 	// that name is conan.ErrInvalid.
 	Trace func(view string, client conan.Generation) (trace *resolver.Trace, members []string, err error)
 
-	// Refusal is the status and the text with which a client gets an error; without a text the error
-	// is an internal one.
+	// Refusal is the status and the text with which a client gets an error; without a text the
+	// error is an internal one.
 	Refusal func(error) (status int, text string)
 
 	// IsMember tells whether a store or upstream has that name.
@@ -134,8 +134,8 @@ type Call struct {
 	// ReadsSomewhere tells whether the caller may read a reference in some member.
 	ReadsSomewhere func(ref conan.Ref) bool
 
-	// Renew makes the call again for the same caller, who is looked up again, and by the settings in
-	// force. It is auth.ErrLogin if the user or token is gone.
+	// Renew makes the call again for the same caller, who is looked up again, and by the settings
+	// in force. It is auth.ErrLogin if the user or token is gone.
 	Renew func() (*Call, error)
 	// Job is told what the call does; nil: a request makes the call, and no job.
 	Job Job

@@ -31,8 +31,8 @@ type Wanted struct {
 	Options  map[string]string `json:"options"`
 	Requires []string          `json:"requires"` // as conaninfo.txt has them
 
-	// Exact: it is all that such a binary has, so what only one side has is a difference. Else it is
-	// a profile, of which recipes leave things out.
+	// Exact: it is all that such a binary has, so what only one side has is a difference. Else it
+	// is a profile, of which recipes leave things out.
 	Exact bool `json:"exact"`
 }
 

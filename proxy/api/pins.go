@@ -13,8 +13,8 @@ import (
 
 // Member is a store or upstream of which revisions can be pinned.
 type Member interface {
-	// Pin pins revisions and the recipes of packages for an owner, all or nothing. What an upstream's
-	// cache lacks is downloaded first.
+	// Pin pins revisions and the recipes of packages for an owner, all or nothing. What an
+	// upstream's cache lacks is downloaded first.
 	Pin(ctx context.Context, revs []conan.Revision, owner string, by conan.Actor, dry bool) ([]conan.Moved, error)
 	// Unpin ends pins of an owner; an empty owner is all.
 	Unpin(ctx context.Context, revs []conan.Revision, owner string, by conan.Actor, dry bool) ([]conan.Moved, error)

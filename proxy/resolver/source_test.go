@@ -8,9 +8,9 @@ import (
 	"conanproxy/internal/conantest"
 )
 
-// The resolver keeps the contract of a Source, in whatever order its members stand, if each has a part
-// of the whole: the store what has a user, one upstream most of zlib/1.3, the other one its newest
-// recipe with the binary for Windows, and zlib/1.3.1.
+// The resolver keeps the contract of a Source, in whatever order its members stand, if each has a
+// part of the whole: the store what has a user, one upstream most of zlib/1.3, the other one its
+// newest recipe with the binary for Windows, and zlib/1.3.1.
 func TestSource(t *testing.T) {
 	parts := func(sets []conantest.Set) (store, first, second []conantest.Set) {
 		for _, set := range sets {

@@ -171,7 +171,8 @@ func (b *Bucket) Empty(ctx context.Context) (bool, error) {
 // MarkerKey is the object that says whose bucket it is.
 func (b *Bucket) MarkerKey() string { return b.prefix + "conanproxy" }
 
-// Marker returns the id of the installation whose bucket it is, empty if no installation has claimed it.
+// Marker returns the id of the installation whose bucket it is, empty if no installation has
+// claimed it.
 func (b *Bucket) Marker(ctx context.Context) (string, error) {
 	const longest = 1 << 10
 	body, _, _, err := b.core.GetObject(ctx, b.name, b.MarkerKey(), minio.GetObjectOptions{})
