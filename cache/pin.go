@@ -15,7 +15,7 @@ import (
 
 // PinOptions say how Pin pins.
 type PinOptions struct {
-	Owner  string // of the pins: a user, or index.MirrorOwner of a mirror
+	Owner  string // of the pins
 	By     conan.Actor
 	Target string // what is pinned, for the audit
 	Dry    bool   // only tells what would be done

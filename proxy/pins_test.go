@@ -45,7 +45,7 @@ func (o *onePinned) Pins(_ context.Context, before int64, limit int) ([]index.Pi
 }
 
 func TestPinCalls(t *testing.T) {
-	members := &onePinned{rows: []index.Pin{{ID: 7, Owner: "ann", Revision: conan.Revision{Ref: conan.Ref{Name: "hello", Version: "1.0"}, RRev: "r1"}}, {ID: 3, Owner: "mirror:tools"}}}
+	members := &onePinned{rows: []index.Pin{{ID: 7, Owner: "ann", Revision: conan.Revision{Ref: conan.Ref{Name: "hello", Version: "1.0"}, RRev: "r1"}}, {ID: 3, Owner: "bob"}}}
 	w := newWorld(t, func(o *worldOptions) { o.API = &api.API{Stores: &oneStore{}, Members: members} })
 	w.withAdmin("mü")
 	members.annPinned = w.upstream

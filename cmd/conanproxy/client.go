@@ -157,8 +157,8 @@ func refusedCall(status int, line string, text []byte) error {
 	if status == http.StatusUnauthorized {
 		err = fmt.Errorf("%w; set CONANPROXY_TOKEN to a robot token or the token of a login", err)
 	}
-	if status == http.StatusBadRequest {
-		return usageError{err}
+	if status == http.StatusBadRequest || status == http.StatusNotFound {
+		return usageError{err} // wrong, or a name that is not known
 	}
 	return err
 }

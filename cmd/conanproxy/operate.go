@@ -262,7 +262,7 @@ func unpinCommand() *cobra.Command {
 	}
 	ch.flags = func(c *cobra.Command) {
 		c.Flags().StringVar(&in, "in", "", "the store or upstream (required)")
-		c.Flags().StringVar(&owner, "owner", "", "whose pins: a user, or mirror:`NAME`; yours without it")
+		c.Flags().StringVar(&owner, "owner", "", "the `USER` whose pins end; yours without it")
 		c.Flags().BoolVar(&all, "all", false, "the pins of all owners")
 	}
 	ch.body = func() map[string]any { return map[string]any{"in": in, "owner": owner, "all": all} }

@@ -139,9 +139,9 @@ func hideAndShow(t *testing.T, demo, developer e2etest.Operator, ref string, at 
 	e2etest.SilentAbout(t, demo.Must("promote", "--from", "release", "--to", "dev", "--dry-run", ref+"#*"), revision)
 	e2etest.Says(t, demo.Must("remove", "--in", "release", "--dry-run", ref+"#"+revision), revision+": hidden: "+reason)
 	id := fmt.Sprint(lines[0].ID)
-	developer.Fails(1, "not found", "unhide", id)
+	developer.Fails(2, "not found", "unhide", id)
 	e2etest.Says(t, demo.Must("unhide", id), "shown", revision)
-	demo.Fails(1, "not found", "unhide", id)
+	demo.Fails(2, "not found", "unhide", id)
 	bare := at("release", "bob")
 	bare.Fails([]string{"Missing"}, bare.InstallArgs(ref)...) // the newest revision is there again, and has no package
 }

@@ -85,7 +85,7 @@ func TestRobotTokens(t *testing.T) {
 			t.Errorf("as Bearer: %d", got)
 		}
 	}
-	e2etest.NewOperator(t, proxy, "bob").Fails(1, "there is no token", "token", "revoke", "reader")
+	e2etest.NewOperator(t, proxy, "bob").Fails(2, "there is no token", "token", "revoke", "reader")
 	demo.Must("token", "revoke", "reader")
 	for _, bearer := range []string{reader, session} {
 		if got := status(t, latest, "Bearer "+bearer); got != http.StatusUnauthorized {

@@ -16,12 +16,9 @@ type Pin struct {
 	ID     int64
 	Member string
 	conan.Revision
-	Owner string // a user, or MirrorOwner of a mirror
+	Owner string // a user
 	Time  time.Time
 }
-
-// MirrorOwner is the owner of the pins of a mirror. Names of users have no colon.
-func MirrorOwner(mirror string) string { return "mirror:" + mirror }
 
 // Pin pins revisions for an owner, all or nothing, with the audit line. It fails with
 // conan.ErrNotFound for one that the member does not have. What the owner has pinned already is

@@ -110,7 +110,7 @@ func resolve(c *Call, spec selection.Spec, source conan.Source, purpose selectio
 type PinLine struct {
 	ID       int64     `json:"id"`
 	Revision string    `json:"revision"`
-	Owner    string    `json:"owner"` // a user, or mirror:NAME
+	Owner    string    `json:"owner"` // a user
 	Time     time.Time `json:"time"`
 }
 
