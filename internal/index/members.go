@@ -80,7 +80,6 @@ func (db *DB) RenameMember(ctx context.Context, from, to string) error {
 			`UPDATE members SET name = $2 WHERE name = $1`,
 			`UPDATE hides SET member = $2 WHERE member = $1`,
 			`UPDATE feed SET member = $2 WHERE member = $1`,
-			`UPDATE feed SET member = $2 WHERE member = $1`,
 		} {
 			if _, err := tx.ExecContext(ctx, query, from, to); err != nil {
 				return fmt.Errorf("rename member %s: %w", from, err)

@@ -43,7 +43,7 @@ func TestAPinKeepsFromEviction(t *testing.T) {
 
 	same(t, "first pin", pin(t, db, "ann", a)[0].Skipped, false)
 	same(t, "again", pin(t, db, "ann", a)[0].Skipped, true)
-	same(t, "of another owner", pin(t, db, "bob", a)[0].Skipped, false)
+	same(t, "of another owner", pin(t, db, "eve", a)[0].Skipped, false)
 	same(t, "cold", coldRevisions(t, db), []string{b.String()})
 	bytes, err := db.PinnedBytes(ctx)
 	failsWith(t, "pinned bytes", err, nil)
