@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -130,9 +131,14 @@ func fullTrash(ctx context.Context, l *lab, o options, rep *report) error {
 		refs = 2000
 	}
 	var uploads, latest, file [2]series
-	for range o.times(3) {
-		for i, s := range []shape{{refs: refs, packages: 1, removed: true}, {}} {
-			m, err := measureBeside(ctx, l, o, s)
+	shapes := [2]shape{{refs: refs, packages: 1, removed: true}, {}}
+	for round := range o.times(3) {
+		order := []int{0, 1}
+		if round%2 == 1 {
+			slices.Reverse(order)
+		}
+		for _, i := range order {
+			m, err := measureBeside(ctx, l, o, shapes[i])
 			if err != nil {
 				return err
 			}

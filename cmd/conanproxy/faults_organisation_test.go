@@ -21,7 +21,7 @@ import (
 	"conanproxy/internal/config"
 )
 
-// organisation is a server with two stores, two views, users, and rules that change. Beside it are
+// organisation is a server with three stores, views and rules that change, and users. Beside it are
 // maps that follow the documentation: the model. All requests go through the HTTP handler.
 type organisation struct {
 	dirs   string // of data directories; the last is in use
@@ -34,8 +34,9 @@ type organisation struct {
 	sets map[conan.Revision]conantest.Set
 	revs []conan.Revision // recipes before packages
 
-	rules int // index of orgRules
-	clock int // of publications
+	views map[string][]string // the members of each, in order
+	may   map[string][]string // the stores that each caller may read; demo reads all and writes
+	clock int                 // of publications
 	live  map[string]map[conan.Revision]int
 	trash map[string][]map[conan.Revision]int // of each removal, the oldest first
 	hides map[orgHide]bool
@@ -47,20 +48,10 @@ type orgHide struct {
 	rev          conan.Revision
 }
 
-var orgStores = []string{"dev", "release"}
+var orgStores = []string{"dev", "test", "release"}
 
-// orgViews are the members of each view, in order.
-var orgViews = map[string][]string{
-	"dev": {"dev"}, "release": {"release"}, "team": {"release", "dev"}, "ci": {"dev", "release"},
-}
-
-// orgRules are the members that each caller may read; demo reads all and writes.
-var orgRules = []map[string][]string{
-	{"": {"dev", "release"}, "ann": {"dev", "release"}},
-	{"": nil, "ann": {"dev"}},
-	{"": {"release"}, "ann": {"dev", "release"}},
-	{"": nil, "ann": nil},
-}
+// orgCallers are asked for by the rules; demo reads all and writes.
+var orgCallers = []string{"", "ann"}
 
 func newOrganisation(t *testing.T) *organisation {
 	o := &organisation{dirs: t.TempDir(), tokens: map[string]string{"": ""}}
@@ -83,9 +74,7 @@ func newOrganisation(t *testing.T) *organisation {
 		o.cfg.Stores = append(o.cfg.Stores, config.Store{Name: name, Owns: []string{}, Overwrite: true, TrashFor: 1 << 50,
 			Retention: config.Retention{Rules: []config.RetentionRule{{Pattern: "*", KeepRecipeRevisions: 1}}}})
 	}
-	for _, name := range []string{"team", "ci"} {
-		o.cfg.Views = append(o.cfg.Views, config.View{Name: name, Members: orgViews[name], Publish: "dev"})
-	}
+	o.setViews(orgStores, orgStores)
 	if err := o.open(); err != nil {
 		t.Fatal(err)
 	}
@@ -115,9 +104,9 @@ func (o *organisation) withRules() {
 		c.Auth.Read = []config.Rule{{Pattern: "*", Users: []string{"demo"}, In: []string{}}}
 		for _, store := range orgStores {
 			users := []string{"demo"}
-			for user, may := range orgRules[o.rules] {
+			for _, user := range orgCallers {
 				switch {
-				case !slices.Contains(may, store):
+				case !slices.Contains(o.may[user], store):
 				case user == "":
 					users = append(users, "*")
 				default:
@@ -129,8 +118,26 @@ func (o *organisation) withRules() {
 	})
 }
 
-// begin forgets the model and takes another reference.
-func (o *organisation) begin() {
+// setViews configures two views beside those of the stores.
+func (o *organisation) setViews(team, ci []string) {
+	o.views = map[string][]string{"team": team, "ci": ci}
+	o.cfg = changedConfig(o.cfg, func(c *config.Config) {
+		c.Views = []config.View{{Name: "team", Members: team}, {Name: "ci", Members: ci}}
+	})
+	for _, store := range orgStores {
+		o.views[store] = []string{store}
+	}
+}
+
+// drawMembers are some of the stores, in some order.
+func drawMembers(t *rapid.T, view string) []string {
+	return rapid.Permutation(orgStores).Draw(t, view)[:rapid.IntRange(1, len(orgStores)).Draw(t, "members of "+view)]
+}
+
+// begin forgets the model, and takes other views and another reference.
+func (o *organisation) begin(t *rapid.T) {
+	o.setViews(drawMembers(t, "team"), drawMembers(t, "ci"))
+	o.changeRules(t)
 	o.run++
 	recipes := []conantest.Set{}
 	ref := fmt.Sprintf("lib%06d", o.run)
@@ -218,7 +225,10 @@ func (o *organisation) publish(t *rapid.T) {
 // promote copies a package with its recipe, or a recipe with its packages that are in sight.
 func (o *organisation) promote(t *rapid.T) {
 	from, rev := drawStore(t, "from"), o.drawRevision(t)
-	to := orgStores[1-slices.Index(orgStores, from)]
+	to := drawStore(t, "to")
+	if from == to {
+		return
+	}
 	_, there := o.live[from][rev]
 	want := there && !o.hidden(from, from, rev)
 	dry := rapid.Bool().Draw(t, "dry")
@@ -354,7 +364,7 @@ func (o *organisation) retain(t *rapid.T) {
 
 // hiddenSomewhere tells whether a revision of a store is hidden in any view.
 func (o *organisation) hiddenSomewhere(store string, rev conan.Revision) bool {
-	return slices.ContainsFunc(slices.Collect(maps.Keys(orgViews)), func(view string) bool { return o.hidden(view, store, rev) })
+	return slices.ContainsFunc(slices.Collect(maps.Keys(o.views)), func(view string) bool { return o.hidden(view, store, rev) })
 }
 
 func (o *organisation) hide(t *rapid.T) {
@@ -365,8 +375,8 @@ func (o *organisation) hide(t *rapid.T) {
 		h.member = drawStore(t, "in")
 		from = []string{h.member}
 	case 1:
-		h.view = rapid.SampledFrom(slices.Sorted(maps.Keys(orgViews))).Draw(t, "view")
-		from = orgViews[h.view]
+		h.view = rapid.SampledFrom(slices.Sorted(maps.Keys(o.views))).Draw(t, "view")
+		from = o.views[h.view]
 	}
 	want := slices.ContainsFunc(from, func(store string) bool { _, there := o.live[store][h.rev]; return there })
 	got := o.call(t, "hide", map[string]any{"in": h.member, "view": h.view, "reason": "it is bad", "selection": only(h.rev)})
@@ -406,7 +416,14 @@ func (o *organisation) unhide(t *rapid.T) {
 }
 
 func (o *organisation) changeRules(t *rapid.T) {
-	o.rules = rapid.IntRange(0, len(orgRules)-1).Draw(t, "rules")
+	o.may = make(map[string][]string)
+	for _, user := range orgCallers {
+		for _, store := range orgStores {
+			if rapid.Bool().Draw(t, user+" reads "+store) {
+				o.may[user] = append(o.may[user], store)
+			}
+		}
+	}
 	o.withRules()
 	reloadWith(o.s, o.cfg)
 }
@@ -451,11 +468,13 @@ func (o *organisation) hidden(view, store string, rev conan.Revision) bool {
 
 // compare asks as one caller for everything in one view.
 func (o *organisation) compare(t *rapid.T) {
-	view := rapid.SampledFrom(slices.Sorted(maps.Keys(orgViews))).Draw(t, "asked view")
+	view := rapid.SampledFrom(slices.Sorted(maps.Keys(o.views))).Draw(t, "asked view")
 	user := rapid.SampledFrom([]string{"", "ann", "demo"}).Draw(t, "caller")
-	readable := orgViews[view]
+	readable := o.views[view]
 	if user != "demo" {
-		readable = slices.DeleteFunc(slices.Clone(readable), func(store string) bool { return !slices.Contains(orgRules[o.rules][user], store) })
+		readable = slices.DeleteFunc(slices.Clone(readable), func(store string) bool {
+			return !slices.Contains(o.may[user], store) && !slices.Contains(o.may[""], store) // "*" is users too
+		})
 	}
 	refused := 0
 	switch {
@@ -532,7 +551,7 @@ func TestFaultsOrganisation(t *testing.T) {
 		if o.run%20 == 19 { // a copy of a large directory takes long
 			o.fresh(t)
 		}
-		o.begin()
+		o.begin(t)
 		defer o.end(t)
 		t.Repeat(map[string]func(*rapid.T){
 			"publish": o.publish, "promote": o.promote, "remove": o.remove, "restore": o.restore, "retain": o.retain, "hide": o.hide, "unhide": o.unhide,

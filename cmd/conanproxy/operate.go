@@ -29,7 +29,7 @@ func (s *selected) add(c *cobra.Command) {
 	f.StringVar(&s.graph, "graph", "", "`FILE` with a graph: conan graph info --format=json, or install and create")
 	f.StringVar(&s.lockfile, "lockfile", "", "`FILE`: a lockfile of Conan 2 or Conan 1")
 	f.StringVar(&s.spec.Query, "query", "", "which packages, as conan's -p takes it, like \"os=Linux and arch=x86_64\"")
-	f.IntVar(&s.spec.Latest, "latest", 0, "how many of the newest revisions; 0: what the command does without it")
+	f.IntVar(&s.spec.Latest, "latest", 0, "how many of the newest revisions a pattern means; 0: the number that the command means")
 	f.BoolVar(&s.spec.RecipesOnly, "recipes-only", false, "leave packages out")
 	f.BoolVar(&s.spec.PackagesOnly, "packages-only", false, "leave recipes out")
 }

@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
 	"net"
 	"net/http"
@@ -25,6 +26,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/crypto/bcrypt"
 
 	"conanproxy/internal/conan"
@@ -494,6 +497,55 @@ func TestStoresAndViews(t *testing.T) {
 		t.Error("a store that was not configured meanwhile stayed open")
 	}
 	check("one store again", map[string]int{"": 200, "/local": 404, "/r/local2": 424})
+}
+
+// What a store has stays when the configuration no longer names it, and is served when it does again.
+func TestStoreThatIsNotConfiguredKeepsItsPackages(t *testing.T) {
+	cfg := testConfig(t)
+	two := changedConfig(cfg, func(c *config.Config) { c.Stores = []config.Store{{Name: "local"}, {Name: "extra"}} })
+	recipe := conantest.Recipe("kept", "1.0")
+	core, observed := observer.New(zap.WarnLevel)
+	start := func(cfg *config.Config) *server {
+		logs := quiet()
+		logs.app = zap.New(core)
+		s, err := newServer(t.Context(), cfg, logs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.close)
+		return s
+	}
+	answers := func(when string, s *server, latest, file int) {
+		t.Helper()
+		for path, want := range map[string]int{"/latest": latest, "/revisions/" + recipe.RRev + "/files/conanfile.py": file} {
+			rec := httptest.NewRecorder()
+			s.http.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/r/extra/v2/conans/"+recipe.Ref.Path()+path, nil))
+			if rec.Code != want {
+				t.Errorf("%s: %s answers %d, want %d", when, path, rec.Code, want)
+			}
+		}
+	}
+
+	s := start(two)
+	if err := conantest.Publish(t.Context(), s.current.Load().stores[1], recipe); err != nil {
+		t.Fatal(err)
+	}
+	answers("at first", s, http.StatusOK, http.StatusOK)
+	if logged := observed.TakeAll(); len(logged) != 0 {
+		t.Errorf("logged while both are configured: %v", logged)
+	}
+	s.close()
+
+	without := start(cfg)
+	answers("not configured", without, http.StatusFailedDependency, http.StatusFailedDependency)
+	logged := observed.FilterFieldKey("stores").TakeAll()
+	if len(logged) != 1 || !strings.Contains(logged[0].Message, "are not configured") || fmt.Sprint(logged[0].ContextMap()["stores"]) != "[extra]" {
+		t.Errorf("logged: %v", logged)
+	}
+	reloadWith(without, two)
+	answers("configured again", without, http.StatusOK, http.StatusOK)
+	without.close()
+	answers("after a restart", start(two), http.StatusOK, http.StatusOK)
 }
 
 func TestNeedRestart(t *testing.T) {

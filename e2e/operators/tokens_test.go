@@ -67,7 +67,7 @@ func TestRobotTokens(t *testing.T) {
 	e2etest.NewOperator(t, proxy, "bob").Fails(1, "may write nothing", "token", "create", "bobs", "--read")
 
 	for name, client := range map[string]func(testing.TB, string) *e2etest.Client{
-		"conan2": e2etest.NewConan2, "conan1": e2etest.NewConan1Revisions,
+		"conan2": e2etest.NewConan2, "conan29": e2etest.NewConan29, "conan1": e2etest.NewConan1Revisions,
 	} {
 		useTokens(ann, name, func(view, user string) *e2etest.Client {
 			secret := map[string]string{"builder": builder, "reader": reader, "shipper": shipper}[user]

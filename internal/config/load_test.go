@@ -226,6 +226,7 @@ func TestLoadRefuses(t *testing.T) {
 		{name: "two stores of one name", text: "stores:\n  - name: a\n  - name: a\n", want: `c.yaml:3: stores[1].name: "a" is also the name of stores[0]`},
 		{name: "a store and an upstream of one name", text: "stores: [{name: conancenter}]\n", want: `upstreams[0].name: "conancenter" is also the name of stores[0]`},
 		{name: "a view with the name of a store", text: "stores: [{name: a}]\nviews: [{name: a, members: [conancenter]}]\n", want: `c.yaml:2: views[0].name: "a" is also the name of stores[0]`},
+		{name: "two views of one name", text: "views:\n  - {name: v, members: [local]}\n  - {name: v, members: [conancenter]}\n", want: `c.yaml:3: views[1].name: "v" is also the name of views[0]`},
 		{name: "a view of nothing", text: "views: [{name: v}]\n", want: `c.yaml:1: views[0].members: is empty; write the names of stores and upstreams`},
 		{name: "a member that is not there", text: "views: [{name: v, members: [local, x]}]\n", want: `c.yaml:1: views[0].members[1]: there is no store and no upstream "x"`},
 		{name: "a view in a view", text: "views:\n  - {name: v, members: [w]}\n  - {name: w, members: [local]}\n", want: `c.yaml:2: views[0].members[0]: "w" is a view; a view has stores and upstreams as members`},
