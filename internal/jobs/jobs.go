@@ -209,19 +209,30 @@ func (r *Runner) end(ctx context.Context, job index.Job, result json.RawMessage,
 	var err error
 	switch {
 	case failed == nil:
-		r.log.Info("job done", zap.Int64("job", job.ID), zap.String("call", job.Call), zap.String("user", job.Owner))
-		r.ended.WithLabelValues(job.Call, string(index.JobDone)).Inc()
-		err = r.index.EndJob(write, job.Claim(), result, "", time.Now())
+		err = r.record(write, job, result, nil)
 	case ctx.Err() != nil || errors.Is(cause, index.ErrJobLost) || errors.Is(failed, index.ErrJobLost):
 		return // the next process resumes it, or it is another's
 	case errors.Is(cause, errAgain):
 		err = r.index.ReleaseJob(write, job.Claim())
 	default:
-		r.log.Warn("job failed", zap.Int64("job", job.ID), zap.String("call", job.Call), zap.String("user", job.Owner), zap.Error(failed))
-		r.ended.WithLabelValues(job.Call, string(index.JobFailed)).Inc()
-		err = r.index.EndJob(write, job.Claim(), nil, failed.Error(), time.Now())
+		err = r.record(write, job, nil, failed)
 	}
 	if err != nil && !errors.Is(err, index.ErrJobLost) {
 		r.log.Error("the end of a job was not recorded; the next start runs it again", zap.Int64("job", job.ID), zap.Error(err))
 	}
+}
+
+// record ends a job in the index and, once it has ended there, tells of it in the log and metrics.
+func (r *Runner) record(ctx context.Context, job index.Job, result json.RawMessage, failed error) error {
+	state, level, failure := index.JobDone, zap.InfoLevel, ""
+	if failed != nil {
+		state, level, failure = index.JobFailed, zap.WarnLevel, failed.Error()
+	}
+	if err := r.index.EndJob(ctx, job.Claim(), result, failure, time.Now()); err != nil {
+		return err
+	}
+	r.ended.WithLabelValues(job.Call, string(state)).Inc()
+	r.log.Log(level, "job "+string(state),
+		zap.Int64("job", job.ID), zap.String("call", job.Call), zap.String("user", job.Owner), zap.Error(failed))
+	return nil
 }
