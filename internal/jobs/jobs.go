@@ -171,6 +171,9 @@ func (r *Runner) runOne(ctx context.Context, job index.Job, do Do) {
 	r.register(job.ID, cancel)
 	defer r.register(job.ID, nil)
 	r.tell()
+	if r.lost(ctx, job) {
+		return
+	}
 	r.running.Inc()
 	defer r.running.Dec()
 	began := time.Now()
@@ -190,6 +193,13 @@ func (r *Runner) register(id int64, cancel context.CancelCauseFunc) {
 		return
 	}
 	r.cancels[id] = cancel
+}
+
+// lost tells whether a job was cancelled, or claimed by another runner, before it was registered
+// here, so that Cancel did not find it. If it cannot be read it runs: a lost claim writes nothing.
+func (r *Runner) lost(ctx context.Context, job index.Job) bool {
+	now, err := r.index.Job(ctx, job.ID)
+	return err == nil && (now.State != job.State || now.Fence != job.Fence)
 }
 
 // safely makes a panic of a call the failure of its job.

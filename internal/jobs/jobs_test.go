@@ -216,6 +216,44 @@ func TestJobsEndEarly(t *testing.T) {
 	same(t, "claims", wait(t, r, id, index.JobDone).Fence, int64(2))
 }
 
+// cancelsFirst cancels the first job when it is claimed, before the runner knows of it.
+type cancelsFirst struct {
+	Index
+	cancel func(id int64) error
+}
+
+func (c *cancelsFirst) ClaimJob(ctx context.Context, now time.Time) (index.Job, error) {
+	j, err := c.Index.ClaimJob(ctx, now)
+	if err == nil && j.ID == 1 {
+		err = c.cancel(j.ID)
+	}
+	return j, err
+}
+
+func TestJobThatIsCancelledWhileItIsClaimedDoesNotRun(t *testing.T) {
+	rows := &cancelsFirst{Index: openIndex(t)}
+	var mu sync.Mutex
+	var ran []int64
+	r := New(rows, zap.NewNop(), nil)
+	rows.cancel = func(id int64) error { return r.Cancel(t.Context(), id, "ann", conan.Actor{Name: "ann"}) }
+	ctx, stop := context.WithCancel(t.Context())
+	var runner sync.WaitGroup
+	runner.Go(func() {
+		r.Run(ctx, func(_ context.Context, job index.Job, _ *Work) (json.RawMessage, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			ran = append(ran, job.ID)
+			return nil, nil
+		})
+	})
+	first, second := start(t, r), start(t, r)
+	wait(t, r, first, index.JobCancelled)
+	wait(t, r, second, index.JobDone)
+	stop()
+	runner.Wait()
+	same(t, "jobs that ran", ran, []int64{second})
+}
+
 // A job that is cancelled at the end of its run is neither told of nor counted as one that has
 // ended by itself.
 func TestCancelledJobsAreNotCounted(t *testing.T) {
