@@ -16,6 +16,7 @@ import (
 
 	"conanproxy/internal/conan"
 	"conanproxy/internal/index"
+	"conanproxy/internal/signal"
 )
 
 // Index has the rows of jobs. *index.DB is one.
@@ -46,16 +47,16 @@ type Runner struct {
 	ended   *prometheus.CounterVec
 	seconds *prometheus.HistogramVec
 	running prometheus.Gauge
+	changed signal.Signal // raised when a row changes
 
 	mu      sync.Mutex
 	cancels map[int64]context.CancelCauseFunc // of the jobs that run here
-	changed chan struct{}                     // closed when a row changes
 }
 
 // New makes a Runner and registers its metrics; nil registers none.
 func New(rows Index, log *zap.Logger, registry prometheus.Registerer) *Runner {
 	r := &Runner{
-		index: rows, log: log, cancels: make(map[int64]context.CancelCauseFunc), changed: make(chan struct{}),
+		index: rows, log: log, cancels: make(map[int64]context.CancelCauseFunc),
 		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "conanproxy_jobs_ended_total", Help: "Jobs that ended, by call and by how: done or failed.",
 		}, []string{"call", "state"}),
@@ -74,7 +75,7 @@ func New(rows Index, log *zap.Logger, registry prometheus.Registerer) *Runner {
 // Start adds a job; index.ErrTooMany if too many wait.
 func (r *Runner) Start(ctx context.Context, j index.Job) (index.Job, error) {
 	j, err := r.index.CreateJob(ctx, j, time.Now())
-	r.tell()
+	r.changed.Raise()
 	return j, err
 }
 
@@ -88,7 +89,7 @@ func (r *Runner) Cancel(ctx context.Context, id int64, owner string, by conan.Ac
 		cancel(index.ErrJobLost)
 	}
 	r.mu.Unlock()
-	r.tell()
+	r.changed.Raise()
 	return nil
 }
 
@@ -101,19 +102,7 @@ func (r *Runner) Jobs(ctx context.Context, f index.JobFilter) ([]index.Job, erro
 }
 
 // Changed returns a channel that is closed when some job's row changes. Take it before you read.
-func (r *Runner) Changed() <-chan struct{} {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.changed
-}
-
-// tell wakes those who wait for a change.
-func (r *Runner) tell() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	close(r.changed)
-	r.changed = make(chan struct{})
-}
+func (r *Runner) Changed() <-chan struct{} { return r.changed.Next() }
 
 // errAgain ends a run whose job is to be claimed again.
 var errAgain = errors.New("the settings were replaced")
@@ -170,7 +159,7 @@ func (r *Runner) runOne(ctx context.Context, job index.Job, do Do) {
 	defer cancel(nil)
 	r.register(job.ID, cancel)
 	defer r.register(job.ID, nil)
-	r.tell()
+	r.changed.Raise()
 	if r.lost(ctx, job) {
 		return
 	}
@@ -182,7 +171,7 @@ func (r *Runner) runOne(ctx context.Context, job index.Job, do Do) {
 	r.seconds.WithLabelValues(job.Call).Observe(time.Since(began).Seconds())
 	w.write(context.WithoutCancel(ctx))
 	r.end(ctx, job, result, err, context.Cause(running))
-	r.tell()
+	r.changed.Raise()
 }
 
 func (r *Runner) register(id int64, cancel context.CancelCauseFunc) {
