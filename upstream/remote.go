@@ -304,6 +304,7 @@ func (r *Remote) count(err error) {
 	switch {
 	case err == nil:
 		r.metrics.answered(r.name, kindOK)
+		r.pages.good()
 	case errors.As(err, &f):
 		r.metrics.answered(r.name, f.kind)
 	default:
