@@ -369,6 +369,27 @@ func TestV1OpensShareURLs(t *testing.T) {
 	})
 }
 
+// The question where the files are is shared also by a file that finds the URLs missing and comes to
+// ask when they are there.
+func TestV1URLsThatCameMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _, _ := zlibServer()
+		r, f := newV1(t, s)
+		var last fileURLs
+		ask := func(since time.Time, want int) {
+			t.Helper()
+			var err error
+			last, err = v1{r}.askURLs(t.Context(), folderOf(conan.Revision{Ref: mustRef(t, "zlib/1.3")}), since)
+			if n := len(f.asked()); err != nil || n != want {
+				t.Errorf("asked %d times, want %d: %v", n, want, err)
+			}
+		}
+		ask(time.Time{}, 1)
+		ask(time.Time{}, 1)
+		ask(last.askedAt, 2)
+	})
+}
+
 // Signed URLs that have expired are asked for again, once.
 func TestV1ExpiredURLs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -591,7 +612,7 @@ func TestV1ForgetsWhatIsBeingAsked(t *testing.T) {
 		recipe := folderOf(conan.Revision{Ref: mustRef(t, "zlib/1.3")})
 		questions := []func() error{
 			func() error { _, err := v.read(t.Context(), recipe); return err },
-			func() error { _, err := v.askURLs(t.Context(), recipe); return err },
+			func() error { _, err := v.askURLs(t.Context(), recipe, time.Time{}); return err },
 		}
 		ended := make(chan error)
 		for _, question := range questions {

@@ -106,7 +106,7 @@ func (v v1) fileList(ctx context.Context, f folder) (conan.Snapshot, error) {
 
 // names are the names of the files that a folder hands out, without md5 sums.
 func (v v1) names(ctx context.Context, f folder) (map[string]json.RawMessage, error) {
-	urls, err := v.askURLs(ctx, f)
+	urls, err := v.askURLs(ctx, f, v.now())
 	if err != nil {
 		return nil, err
 	}

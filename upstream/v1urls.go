@@ -26,7 +26,7 @@ func (v v1) locate(f folder, name string) locate {
 		isOld := !ok || v.now().Sub(urls.askedAt) >= folderMemory || urls.byName[name] == nil
 		if isOld || again && !urls.askedAt.After(tried) {
 			var err error
-			if urls, err = v.askURLs(ctx, f); err != nil {
+			if urls, err = v.askURLs(ctx, f, urls.askedAt); err != nil {
 				return nil, err
 			}
 		}
@@ -39,9 +39,10 @@ func (v v1) locate(f folder, name string) locate {
 	}
 }
 
-// askURLs asks for the URLs of the files of a folder, once for all callers at a time.
-func (v v1) askURLs(ctx context.Context, f folder) (fileURLs, error) {
-	since, memory := v.now(), v.folders.Load()
+// askURLs asks for the URLs of the files of a folder, once for all callers at a time, unless there
+// are some that were asked for after since.
+func (v v1) askURLs(ctx context.Context, f folder, since time.Time) (fileURLs, error) {
+	memory := v.folders.Load()
 	return memory.asks.do(ctx, f.path(), v.sharedTimeout(), func(ctx context.Context) (fileURLs, error) {
 		if urls, ok := memory.urls.Get(f); ok && urls.askedAt.After(since) {
 			return urls, nil // another call has ended meanwhile
