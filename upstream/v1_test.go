@@ -369,8 +369,7 @@ func TestV1OpensShareURLs(t *testing.T) {
 	})
 }
 
-// The question where the files are is shared also by a file that finds the URLs missing and comes to
-// ask when they are there.
+// A file that finds the URLs missing, and comes to ask when they are there, takes those.
 func TestV1URLsThatCameMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, _, _ := zlibServer()

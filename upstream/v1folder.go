@@ -55,8 +55,8 @@ type content struct {
 	listed   conan.Snapshot // the list that checked the manifest, for its first use; else nil
 }
 
-// folders remember a v1 server: bounded, and never trusted longer than folderMemory. What a question
-// finds out goes to the folders that were there when it was asked.
+// folders remember a v1 server: bounded, and never trusted longer than folderMemory. What a
+// question finds out goes to the folders that were there when it was asked.
 type folders struct {
 	contents *lru.Cache[folder, content]
 	urls     *lru.Cache[folder, fileURLs]
@@ -65,7 +65,7 @@ type folders struct {
 }
 
 // Forget forgets what the server said of its folders lately. What it still answers to questions
-// from before is not remembered, nor an answer to later ones.
+// from before is not remembered, and later questions do not wait for it.
 func (r *Remote) Forget() {
 	contents, _ := lru.New[folder, content](maxFolders) // fails only without a size
 	urls, _ := lru.New[folder, fileURLs](maxFolders)
