@@ -263,6 +263,29 @@ func TestJobsMakeTheirChangeOnce(t *testing.T) {
 	}
 }
 
+// What a job expects to answer is not shown as its result: it may never come.
+func TestExpectedResultIsNotShown(t *testing.T) {
+	j := newJobsWorld(t)
+	id := j.start(withBasic("demo", "demo"), removeHello)
+	job, err := j.db.ClaimJob(t.Context(), j.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.db.ExpectJobResult(t.Context(), job.Claim(), json.RawMessage(`{"revisions":[]}`)); err != nil {
+		t.Fatal(err)
+	}
+	shown := func(state string) {
+		t.Helper()
+		detail := bodyOf(t, j.do(call{method: "GET", path: fmt.Sprint("/api/v1/jobs/show?id=", id), user: "demo"}))
+		if !strings.Contains(detail, `"state":"`+state+`"`) || strings.Contains(detail, `"result"`) {
+			t.Errorf("a job that is %s: %s", state, detail)
+		}
+	}
+	shown("running")
+	wantStatus(t, j.do(call{method: "POST", path: "/api/v1/jobs/cancel", user: "demo", body: fmt.Sprintf(`{"id":%d}`, id)}), 200)
+	shown("cancelled")
+}
+
 // expecting plays the runner of a job.
 type expecting struct{ expect func(any) error }
 

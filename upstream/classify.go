@@ -200,8 +200,8 @@ func checkStart(name string, head []byte) *failure {
 }
 
 // pageInstead is a web page in the place of a file: a refusal of that file, unless Remote.pages
-// finds that many are answered so.
-// In the place of the rest of a file it refuses nothing, since the beginning was given.
+// finds that many are answered so. In the place of the rest of a file it refuses nothing, since the
+// beginning was given.
 func pageInstead(of string, want expect) *failure {
 	f := foreign("answered with a web page instead of %s", of)
 	f.refused, f.permanent = want == expectFile, want == expectFile

@@ -197,6 +197,48 @@ func TestBlockPage(t *testing.T) {
 	}
 }
 
+// Pages in the place of JSON say nothing of files, and good JSON tells that pages do not come for
+// whatever is asked: one file that is refused much later is still refused.
+func TestPagesOfFilesOnly(t *testing.T) {
+	t.Parallel()
+	recipe, pkg := packages()
+	server := conantest.NewServerWith(t, conantest.Profiles()["artifactory"], recipe, pkg)
+	r := newRemote(t, upstream.Options{URL: server.URL})
+	if err := r.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantRefused := func(set conantest.Set, name string) {
+		t.Helper()
+		_, err := r.Open(t.Context(), set.Revision, name)
+		var u *conan.UnavailableError
+		if !errors.As(err, &u) || !u.Refused {
+			t.Errorf("%s: %v, want a refusal of this file", name, err)
+		}
+	}
+	server.Fault(conantest.HTML("*/files/conan*"))
+	for route, question := range map[string]func() error{
+		"*/revisions": func() error { _, err := r.Revisions(t.Context(), conan.Revision{Ref: recipe.Ref}); return err },
+		"*/latest":    func() error { _, err := r.Latest(t.Context(), conan.Revision{Ref: recipe.Ref}); return err },
+		"*/files":     func() error { _, err := r.Snapshot(t.Context(), recipe.Revision); return err },
+	} {
+		end := server.Fault(conantest.HTML(route))
+		if err := question(); err == nil || !strings.Contains(err.Error(), "instead of JSON") {
+			t.Errorf("a page in the place of JSON: %v", err)
+		}
+		end()
+	}
+	wantRefused(recipe, "conan_export.tgz")
+	wantRefused(recipe, conan.RecipeFile)
+	if _, err := r.Snapshot(t.Context(), recipe.Revision); err != nil {
+		t.Fatal(err)
+	}
+	wantRefused(pkg, "conan_package.tgz")
+	wantRefused(pkg, conan.InfoFile)
+	if r.State() != upstream.Closed {
+		t.Error("the breaker is open")
+	}
+}
+
 // Package search that fails for Conan 2 binaries takes no installs away.
 func TestPackageSearchFails(t *testing.T) {
 	t.Parallel()

@@ -60,7 +60,7 @@ type Remote struct {
 	budget    *budget
 	breaker   *breaker
 	tokens    *tokens
-	folders   *folders // of a v1 server
+	folders   atomic.Pointer[folders] // of a v1 server
 	detector  detector
 	pages     pages
 	tried     sync.Once
@@ -93,9 +93,7 @@ func newRemote(o Options) (*Remote, error) {
 	r.budget = newBudget(o.MaxConnections)
 	r.breaker = &breaker{now: r.now, changed: r.breakerChanged}
 	r.tokens = &tokens{user: o.Username, password: o.Password, login: r.login, deadline: r.sharedTimeout(), now: r.now}
-	if r.folders, err = newFolders(); err != nil {
-		return nil, err
-	}
+	r.Forget()
 	if err := r.detector.init(v1{r}, v2{r}, o.Protocol); err != nil {
 		return nil, err
 	}
@@ -304,6 +302,7 @@ func (r *Remote) count(err error) {
 	switch {
 	case err == nil:
 		r.metrics.answered(r.name, kindOK)
+		r.pages.good()
 	case errors.As(err, &f):
 		r.metrics.answered(r.name, f.kind)
 	default:

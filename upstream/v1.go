@@ -72,7 +72,7 @@ func (v v1) open(ctx context.Context, rev conan.Revision, name string) (*conan.D
 	}
 	b, err := v.transfer(ctx, name, v.locate(folderOf(rev), name))
 	if isNotFound(err) {
-		v.folders.invalidate(folderOf(rev)) // its list or its URLs were old
+		v.folders.Load().invalidate(folderOf(rev)) // its list or its URLs were old
 		return nil, err
 	}
 	if err != nil {

@@ -369,6 +369,26 @@ func TestV1OpensShareURLs(t *testing.T) {
 	})
 }
 
+// A file that finds the URLs missing, and comes to ask when they are there, takes those.
+func TestV1URLsThatCameMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _, _ := zlibServer()
+		r, f := newV1(t, s)
+		var last fileURLs
+		ask := func(since time.Time, want int) {
+			t.Helper()
+			var err error
+			last, err = v1{r}.askURLs(t.Context(), folderOf(conan.Revision{Ref: mustRef(t, "zlib/1.3")}), since)
+			if n := len(f.asked()); err != nil || n != want {
+				t.Errorf("asked %d times, want %d: %v", n, want, err)
+			}
+		}
+		ask(time.Time{}, 1)
+		ask(time.Time{}, 1)
+		ask(last.askedAt, 2)
+	})
+}
+
 // Signed URLs that have expired are asked for again, once.
 func TestV1ExpiredURLs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -567,6 +587,59 @@ func TestV1DamagedManifest(t *testing.T) {
 		damaged = false
 		if got, err := r.Latest(t.Context(), rev); got.ID != summaryOf(recipe) || err != nil {
 			t.Errorf("latest afterwards: %v, %v, want %s", got, err, summaryOf(recipe))
+		}
+	})
+}
+
+// An answer to a question from before Forget is neither remembered nor given to later questions.
+func TestV1ForgetsWhatIsBeingAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _, _ := zlibServer()
+		answered, release := make(chan string), make(chan struct{})
+		hold := true
+		s.onServed = func(path string) { // its answer is complete, and not sent yet
+			s.mu.Lock()
+			held := hold
+			s.mu.Unlock()
+			if held {
+				answered <- path
+				<-release
+			}
+		}
+		r, _ := newV1(t, s)
+		v := v1{r}
+		recipe := folderOf(conan.Revision{Ref: mustRef(t, "zlib/1.3")})
+		questions := []func() error{
+			func() error { _, err := v.read(t.Context(), recipe); return err },
+			func() error { _, err := v.askURLs(t.Context(), recipe, time.Time{}); return err },
+		}
+		ended := make(chan error)
+		for _, question := range questions {
+			go func() { ended <- question() }()
+			<-answered
+		}
+		r.Forget()
+		s.mu.Lock()
+		hold = false
+		s.mu.Unlock()
+		for i, question := range questions {
+			if err := question(); err != nil {
+				t.Errorf("the later question %d waits for the earlier one: %v", i, err)
+			}
+		}
+		now := r.folders.Load()
+		if diff := cmp.Diff([]int{1, 1}, []int{now.contents.Len(), now.urls.Len()}); diff != "" {
+			t.Errorf("remembered of the later questions (-want +got):\n%s", diff)
+		}
+		now.invalidate(recipe)
+		close(release)
+		for range questions {
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		}
+		if diff := cmp.Diff([]int{0, 0}, []int{now.contents.Len(), now.urls.Len()}); diff != "" {
+			t.Errorf("remembered of the earlier questions (-want +got):\n%s", diff)
 		}
 	})
 }

@@ -46,7 +46,7 @@ func (p *pinnedBody) check() error {
 	}
 	// Another file was sent than the list says. If upstream still lists the same, its bytes are
 	// wrong, which the reader of the download finds out.
-	p.v.folders.invalidate(folderOf(p.rev))
+	p.v.folders.Load().invalidate(folderOf(p.rev))
 	c, err := p.v.list(p.ctx, p.rev)
 	if err != nil && !isNotFound(err) {
 		return p.r.outcome(err)

@@ -55,7 +55,8 @@ type content struct {
 	listed   conan.Snapshot // the list that checked the manifest, for its first use; else nil
 }
 
-// folders remember a v1 server: bounded, and never trusted longer than folderMemory.
+// folders remember a v1 server: bounded, and never trusted longer than folderMemory. What a
+// question finds out goes to the folders that were there when it was asked.
 type folders struct {
 	contents *lru.Cache[folder, content]
 	urls     *lru.Cache[folder, fileURLs]
@@ -63,22 +64,12 @@ type folders struct {
 	asks     shared[fileURLs]
 }
 
-func newFolders() (*folders, error) {
-	contents, err := lru.New[folder, content](maxFolders)
-	if err != nil {
-		return nil, err
-	}
-	urls, err := lru.New[folder, fileURLs](maxFolders)
-	if err != nil {
-		return nil, err
-	}
-	return &folders{contents: contents, urls: urls}, nil
-}
-
-// Forget forgets what the server said of its folders lately.
+// Forget forgets what the server said of its folders lately. What it still answers to questions
+// from before is not remembered, and later questions do not wait for it.
 func (r *Remote) Forget() {
-	r.folders.contents.Purge()
-	r.folders.urls.Purge()
+	contents, _ := lru.New[folder, content](maxFolders) // fails only without a size
+	urls, _ := lru.New[folder, fileURLs](maxFolders)
+	r.folders.Store(&folders{contents: contents, urls: urls})
 }
 
 // invalidate drops a folder from memory.
@@ -90,7 +81,7 @@ func (s *folders) invalidate(f folder) {
 // remembered is the content of a folder if it was rev's not longer than age ago. Mutable content is
 // not remembered.
 func (v v1) remembered(rev conan.Revision, age time.Duration) (content, bool) {
-	c, ok := v.folders.contents.Get(folderOf(rev))
+	c, ok := v.folders.Load().contents.Get(folderOf(rev))
 	ok = ok && c.id == rev.ID() && c.id != conan.MutableRevision && v.now().Sub(c.readAt) < age
 	return c, ok
 }
@@ -98,12 +89,13 @@ func (v v1) remembered(rev conan.Revision, age time.Duration) (content, bool) {
 // read asks for the manifest of a folder and computes its revision, once for all callers at a time.
 // readOnce is for those that must not have an answer from before their call.
 func (v v1) read(ctx context.Context, f folder) (content, error) {
-	return v.folders.reads.do(ctx, f.path(), v.sharedTimeout(), func(ctx context.Context) (content, error) {
+	return v.folders.Load().reads.do(ctx, f.path(), v.sharedTimeout(), func(ctx context.Context) (content, error) {
 		return v.readOnce(ctx, f)
 	})
 }
 
 func (v v1) readOnce(ctx context.Context, f folder) (content, error) {
+	memory := v.folders.Load()
 	var digest map[string]json.RawMessage
 	if err := v.object(ctx, f.path()+"/digest", nil, &digest); err != nil {
 		return content{}, err
@@ -123,7 +115,7 @@ func (v v1) readOnce(ctx context.Context, f folder) (content, error) {
 		c = contentOf(f, manifest)
 	}
 	c.readAt = v.now()
-	old, same := v.folders.contents.Get(f)
+	old, same := memory.contents.Get(f)
 	same = same && old.id == c.id
 	if c.time.IsZero() {
 		c.time = c.readAt.UTC().Truncate(time.Microsecond)
@@ -134,12 +126,12 @@ func (v v1) readOnce(ctx context.Context, f folder) (content, error) {
 	if same && old.md5 == c.md5 && c.id != conan.MutableRevision {
 		c.files = old.files
 	} else {
-		v.folders.urls.Remove(f)
+		memory.urls.Remove(f)
 		if err := v.checkManifest(ctx, f, &c); err != nil {
 			return content{}, err
 		}
 	}
-	v.folders.contents.Add(f, c)
+	memory.contents.Add(f, c)
 	return c, nil
 }
 

@@ -19,6 +19,7 @@ func (v v1) list(ctx context.Context, rev conan.Revision) (content, error) {
 	if err := v.checkRecipe(ctx, rev); err != nil {
 		return content{}, err
 	}
+	memory := v.folders.Load()
 	c, remembered := v.remembered(rev, folderMemory)
 	for range listingTries {
 		var err error
@@ -37,7 +38,7 @@ func (v v1) list(ctx context.Context, rev conan.Revision) (content, error) {
 		c.listed = nil
 		if whole {
 			c.files = files
-			v.folders.contents.Add(folderOf(rev), c)
+			memory.contents.Add(folderOf(rev), c)
 			return c, nil
 		}
 		if !remembered { // it changes right now; a remembered content was only old
@@ -105,7 +106,7 @@ func (v v1) fileList(ctx context.Context, f folder) (conan.Snapshot, error) {
 
 // names are the names of the files that a folder hands out, without md5 sums.
 func (v v1) names(ctx context.Context, f folder) (map[string]json.RawMessage, error) {
-	urls, err := v.askURLs(ctx, f)
+	urls, err := v.askURLs(ctx, f, v.now())
 	if err != nil {
 		return nil, err
 	}

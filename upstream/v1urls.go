@@ -22,11 +22,11 @@ type fileURLs struct {
 func (v v1) locate(f folder, name string) locate {
 	var tried time.Time // when the URLs were asked for that were used last
 	return func(ctx context.Context, again bool) (*url.URL, error) {
-		urls, ok := v.folders.urls.Get(f)
+		urls, ok := v.folders.Load().urls.Get(f)
 		isOld := !ok || v.now().Sub(urls.askedAt) >= folderMemory || urls.byName[name] == nil
 		if isOld || again && !urls.askedAt.After(tried) {
 			var err error
-			if urls, err = v.askURLs(ctx, f); err != nil {
+			if urls, err = v.askURLs(ctx, f, urls.askedAt); err != nil {
 				return nil, err
 			}
 		}
@@ -39,11 +39,12 @@ func (v v1) locate(f folder, name string) locate {
 	}
 }
 
-// askURLs asks for the URLs of the files of a folder, once for all callers at a time.
-func (v v1) askURLs(ctx context.Context, f folder) (fileURLs, error) {
-	since := v.now()
-	return v.folders.asks.do(ctx, f.path(), v.sharedTimeout(), func(ctx context.Context) (fileURLs, error) {
-		if urls, ok := v.folders.urls.Get(f); ok && urls.askedAt.After(since) {
+// askURLs asks for the URLs of the files of a folder, once for all callers at a time, unless there
+// are some that were asked for after since.
+func (v v1) askURLs(ctx context.Context, f folder, since time.Time) (fileURLs, error) {
+	memory := v.folders.Load()
+	return memory.asks.do(ctx, f.path(), v.sharedTimeout(), func(ctx context.Context) (fileURLs, error) {
+		if urls, ok := memory.urls.Get(f); ok && urls.askedAt.After(since) {
 			return urls, nil // another call has ended meanwhile
 		}
 		return v.fetchURLs(ctx, f)
@@ -51,6 +52,7 @@ func (v v1) askURLs(ctx context.Context, f folder) (fileURLs, error) {
 }
 
 func (v v1) fetchURLs(ctx context.Context, f folder) (fileURLs, error) {
+	memory := v.folders.Load()
 	var answer map[string]json.RawMessage
 	if err := v.object(ctx, f.path()+"/download_urls", nil, &answer); err != nil {
 		return fileURLs{}, err
@@ -67,7 +69,7 @@ func (v v1) fetchURLs(ctx context.Context, f folder) (fileURLs, error) {
 		}
 		urls.byName[name] = u
 	}
-	v.folders.urls.Add(f, urls)
+	memory.urls.Add(f, urls)
 	return urls, nil
 }
 

@@ -557,6 +557,7 @@ func TestNeedRestart(t *testing.T) {
 		"listen":       func(c *config.Config) { c.Listen = ":1" },
 		"data_dir":     func(c *config.Config) { c.DataDir = "x" },
 		"tls":          func(c *config.Config) { c.TLS.CertFile = "x" },
+		"blobs.s3":     func(c *config.Config) { c.Blobs.S3.Bucket = "x" },
 		"cache.memory": func(c *config.Config) { c.Cache.Memory = 1 << 20 },
 		"log.format":   func(c *config.Config) { c.Log.Format = "text" },
 		"log.access":   func(c *config.Config) { c.Log.Access = false },

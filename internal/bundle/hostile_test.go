@@ -19,6 +19,7 @@ type forged struct {
 	config config
 	layers []descriptor
 	index  func(*index)
+	about  func(*descriptor) // of the config
 	header func(name string, h *tar.Header)
 	extra  *tar.Header // after the last file
 	bodies map[string][]byte
@@ -39,7 +40,7 @@ func forge(t *testing.T) *forged {
 	pkg := conantest.Package(recipe, conantest.File("lib/a", "a"))
 	f := &forged{
 		config: config{Reference: "zlib/1.3", RecipeRevision: recipe.RRev}, bodies: map[string][]byte{},
-		index: func(*index) {}, header: func(string, *tar.Header) {},
+		index: func(*index) {}, about: func(*descriptor) {}, header: func(string, *tar.Header) {},
 	}
 	for _, set := range []conantest.Set{recipe, pkg} {
 		f.config.Revisions = append(f.config.Revisions, revision{set.PackageID, set.PRev, published})
@@ -54,6 +55,7 @@ func forge(t *testing.T) *forged {
 func (f *forged) text(t *testing.T) []byte {
 	settings := mustJSON(t, f.config)
 	m := manifest{2, manifestType, recipeType, descriptor{MediaType: configType, Digest: digestPrefix + digestOf(settings), Size: int64(len(settings))}, f.layers}
+	f.about(&m.Config)
 	described := mustJSON(t, m)
 	var total int64
 	seen := map[string]bool{}
@@ -110,6 +112,11 @@ func title(text string) func(*forged) {
 	return func(f *forged) { f.layers[0].Annotations[titleKey] = text }
 }
 
+// since says that an earlier bundle has the rest.
+func since(name string) func(*forged) {
+	return func(f *forged) { f.index = func(x *index) { x.Annotations[sinceKey] = name } }
+}
+
 // blobHeader changes the header of a file.
 func blobHeader(change func(*tar.Header)) func(*forged) {
 	return func(f *forged) {
@@ -155,6 +162,14 @@ func TestHostileBundlesAreRefused(t *testing.T) {
 		"a time in another zone":       func(f *forged) { f.config.Revisions[0].Time = published.In(time.FixedZone("x", 3600)) },
 		"a time in nanoseconds":        func(f *forged) { f.config.Revisions[0].Time = published.Add(1) },
 		"an earlier bundle of no name": func(f *forged) { f.layers[0].Annotations[sinceKey] = "" },
+		"control characters":           since("\x1b]0;pwned\a"),
+		"half a name of an earlier":    since(strings.Repeat("a", 40)),
+		"an empty name of an earlier":  since(""),
+		"more annotations":             func(f *forged) { f.index = func(x *index) { x.Annotations["more"] = "x" } },
+		"a sum with a sign":            func(f *forged) { f.index = func(x *index) { x.Annotations[bytesKey] = "+" + x.Annotations[bytesKey] } },
+		"a layer of an artifact type":  func(f *forged) { f.layers[0].ArtifactType = "x" },
+		"a config of an artifact type": func(f *forged) { f.about = func(d *descriptor) { d.ArtifactType = "x" } },
+		"a config with annotations":    func(f *forged) { f.about = func(d *descriptor) { d.Annotations = map[string]string{"x": "y"} } },
 		"a wrong sum":                  func(f *forged) { f.index = func(x *index) { x.Annotations[bytesKey] = "1" } },
 		"a sum that is no number":      func(f *forged) { f.index = func(x *index) { x.Annotations[bytesKey] = "x" } },
 		"another name of the manifest": func(f *forged) { f.index = func(x *index) { x.Manifests[0].Annotations[refKey] = "zlib/1.4:x" } },

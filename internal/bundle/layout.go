@@ -70,6 +70,9 @@ type descriptor struct {
 	Annotations  map[string]string `json:"annotations,omitempty"`
 }
 
+// isOnly tells whether a descriptor has a media type and no artifact type.
+func (d descriptor) isOnly(media string) bool { return d.MediaType == media && d.ArtifactType == "" }
+
 // index is index.json.
 type index struct {
 	SchemaVersion int               `json:"schemaVersion"`

@@ -23,7 +23,7 @@ func (b *Reader) readManifests(x index) error {
 	}
 	for i, m := range manifests {
 		if total += m.Config.Size; m.SchemaVersion != 2 || m.MediaType != manifestType || m.ArtifactType != recipeType ||
-			m.Config.MediaType != configType || total > maxManifests {
+			!m.Config.isOnly(configType) || m.Config.Annotations != nil || total > maxManifests {
 			return damaged("a manifest is not that of a recipe revision, or the manifests are too large")
 		}
 		var c config
@@ -92,7 +92,7 @@ func (b *Reader) filesOf(rev conan.Revision, layers *[]descriptor) (conan.Snapsh
 			break
 		}
 		digest, err := hexOf(layer.Digest)
-		if err != nil || layer.MediaType != fileType || layer.Size < 0 || layer.Size > maxFile || conan.CheckFileName(name, rev.IsPackage()) != nil {
+		if err != nil || !layer.isOnly(fileType) || layer.Size < 0 || layer.Size > maxFile || conan.CheckFileName(name, rev.IsPackage()) != nil {
 			return nil, damaged("%s has an impossible file %.200q", rev, name)
 		}
 		if n := len(files); n > 0 && files[n-1].Name >= name {

@@ -111,9 +111,19 @@ func (b *Reader) checkIndex(x index) error {
 	if err != nil || check != x.Annotations[checkKey] {
 		return damaged("%s was changed", indexName)
 	}
-	b.Since = x.Annotations[sinceKey]
-	if b.Bytes, err = strconv.ParseInt(x.Annotations[bytesKey], 10, 64); err != nil {
+	size := x.Annotations[bytesKey]
+	if b.Bytes, err = strconv.ParseInt(size, 10, 64); err != nil || size != strconv.FormatInt(b.Bytes, 10) {
 		return damaged("%s says no number of bytes", indexName)
+	}
+	known := 2 // the check and the number of bytes
+	if b.Since = x.Annotations[sinceKey]; b.Since != "" {
+		known++
+		if _, err := hexOf(digestPrefix + b.Since); err != nil {
+			return damaged("%s names an earlier bundle by something that is not a sha256", indexName)
+		}
+	}
+	if len(x.Annotations) != known {
+		return damaged("%s has annotations that no bundle has", indexName)
 	}
 	return nil
 }

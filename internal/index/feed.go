@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"conanproxy/internal/conan"
+	"conanproxy/internal/signal"
 )
 
 // FeedAction says what became of a revision.
@@ -56,7 +57,7 @@ var ErrFeedGone = errors.New("the feed does not know this cursor: it is too old,
 // feed is what readers of the feed share.
 type feed struct {
 	newest  atomic.Int64 // the last row that readers get: remembered answers no longer contradict it
-	changed signal
+	changed signal.Signal
 }
 
 // told is what the feed will say of a change; see transaction.tell.
@@ -116,12 +117,12 @@ func writeFeed(ctx context.Context, tx *transaction, l FeedLine) error {
 func (db *DB) showFeed(seq int64) {
 	if seq > db.feed.newest.Load() {
 		db.feed.newest.Store(seq)
-		db.feed.changed.raised()
+		db.feed.changed.Raise()
 	}
 }
 
 // FeedChanged returns a channel that is closed when there are more lines. Take it before you read.
-func (db *DB) FeedChanged() <-chan struct{} { return db.feed.changed.next() }
+func (db *DB) FeedChanged() <-chan struct{} { return db.feed.changed.Next() }
 
 // FeedCursor returns the newest cursor: what comes after it has not happened yet.
 func (db *DB) FeedCursor(ctx context.Context) (string, error) {

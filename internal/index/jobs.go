@@ -73,7 +73,7 @@ func (db *DB) CreateJob(ctx context.Context, j Job, now time.Time) (Job, error) 
 			return fmt.Errorf("count jobs: %w", err)
 		}
 		if all >= MostJobs || own >= MostJobsOf {
-			return fmt.Errorf("%w: %d jobs, %d of them yours; at most %d and %d may", ErrTooMany, all, own, MostJobs, MostJobsOf)
+			return fmt.Errorf("%w: at most %d jobs may wait, %d of one owner", ErrTooMany, MostJobs, MostJobsOf)
 		}
 		err = tx.QueryRowContext(ctx, `INSERT INTO jobs (call, owner, login, address, arguments, state, created)
 			VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id`,

@@ -151,6 +151,7 @@ func TestJobsThatWaitAreBounded(t *testing.T) {
 	}
 	_, err = db.CreateJob(t.Context(), Job{Owner: "bob"}, noon)
 	failsWith(t, "one too many", err, ErrTooMany)
+	same(t, "what a user reads", err.Error(), "too many wait already: at most 1000 jobs may wait, 100 of one owner")
 	claimJob(t, db)
 	newJob(t, db, "bob")
 }

@@ -150,15 +150,16 @@ func (db *DB) commit(batch []*write) {
 // ended is how a write ended that was in a commit, which failed with committed, or whose lines for
 // the journal were not written because of unwritten.
 func (w *write) ended(committed, unwritten error) error {
-	switch {
-	case committed != nil:
+	if committed != nil {
 		return fmt.Errorf("commit: %w", committed)
-	case w.journaled:
-		return unwritten
-	case w.after != nil:
-		return w.after()
 	}
-	return nil
+	if !w.journaled {
+		unwritten = nil // the lines are those of other writes
+	}
+	if w.after == nil {
+		return unwritten
+	}
+	return errors.Join(unwritten, w.after())
 }
 
 // run makes one write inside the transaction, so that only this one is undone if it fails.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -104,6 +105,35 @@ func TestWritesThatShareATransaction(t *testing.T) {
 	if diff := cmp.Diff([]string{"0", "4", "8", "first"}, got); diff != "" {
 		t.Errorf("rows (-want +got):\n%s", diff)
 	}
+}
+
+// A write that is both in the journal and has something to do after its commit does both, also if
+// the journal cannot be written.
+func TestAfterACommitThatIsJournaled(t *testing.T) {
+	ctx := t.Context()
+	db, path := journaled(t)
+	failure := errors.New("the reload failed")
+	publish := func(i int, after error) (calls int, err error) {
+		err = db.enqueue(&write{ctx: ctx, durable: true, done: make(chan error, 1),
+			fn: func(ctx context.Context, tx *transaction) error {
+				return putRevision(ctx, tx, store, testRevision(i), PutOptions{}, noon)
+			},
+			after: func() error { calls++; return after },
+		})
+		return calls, err
+	}
+	calls, err := publish(1, nil)
+	failsWith(t, "publish", err, nil)
+	same(t, "calls and lines", []int{calls, len(brief(t, path))}, []int{1, 1})
+	calls, err = publish(2, failure)
+	failsWith(t, "a failing reload", err, failure)
+	same(t, "calls and lines", []int{calls, len(brief(t, path))}, []int{1, 2})
+	failsWith(t, "close the journal", db.journal.file.Close(), nil)
+	calls, err = publish(3, failure)
+	failsWith(t, "a failing reload and journal", err, failure)
+	failsWith(t, "a failing reload and journal", err, os.ErrClosed)
+	same(t, "calls", calls, 1)
+	db.journal.file = nil // it is closed
 }
 
 // TestWhatIsSynced reads inside each write whether its commit will be synced: 2 is FULL, 1 is

@@ -16,6 +16,7 @@ import (
 
 	"conanproxy/internal/conan"
 	"conanproxy/internal/index"
+	"conanproxy/internal/signal"
 )
 
 // Index has the rows of jobs. *index.DB is one.
@@ -46,16 +47,16 @@ type Runner struct {
 	ended   *prometheus.CounterVec
 	seconds *prometheus.HistogramVec
 	running prometheus.Gauge
+	changed signal.Signal // raised when a row changes
 
 	mu      sync.Mutex
 	cancels map[int64]context.CancelCauseFunc // of the jobs that run here
-	changed chan struct{}                     // closed when a row changes
 }
 
 // New makes a Runner and registers its metrics; nil registers none.
 func New(rows Index, log *zap.Logger, registry prometheus.Registerer) *Runner {
 	r := &Runner{
-		index: rows, log: log, cancels: make(map[int64]context.CancelCauseFunc), changed: make(chan struct{}),
+		index: rows, log: log, cancels: make(map[int64]context.CancelCauseFunc),
 		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "conanproxy_jobs_ended_total", Help: "Jobs that ended, by call and by how: done or failed.",
 		}, []string{"call", "state"}),
@@ -74,7 +75,7 @@ func New(rows Index, log *zap.Logger, registry prometheus.Registerer) *Runner {
 // Start adds a job; index.ErrTooMany if too many wait.
 func (r *Runner) Start(ctx context.Context, j index.Job) (index.Job, error) {
 	j, err := r.index.CreateJob(ctx, j, time.Now())
-	r.tell()
+	r.changed.Raise()
 	return j, err
 }
 
@@ -88,7 +89,7 @@ func (r *Runner) Cancel(ctx context.Context, id int64, owner string, by conan.Ac
 		cancel(index.ErrJobLost)
 	}
 	r.mu.Unlock()
-	r.tell()
+	r.changed.Raise()
 	return nil
 }
 
@@ -101,19 +102,7 @@ func (r *Runner) Jobs(ctx context.Context, f index.JobFilter) ([]index.Job, erro
 }
 
 // Changed returns a channel that is closed when some job's row changes. Take it before you read.
-func (r *Runner) Changed() <-chan struct{} {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.changed
-}
-
-// tell wakes those who wait for a change.
-func (r *Runner) tell() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	close(r.changed)
-	r.changed = make(chan struct{})
-}
+func (r *Runner) Changed() <-chan struct{} { return r.changed.Next() }
 
 // errAgain ends a run whose job is to be claimed again.
 var errAgain = errors.New("the settings were replaced")
@@ -170,7 +159,10 @@ func (r *Runner) runOne(ctx context.Context, job index.Job, do Do) {
 	defer cancel(nil)
 	r.register(job.ID, cancel)
 	defer r.register(job.ID, nil)
-	r.tell()
+	r.changed.Raise()
+	if r.lost(ctx, job) {
+		return
+	}
 	r.running.Inc()
 	defer r.running.Dec()
 	began := time.Now()
@@ -179,7 +171,7 @@ func (r *Runner) runOne(ctx context.Context, job index.Job, do Do) {
 	r.seconds.WithLabelValues(job.Call).Observe(time.Since(began).Seconds())
 	w.write(context.WithoutCancel(ctx))
 	r.end(ctx, job, result, err, context.Cause(running))
-	r.tell()
+	r.changed.Raise()
 }
 
 func (r *Runner) register(id int64, cancel context.CancelCauseFunc) {
@@ -190,6 +182,13 @@ func (r *Runner) register(id int64, cancel context.CancelCauseFunc) {
 		return
 	}
 	r.cancels[id] = cancel
+}
+
+// lost tells whether a job was cancelled, or claimed by another runner, before it was registered
+// here, so that Cancel did not find it. If it cannot be read it runs: a lost claim writes nothing.
+func (r *Runner) lost(ctx context.Context, job index.Job) bool {
+	now, err := r.index.Job(ctx, job.ID)
+	return err == nil && (now.State != job.State || now.Fence != job.Fence)
 }
 
 // safely makes a panic of a call the failure of its job.
@@ -209,19 +208,30 @@ func (r *Runner) end(ctx context.Context, job index.Job, result json.RawMessage,
 	var err error
 	switch {
 	case failed == nil:
-		r.log.Info("job done", zap.Int64("job", job.ID), zap.String("call", job.Call), zap.String("user", job.Owner))
-		r.ended.WithLabelValues(job.Call, string(index.JobDone)).Inc()
-		err = r.index.EndJob(write, job.Claim(), result, "", time.Now())
+		err = r.record(write, job, result, nil)
 	case ctx.Err() != nil || errors.Is(cause, index.ErrJobLost) || errors.Is(failed, index.ErrJobLost):
 		return // the next process resumes it, or it is another's
 	case errors.Is(cause, errAgain):
 		err = r.index.ReleaseJob(write, job.Claim())
 	default:
-		r.log.Warn("job failed", zap.Int64("job", job.ID), zap.String("call", job.Call), zap.String("user", job.Owner), zap.Error(failed))
-		r.ended.WithLabelValues(job.Call, string(index.JobFailed)).Inc()
-		err = r.index.EndJob(write, job.Claim(), nil, failed.Error(), time.Now())
+		err = r.record(write, job, nil, failed)
 	}
 	if err != nil && !errors.Is(err, index.ErrJobLost) {
 		r.log.Error("the end of a job was not recorded; the next start runs it again", zap.Int64("job", job.ID), zap.Error(err))
 	}
+}
+
+// record ends a job in the index and, once it has ended there, tells of it in the log and metrics.
+func (r *Runner) record(ctx context.Context, job index.Job, result json.RawMessage, failed error) error {
+	state, level, failure := index.JobDone, zap.InfoLevel, ""
+	if failed != nil {
+		state, level, failure = index.JobFailed, zap.WarnLevel, failed.Error()
+	}
+	if err := r.index.EndJob(ctx, job.Claim(), result, failure, time.Now()); err != nil {
+		return err
+	}
+	r.ended.WithLabelValues(job.Call, string(state)).Inc()
+	r.log.Log(level, "job "+string(state),
+		zap.Int64("job", job.ID), zap.String("call", job.Call), zap.String("user", job.Owner), zap.Error(failed))
+	return nil
 }

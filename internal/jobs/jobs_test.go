@@ -6,13 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"conanproxy/internal/conan"
 	"conanproxy/internal/index"
@@ -210,6 +214,92 @@ func TestJobsEndEarly(t *testing.T) {
 	r.Again()
 	<-begun
 	same(t, "claims", wait(t, r, id, index.JobDone).Fence, int64(2))
+}
+
+// cancelsFirst cancels the first job when it is claimed, before the runner knows of it.
+type cancelsFirst struct {
+	Index
+	cancel func(id int64) error
+}
+
+func (c *cancelsFirst) ClaimJob(ctx context.Context, now time.Time) (index.Job, error) {
+	j, err := c.Index.ClaimJob(ctx, now)
+	if err == nil && j.ID == 1 {
+		err = c.cancel(j.ID)
+	}
+	return j, err
+}
+
+func TestJobThatIsCancelledWhileItIsClaimedDoesNotRun(t *testing.T) {
+	rows := &cancelsFirst{Index: openIndex(t)}
+	var mu sync.Mutex
+	var ran []int64
+	r := New(rows, zap.NewNop(), nil)
+	rows.cancel = func(id int64) error { return r.Cancel(t.Context(), id, "ann", conan.Actor{Name: "ann"}) }
+	ctx, stop := context.WithCancel(t.Context())
+	var runner sync.WaitGroup
+	runner.Go(func() {
+		r.Run(ctx, func(_ context.Context, job index.Job, _ *Work) (json.RawMessage, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			ran = append(ran, job.ID)
+			return nil, nil
+		})
+	})
+	first, second := start(t, r), start(t, r)
+	wait(t, r, first, index.JobCancelled)
+	wait(t, r, second, index.JobDone)
+	stop()
+	runner.Wait()
+	same(t, "jobs that ran", ran, []int64{second})
+}
+
+// A job that is cancelled at the end of its run is neither told of nor counted as one that has
+// ended by itself.
+func TestCancelledJobsAreNotCounted(t *testing.T) {
+	core, lines := observer.New(zap.InfoLevel)
+	registry := prometheus.NewRegistry()
+	db := openIndex(t)
+	r := New(db, zap.New(core), registry)
+	ctx, stop := context.WithCancel(t.Context())
+	fails := map[string]error{"done": nil, "failed": errors.New("a fault")}
+	var runner sync.WaitGroup
+	runner.Go(func() {
+		r.Run(ctx, func(_ context.Context, job index.Job, _ *Work) (json.RawMessage, error) {
+			call, cancel := strings.CutPrefix(job.Call, "cancelled and ")
+			if cancel { // by another process: the index alone tells
+				if err := db.CancelJob(t.Context(), job.ID, "", conan.Actor{}, time.Now()); err != nil {
+					t.Error(err)
+				}
+			}
+			return nil, fails[call]
+		})
+	})
+	for _, call := range []string{"cancelled and done", "cancelled and failed", "done", "failed"} {
+		j, err := r.Start(t.Context(), index.Job{Call: call, Owner: "ann"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		words := strings.Fields(call)
+		wait(t, r, j.ID, index.JobState(words[0]))
+	}
+	stop()
+	runner.Wait()
+	var told []string
+	for _, l := range lines.All() {
+		told = append(told, fmt.Sprint(l.Level, " ", l.Message, " ", l.ContextMap()["call"]))
+	}
+	slices.Sort(told)
+	same(t, "log", told, []string{"info job done done", "warn job failed failed"})
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "conanproxy_jobs_ended_total" {
+			same(t, "series of jobs that ended", len(f.GetMetric()), 2)
+		}
+	}
 }
 
 // counted counts how often progress is written.

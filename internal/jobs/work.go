@@ -53,7 +53,7 @@ func (w *Work) write(ctx context.Context) {
 	if errors.Is(err, index.ErrJobLost) {
 		w.cancel(err)
 	}
-	w.runner.tell()
+	w.runner.changed.Raise()
 }
 
 // Expect records the answer that the call will have given once its one change is made.

@@ -165,16 +165,25 @@ func (c *computed) real(ctx context.Context, rev conan.Revision) (conan.Revision
 		}
 		return recipes[0], nil
 	}
+	if real, ok := c.name(rev); ok {
+		return real, nil
+	}
 	if _, err := c.Revisions(ctx, rev.With("")); err != nil {
 		return rev, err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	real, ok := c.names[rev]
+	real, ok := c.name(rev)
 	if !ok {
 		return rev, fmt.Errorf("%s: %w", rev, conan.ErrNotFound)
 	}
 	return real, nil
+}
+
+// name is what the Source calls a package that Revisions listed.
+func (c *computed) name(rev conan.Revision) (real conan.Revision, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	real, ok = c.names[rev]
+	return real, ok
 }
 
 // Snapshot implements conan.Source.

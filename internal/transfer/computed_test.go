@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"context"
 	"io"
 	"testing"
 	"time"
@@ -61,5 +62,41 @@ func TestComputedRevisions(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// lists counts the lists that a Source is asked for.
+type lists struct {
+	conan.Source
+	asked int
+}
+
+func (l *lists) Revisions(ctx context.Context, rev conan.Revision) (conan.Answer[[]conan.RevisionTime], error) {
+	l.asked++
+	return l.Source.Revisions(ctx, rev)
+}
+
+// The files of a listed package are asked for without listing it again.
+func TestComputedRevisionsAreListedOnce(t *testing.T) {
+	recipe := conantest.Recipe("zlib", "1.3")
+	pkg := conantest.Package(recipe, conantest.File("a", "a"))
+	old := &lists{Source: conantest.NewSource("old", conan.StateMiss, recipe, pkg)}
+	source := Computed(old)
+	if _, err := source.Snapshot(t.Context(), pkg.Revision); err != nil { // not listed yet
+		t.Fatal(err)
+	}
+	listed := old.asked
+	for name := range pkg.Files {
+		if _, err := source.Snapshot(t.Context(), pkg.Revision); err != nil {
+			t.Error(err)
+		}
+		f, err := source.Open(t.Context(), pkg.Revision, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Value.Close()
+	}
+	if old.asked != listed {
+		t.Errorf("%d lists more for the files of a package that was listed", old.asked-listed)
 	}
 }

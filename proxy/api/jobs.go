@@ -202,7 +202,7 @@ type JobLine struct {
 type JobDetail struct {
 	JobLine
 	Arguments json.RawMessage `json:"arguments"`
-	Result    json.RawMessage `json:"result,omitempty"`
+	Result    json.RawMessage `json:"result,omitempty"` // only of a job that is done
 }
 
 func jobLine(j index.Job) JobLine {
@@ -280,7 +280,11 @@ func (a *API) showJob(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return JobDetail{jobLine(j), j.Arguments, j.Result}, nil
+	detail := JobDetail{JobLine: jobLine(j), Arguments: j.Arguments}
+	if j.State == index.JobDone { // before that the row has what is expected
+		detail.Result = j.Result
+	}
+	return detail, nil
 }
 
 // cancelJob ends a job. What it has done stays.

@@ -23,7 +23,7 @@ func (w *waiting) enter(caller string) (leave func(), err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.all >= mostWaiting || w.of[caller] >= mostWaitingOf {
-		return nil, fmt.Errorf("%w: %d requests, %d of them yours; at most %d and %d may", ErrTooMany, w.all, w.of[caller], mostWaiting, mostWaitingOf)
+		return nil, fmt.Errorf("%w: at most %d requests may wait, %d of one caller", ErrTooMany, mostWaiting, mostWaitingOf)
 	}
 	if w.of == nil {
 		w.of = make(map[string]int)

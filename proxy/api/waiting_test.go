@@ -19,7 +19,8 @@ func TestWaitingIsBounded(t *testing.T) {
 	for range mostWaitingOf - 1 {
 		enter("ann")
 	}
-	if _, err := w.enter("ann"); !errors.Is(err, ErrTooMany) {
+	const says = "too many wait already: at most 256 requests may wait, 32 of one caller"
+	if _, err := w.enter("ann"); !errors.Is(err, ErrTooMany) || err.Error() != says {
 		t.Errorf("one too many of ann: %v", err)
 	}
 	leave()
