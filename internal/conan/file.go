@@ -7,6 +7,7 @@ import (
 	"sort"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -132,10 +133,8 @@ func checkMetadataPath(name string) error {
 	if len(name) > 1024 || !utf8.ValidString(name) || strings.Contains(name, `\`) {
 		return bad
 	}
-	for _, r := range name {
-		if r < 0x20 || r == 0x7f {
-			return bad
-		}
+	if strings.ContainsFunc(name, unicode.IsControl) { // a terminal obeys those of C1 too
+		return bad
 	}
 	for _, segment := range strings.Split(name, "/") {
 		if segment == "" || segment == "." || segment == ".." {

@@ -33,6 +33,8 @@ func TestCheckFileName(t *testing.T) {
 		{"metadata/a/./b", false, false, false},
 		{"metadata//b", false, false, false},
 		{"metadata/a/", false, false, false},
+		{"metadata/a\x1b[2J", false, false, false},
+		{"metadata/a\u009b2J", false, false, false},
 		{`metadata/a\b`, false, false, false},
 		{"metadata/a\x00b", false, false, false},
 		{"metadata/a\nb", false, false, false},
