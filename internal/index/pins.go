@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"conanproxy/internal/conan"
@@ -130,6 +131,37 @@ func refusePins(ctx context.Context, tx *transaction, ids []int64) error {
 		return err
 	}
 	return fmt.Errorf("%w: %s is pinned by %s: unpin it first, or use `conanproxy remove --now`", conan.ErrConflict, pins[0].Revision, pins[0].Owner)
+}
+
+// PurgeRevisions deletes rows of an upstream by id as RemoveRevisions does, with their pins or, unless
+// pinned is set, without those that have one. It returns how many of these stayed, and the size of
+// the blobs that nothing names any more.
+func (db *DB) PurgeRevisions(ctx context.Context, ids []int64, pinned bool) (kept int, freed int64, err error) {
+	err = db.update(ctx, func(ctx context.Context, tx *transaction) error {
+		list, err := json.Marshal(ids)
+		if err != nil {
+			return fmt.Errorf("purge revisions: %w", err)
+		}
+		going := ids
+		if pinned {
+			_, err = tx.ExecContext(ctx, `DELETE FROM pins WHERE id IN (SELECT p.id FROM revisions r JOIN refs f ON f.id = r.ref_id`+pinsOfRows+`
+				WHERE r.id IN `+listed+`)`, string(list))
+		} else {
+			var stay []int64
+			stay, err = column[int64](ctx, tx, "purge revisions", `SELECT DISTINCT r.id FROM revisions r JOIN refs f ON f.id = r.ref_id`+pinsOfRows+`
+				WHERE r.id IN `+listed, string(list))
+			kept = len(stay)
+			going = slices.DeleteFunc(slices.Clone(ids), func(id int64) bool { return slices.Contains(stay, id) })
+		}
+		if err != nil {
+			return fmt.Errorf("purge revisions: %w", err)
+		}
+		if freed, err = frees(ctx, tx, going); err != nil {
+			return err
+		}
+		return removeRevisions(ctx, tx, going)
+	})
+	return kept, freed, err
 }
 
 // PinnedBytes is the size of what CachedBytes counts and eviction leaves, since it is pinned.

@@ -149,6 +149,8 @@ func TestWritePlans(t *testing.T) {
 		{"Used", db.Used(ctx, store, map[conan.Revision]time.Time{pkg: noon})},
 		{"RemoveUnneeded", db.RemoveUnneeded(ctx, store, pkg.Ref, func(Uses) []conan.Revision { return []conan.Revision{pkg} }, RemoveOptions{Audit: audit, Now: noon, Trash: true})},
 		{"RemoveRevisions", db.RemoveRevisions(ctx, []int64{held.RowID})},
+		{"PurgeRevisions", purgeError(db.PurgeRevisions(ctx, []int64{held.RowID}, false))},
+		{"PurgeRevisions with pins", purgeError(db.PurgeRevisions(ctx, []int64{held.RowID}, true))},
 		{"DropCachedFiles", db.DropCachedFiles(ctx, sumOf(1))},
 		{"SetScrubCursor", db.SetScrubCursor(ctx, sumOf(1))},
 		{"RemoveFiles", db.RemoveFiles(ctx, store, recipe, []string{"conan_export.tgz"}, audit, noon)},
@@ -197,6 +199,8 @@ func TestWritePlans(t *testing.T) {
 		t.Errorf("only %d texts were looked at", checked)
 	}
 }
+
+func purgeError(_ int, _ int64, err error) error { return err }
 
 func onlyError[T any](_ T, err error) error { return err }
 
