@@ -114,7 +114,7 @@ func TestPurgeKeepsPins(t *testing.T) {
 	b := newBench(t, up, nil)
 	defer b.end(t)
 	b.askAll(t, zlib)
-	if _, err := b.index.Pin(ctx, b.o.Member, []conan.Revision{zlib.Recipe()}, "ann", index.Audit{}, time.Now(), false); err != nil {
+	if _, err := b.index.Pin(ctx, b.o.Member, []conan.Revision{zlib.Recipe()}, "ann", index.Audit{}, time.Now(), false, nil); err != nil {
 		t.Fatal(err)
 	}
 	if p := b.purge(t, PurgeOptions{}); p.Kept != 1 || p.Revisions != 1 {

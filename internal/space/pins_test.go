@@ -21,7 +21,10 @@ func TestWhatIsPinnedIsNotEvicted(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	change(b.index.Pin)
+	pin := func(ctx context.Context, m index.MemberID, revs []conan.Revision, owner string, audit index.Audit, now time.Time, dry bool) ([]conan.Moved, error) {
+		return b.index.Pin(ctx, m, revs, owner, audit, now, dry, nil)
+	}
+	change(pin)
 	room, err := b.budget.PinRoom(ctx)
 	if want := (PinRoom{Pinned: 600, Most: 800, MaxSize: 1000}); err != nil || room != want {
 		t.Errorf("room %+v, %v; want %+v", room, err, want)
