@@ -3,7 +3,6 @@ package cache
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -71,13 +70,21 @@ func (c *Cache) useAll(ctx context.Context, revs []conan.Revision) (done func(),
 // wouldPin tells which of the revisions have no pin of the owner.
 func (c *Cache) wouldPin(ctx context.Context, revs []conan.Revision, owner string) ([]conan.Moved, error) {
 	out := make([]conan.Moved, len(revs))
+	ofOwner := make(map[conan.Ref]map[conan.Revision]bool)
 	for i, rev := range revs {
-		pins, err := c.o.Index.PinsOf(ctx, c.o.Member, rev.Ref)
-		if err != nil {
-			return nil, err
+		if ofOwner[rev.Ref] == nil {
+			pins, err := c.o.Index.PinsOf(ctx, c.o.Member, rev.Ref)
+			if err != nil {
+				return nil, err
+			}
+			ofOwner[rev.Ref] = make(map[conan.Revision]bool)
+			for _, p := range pins {
+				if p.Owner == owner {
+					ofOwner[rev.Ref][p.Revision] = true
+				}
+			}
 		}
-		has := slices.ContainsFunc(pins, func(p index.Pin) bool { return p.Revision == rev && p.Owner == owner })
-		out[i] = conan.Moved{Revision: rev, Skipped: has}
+		out[i] = conan.Moved{Revision: rev, Skipped: ofOwner[rev.Ref][rev]}
 	}
 	return out, nil
 }

@@ -178,6 +178,37 @@ func TestPinOfBytesThatAreKept(t *testing.T) {
 	b.pin(t, PinOptions{}, published)
 }
 
+// TestDryPinOfManyPackages bounds the memory of a dry run over one reference, whose pins are listed
+// once and not for each package.
+func TestDryPinOfManyPackages(t *testing.T) {
+	ctx := context.Background()
+	up := newFake()
+	recipe := up.addRecipe(t, "zlib/1.3", "one", 100)
+	b := newBench(t, up, nil)
+	defer b.end(t)
+	revs := []conan.Revision{recipe}
+	for i := range 300 {
+		pkg := recipe
+		pkg.PackageID, pkg.PRev = fmt.Sprintf("%040x", i), "aa"
+		revs = append(revs, pkg)
+		if err := b.index.PutRevision(ctx, b.o.Member, pkg, index.PutOptions{Time: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := b.index.Pin(ctx, b.o.Member, revs[1:], "ann", index.Audit{}, time.Now(), false, nil); err != nil {
+		t.Fatal(err)
+	}
+	allocs := testing.AllocsPerRun(1, func() {
+		moved, err := b.wouldPin(ctx, revs, "ann")
+		if err != nil || len(moved) != len(revs) || moved[0].Skipped || !moved[1].Skipped || !moved[300].Skipped {
+			t.Errorf("%d would be pinned, %v", len(moved), err)
+		}
+	})
+	if most := 100.0 * float64(len(revs)); allocs > most {
+		t.Errorf("%g allocations, want at most %g", allocs, most)
+	}
+}
+
 func TestPinWithoutSpace(t *testing.T) {
 	up := newFake()
 	pkg := up.addPackage(t, up.addRecipe(t, "zlib/1.3", "one", 100), "[settings]\n", noise(70_000), 200)
