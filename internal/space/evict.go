@@ -13,9 +13,9 @@ import (
 )
 
 // evict removes the cached revisions that were unused longest and are not in use, whole, until over
-// says that enough bytes are free, or a batch is gone. It returns false if there is nothing to
-// evict.
-func (b *Budget) evict(ctx context.Context, over func(usage) int64) (some bool, err error) {
+// says that enough bytes are free, or a batch is gone; with whole nothing if a batch is not enough.
+// It returns false if there is nothing to evict.
+func (b *Budget) evict(ctx context.Context, over func(usage) int64, whole bool) (some bool, err error) {
 	err = b.exclusively(ctx, func(ctx context.Context) error {
 		u, err := b.usage(ctx)
 		if err != nil {
@@ -35,18 +35,27 @@ func (b *Budget) evict(ctx context.Context, over func(usage) int64) (some bool, 
 		if cold, err = b.enough(ctx, cold, lacking); err != nil {
 			return err
 		}
-		some = len(cold) > 0
-		cold, unblock := b.uses.block(cold)
-		defer unblock()
-		ids := rowIDs(cold)
-		err = b.removeRows(ctx, ids, func(ctx context.Context) error { return b.o.Index.RemoveRevisions(ctx, ids) })
-		if err != nil {
-			return err
+		if whole {
+			if frees, err := b.o.Index.Frees(ctx, rowIDs(cold)); err != nil || frees < lacking {
+				return err
+			}
 		}
-		b.countEvicted(cold)
-		return nil
+		some = len(cold) > 0
+		return b.evictAll(ctx, cold)
 	})
 	return some, err
+}
+
+// evictAll removes revisions that are not in use.
+func (b *Budget) evictAll(ctx context.Context, cold []index.Cold) error {
+	cold, unblock := b.uses.block(cold)
+	defer unblock()
+	ids := rowIDs(cold)
+	err := b.removeRows(ctx, ids, func(ctx context.Context) error { return b.o.Index.RemoveRevisions(ctx, ids) })
+	if err == nil {
+		b.countEvicted(cold)
+	}
+	return err
 }
 
 // Remove deletes cached revisions by row id, and the blobs that nothing else refers to.
