@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -122,7 +123,7 @@ func scanPin(r scanner) (p Pin, err error) {
 // all if it is 0.
 func (db *DB) Pins(ctx context.Context, member MemberID, before int64, limit int) ([]Pin, error) {
 	if before == 0 {
-		before = neverCold
+		before = math.MaxInt64
 	}
 	return collect(ctx, db.read, "list pins", scanPin, `SELECT `+pinColumns+` FROM pins p JOIN members m ON m.id = p.member_id
 		WHERE p.member_id = $1 AND p.id < $2 ORDER BY p.id DESC LIMIT $3`, member, before, limit)

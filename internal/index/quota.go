@@ -39,8 +39,8 @@ func (db *DB) CheckQuota(ctx context.Context, store MemberID, more int64) error 
 	return db.overQuota(ctx, db.read, store, bytes+max(more, 0), quota.(int64))
 }
 
-// StoreBytes is the size of the files of a store, the same bytes once, without its trash. The
-// transactions keep it that write the rows, so reading it costs the same however many there are.
+// StoreBytes is the size of the files of a store, the same bytes once, without its trash. It is a
+// sum of few rows, which FoldBytes keeps few.
 func (db *DB) StoreBytes(ctx context.Context, store MemberID) (int64, error) {
 	return storeBytes(ctx, db.read, store)
 }
