@@ -224,7 +224,11 @@ func (i Import) fetch(ctx context.Context, st index.Stage, f conan.FileInfo) (co
 		lister = i.To.checks.NewLister(f.Name)
 		defer lister.End()
 	}
-	return i.To.receive(ctx, st, f.Name, i.Name, answer.Value, lister)
+	info, err := i.To.receive(ctx, st, f.Name, answer.Value, lister)
+	if errors.Is(err, errOtherDigest) {
+		return info, fmt.Errorf("%w: %w in %q", conan.ErrInvalid, err, i.Name)
+	}
+	return info, err
 }
 
 // commit makes rows.

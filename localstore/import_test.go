@@ -185,17 +185,38 @@ func TestImportOpensBytesOnce(t *testing.T) {
 // copied.
 func TestImportGoesOn(t *testing.T) {
 	t.Parallel()
-	e := newEnv(t)
 	broken, whole := conantest.Recipe("alib", "1.3"), conantest.Recipe("zlib", "1.3")
 	pkg := conantest.Package(broken, conantest.File("lib/a", "a"))
-	broken = broken.Without(conan.RecipeFile)
-	i := importing(e, conantest.NewSource("old", conan.StateLocal, broken, pkg, whole))
-	moved, err := i.Take(t.Context(), revisionsOf(broken, pkg, whole), conan.Actor{}, false)
-	wantError(t, err, nil)
-	if len(moved) != 3 || !strings.Contains(moved[0].Problem, conan.RecipeFile) || !strings.Contains(moved[1].Problem, "its recipe") {
-		t.Errorf("got %v, want the problems of two revisions", moved)
+	for name, tc := range map[string]struct {
+		from transfer.From
+		says string
+	}{
+		"a missing file": {conantest.NewSource("old", conan.StateLocal, broken.Without(conan.RecipeFile), pkg, whole), conan.RecipeFile},
+		"a wrong digest": {mistaken{conantest.NewSource("old", conan.StateLocal, broken, pkg, whole), broken.Revision}, "digest it should have"},
+	} {
+		e := newEnv(t)
+		moved, err := importing(e, tc.from).Take(t.Context(), revisionsOf(broken, pkg, whole), conan.Actor{}, false)
+		wantError(t, err, nil)
+		if len(moved) != 3 || !strings.Contains(moved[0].Problem, tc.says) || !strings.Contains(moved[1].Problem, "its recipe") {
+			t.Errorf("%s: got %v, want the problems of two revisions", name, moved)
+			continue
+		}
+		wantEqual(t, "the whole one", moved[2], conan.Moved{Revision: whole.Revision, Newest: true})
 	}
-	wantEqual(t, "the whole one", moved[2], conan.Moved{Revision: whole.Revision, Newest: true})
+}
+
+// mistaken tells wrong digests of the files of a revision.
+type mistaken struct {
+	transfer.From
+	rev conan.Revision
+}
+
+func (s mistaken) Open(ctx context.Context, rev conan.Revision, name string) (conan.Answer[*conan.File], error) {
+	a, err := s.From.Open(ctx, rev, name)
+	if err == nil && rev == s.rev {
+		a.Value.FileInfo = conan.FileInfo{Name: name, Size: -1, MD5: strings.Repeat("0", 32)}
+	}
+	return a, err
 }
 
 // slowSource opens a file only when so many are asked for at the same time.
