@@ -202,6 +202,7 @@ func TestImportGoesOn(t *testing.T) {
 			continue
 		}
 		wantEqual(t, "the whole one", moved[2], conan.Moved{Revision: whole.Revision, Newest: true})
+		noStages(e)
 	}
 }
 
@@ -286,8 +287,30 @@ func TestImportNeedsBytesTwice(t *testing.T) {
 			wantError(t, err, nil)
 			wantError(t, b.Complete(), nil)
 			wantEqual(t, "the last one", moved[len(moved)-1], conan.Moved{Revision: second.Revision, Newest: true})
+			noStages(e)
 		})
 	}
+}
+
+// TestImportOfAnotherPacking: what was staged to be compared does not stay, which would look like an
+// upload under way.
+func TestImportOfAnotherPacking(t *testing.T) {
+	t.Parallel()
+	recipe := conantest.Recipe("zlib", "1.3")
+	pkg := conantest.Package(recipe, conantest.File("lib/a", "a"))
+	packed := conantest.Package(recipe, conantest.File("lib/a", "a"), conantest.Compression("txz"))
+	e := newEnv(t)
+	_, err := importing(e, conantest.NewSource("old", conan.StateLocal, recipe, packed)).Take(t.Context(), revisionsOf(packed), conan.Actor{}, false)
+	wantError(t, err, nil)
+	for _, dry := range []bool{true, false} {
+		moved, err := importing(e, conantest.NewSource("old", conan.StateLocal, recipe, pkg)).Take(t.Context(), revisionsOf(pkg), conan.Actor{}, dry)
+		wantError(t, err, nil)
+		wantEqual(t, "moved", moved[1], conan.Moved{Revision: pkg.Revision, Newest: true, Skipped: true})
+		uses, err := e.db.UsesOf(t.Context(), e.member, pkg.Ref)
+		wantError(t, err, nil)
+		wantEqual(t, "an upload is under way", uses.Uploading, false)
+	}
+	noStages(e)
 }
 
 // bundled reads a bundle of sets.
