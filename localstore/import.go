@@ -110,8 +110,16 @@ func (i Import) prepared(ctx context.Context, items []transfer.Item, by conan.Ac
 	return func(yield func(transfer.Item, prepared) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		var running sync.WaitGroup
-		defer running.Wait()
-		defer cancel()
+		var begun []<-chan prepared // the next ones
+		defer func() {
+			cancel()
+			running.Wait()
+			for _, done := range begun {
+				if p := <-done; p.row != nil {
+					i.left.add(p.row.StageID)
+				}
+			}
+		}()
 		begin := func(item transfer.Item) <-chan prepared {
 			done := make(chan prepared, 1)
 			running.Go(func() {
@@ -120,16 +128,16 @@ func (i Import) prepared(ctx context.Context, items []transfer.Item, by conan.Ac
 			})
 			return done
 		}
-		var begun []<-chan prepared // the next ones
 		rest := items
 		for _, item := range items {
 			for len(rest) > 0 && (len(begun) == 0 || len(begun) < i.Ahead) {
 				begun, rest = append(begun, begin(rest[0])), rest[1:]
 			}
-			if !yield(item, <-begun[0]) {
+			next := <-begun[0]
+			begun = begun[1:]
+			if !yield(item, next) {
 				return
 			}
-			begun = begun[1:]
 		}
 	}
 }

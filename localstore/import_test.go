@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"conanproxy/internal/bundle"
@@ -311,6 +312,35 @@ func TestImportOfAnotherPacking(t *testing.T) {
 		wantEqual(t, "an upload is under way", uses.Uploading, false)
 	}
 	noStages(e)
+}
+
+// TestImportThatEndsEarly: what was prepared ahead does not stay.
+func TestImportThatEndsEarly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEnv(t)
+		one, two := conantest.Recipe("zlib", "1.3"), conantest.Recipe("zlib", "1.4")
+		i := importing(e, staged{conantest.NewSource("old", conan.StateLocal, one, two), one.Revision})
+		i.Ahead = 2
+		_, err := i.Take(t.Context(), revisionsOf(one, two), conan.Actor{}, false)
+		wantError(t, err, errBroken)
+		noStages(e)
+	})
+}
+
+var errBroken = errors.New("the source is broken")
+
+// staged fails to open files of a revision when all others are staged.
+type staged struct {
+	transfer.From
+	rev conan.Revision
+}
+
+func (s staged) Open(ctx context.Context, rev conan.Revision, name string) (conan.Answer[*conan.File], error) {
+	if rev == s.rev {
+		synctest.Wait()
+		return conan.Answer[*conan.File]{}, errBroken
+	}
+	return s.From.Open(ctx, rev, name)
 }
 
 // bundled reads a bundle of sets.
