@@ -23,8 +23,8 @@ type PinOptions struct {
 // Pin pins revisions, a package with its recipe, all or nothing. Files that are not stored are
 // downloaded first. If the pins of all upstreams would take more than their share of the space, it
 // is conan.ErrConflict: before anything is downloaded, as far as the upstream tells sizes, else as
-// soon as that is seen, at the latest by the transaction that pins. What was downloaded until a failure is cached like anything else, so that
-// Pin goes on there when it is called again.
+// soon as that is seen, at the latest by the transaction that pins. What was downloaded until a
+// failure is cached like anything else, so that Pin goes on there when it is called again.
 func (c *Cache) Pin(ctx context.Context, revs []conan.Revision, o PinOptions) ([]conan.Moved, error) {
 	revs = conan.WithRecipes(revs)
 	done, err := c.useAll(ctx, revs) // none of them is evicted until it has its pin

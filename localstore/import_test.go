@@ -293,8 +293,8 @@ func TestImportNeedsBytesTwice(t *testing.T) {
 	}
 }
 
-// TestImportOfAnotherPacking: what was staged to be compared does not stay, which would look like an
-// upload under way.
+// TestImportOfAnotherPacking: what was staged to be compared does not stay, which would look like
+// an upload under way.
 func TestImportOfAnotherPacking(t *testing.T) {
 	t.Parallel()
 	recipe := conantest.Recipe("zlib", "1.3")

@@ -7,8 +7,8 @@ import (
 	"conanproxy/internal/conantest"
 )
 
-// TestQuotaOfWhatIsThere: what a full store has already can be sent again, as a set and in a bundle;
-// anything else is refused.
+// TestQuotaOfWhatIsThere: what a full store has already can be sent again, as a set and in a
+// bundle; anything else is refused.
 func TestQuotaOfWhatIsThere(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)

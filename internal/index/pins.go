@@ -161,9 +161,9 @@ func refusePins(ctx context.Context, tx *transaction, ids []int64) error {
 	return fmt.Errorf("%w: %s is pinned by %s: unpin it first, or use `conanproxy remove --now`", conan.ErrConflict, pins[0].Revision, pins[0].Owner)
 }
 
-// PurgeRevisions deletes rows of an upstream by id as RemoveRevisions does, with their pins or, unless
-// pinned is set, without those that have one. It returns how many of these stayed, and the size of
-// the blobs that nothing names any more.
+// PurgeRevisions deletes rows of an upstream by id as RemoveRevisions does, with their pins or,
+// unless pinned is set, without those that have one. It returns how many of these stayed, and the
+// size of the blobs that nothing names any more.
 func (db *DB) PurgeRevisions(ctx context.Context, ids []int64, pinned bool) (kept int, freed int64, err error) {
 	err = db.update(ctx, func(ctx context.Context, tx *transaction) error {
 		list, err := json.Marshal(ids)
