@@ -3,7 +3,6 @@ package cache
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -24,8 +23,8 @@ type PinOptions struct {
 // Pin pins revisions, a package with its recipe, all or nothing. Files that are not stored are
 // downloaded first. If the pins of all upstreams would take more than their share of the space, it
 // is conan.ErrConflict: before anything is downloaded, as far as the upstream tells sizes, else as
-// soon as that is seen. What was downloaded until a failure is cached like anything else, so that
-// Pin goes on there when it is called again.
+// soon as that is seen, at the latest by the transaction that pins. What was downloaded until a
+// failure is cached like anything else, so that Pin goes on there when it is called again.
 func (c *Cache) Pin(ctx context.Context, revs []conan.Revision, o PinOptions) ([]conan.Moved, error) {
 	revs = conan.WithRecipes(revs)
 	done, err := c.useAll(ctx, revs) // none of them is evicted until it has its pin
@@ -47,7 +46,7 @@ func (c *Cache) Pin(ctx context.Context, revs []conan.Revision, o PinOptions) ([
 		return nil, err
 	}
 	audit := index.Audit{By: o.By, Action: index.ActionPin, Member: c.o.Name, Target: o.Target}
-	return c.o.Index.Pin(ctx, c.o.Member, revs, o.Owner, audit, c.o.Now(), false)
+	return c.o.Index.Pin(ctx, c.o.Member, revs, o.Owner, audit, c.o.Now(), false, run.room.Fits)
 }
 
 // useAll keeps revisions from being evicted until the caller calls done, also after a failure.
@@ -71,13 +70,21 @@ func (c *Cache) useAll(ctx context.Context, revs []conan.Revision) (done func(),
 // wouldPin tells which of the revisions have no pin of the owner.
 func (c *Cache) wouldPin(ctx context.Context, revs []conan.Revision, owner string) ([]conan.Moved, error) {
 	out := make([]conan.Moved, len(revs))
+	ofOwner := make(map[conan.Ref]map[conan.Revision]bool)
 	for i, rev := range revs {
-		pins, err := c.o.Index.PinsOf(ctx, c.o.Member, rev.Ref)
-		if err != nil {
-			return nil, err
+		if ofOwner[rev.Ref] == nil {
+			pins, err := c.o.Index.PinsOf(ctx, c.o.Member, rev.Ref)
+			if err != nil {
+				return nil, err
+			}
+			ofOwner[rev.Ref] = make(map[conan.Revision]bool)
+			for _, p := range pins {
+				if p.Owner == owner {
+					ofOwner[rev.Ref][p.Revision] = true
+				}
+			}
 		}
-		has := slices.ContainsFunc(pins, func(p index.Pin) bool { return p.Revision == rev && p.Owner == owner })
-		out[i] = conan.Moved{Revision: rev, Skipped: has}
+		out[i] = conan.Moved{Revision: rev, Skipped: ofOwner[rev.Ref][rev]}
 	}
 	return out, nil
 }
@@ -88,7 +95,7 @@ type pinRun struct {
 
 	mu      sync.Mutex
 	missing []missingFile
-	room    space.PinRoom   // with what is counted
+	room    space.PinRoom   // with what is counted, an estimate
 	counted map[string]bool // digests
 }
 
@@ -111,21 +118,13 @@ func (r *pinRun) list(ctx context.Context, revs []conan.Revision) error {
 		if err != nil {
 			return err
 		}
-		pins, err := r.c.o.Index.PinsOf(ctx, r.c.o.Member, rev.Ref)
-		if err != nil {
-			return err
-		}
-		isPinned := slices.ContainsFunc(pins, func(p index.Pin) bool { return p.Revision == rev })
 		for _, f := range files {
 			have, isStored := stored.find(f.Name)
-			switch {
-			case !isStored:
+			if !isStored {
 				r.note(missingFile{fillKey{rev, f.Name}, f.Size})
-				err = r.count(f.SHA256, max(f.Size, 0))
-			case !isPinned: // else it is counted already
-				err = r.count(have.SHA256, have.Size)
+				have = f
 			}
-			if err != nil {
+			if err := r.count(ctx, have.SHA256, max(have.Size, 0)); err != nil {
 				return err
 			}
 		}
@@ -139,8 +138,13 @@ func (r *pinRun) note(f missingFile) {
 	r.missing = append(r.missing, f)
 }
 
-// count adds the bytes of a file, once for each digest that is known.
-func (r *pinRun) count(digest string, bytes int64) error {
+// count adds the bytes of a file that a pin would add, once for each digest that is known.
+func (r *pinRun) count(ctx context.Context, digest string, bytes int64) error {
+	if digest != "" {
+		if adds, err := r.c.o.Index.PinAdds(ctx, digest); err != nil || !adds {
+			return err
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if digest != "" && r.counted[digest] {
@@ -148,11 +152,7 @@ func (r *pinRun) count(digest string, bytes int64) error {
 	}
 	r.counted[digest] = true
 	r.room.Pinned += bytes
-	if r.room.Pinned <= r.room.Most {
-		return nil
-	}
-	return fmt.Errorf("%w: this would bring what is pinned to at least %d bytes; at most %d may be pinned, a part of cache.max_size, which is %d: unpin something, or raise it",
-		conan.ErrConflict, r.room.Pinned, r.room.Most, r.room.MaxSize)
+	return r.room.Fits(r.room.Pinned)
 }
 
 // download stores what is missing, and counts what was not known before.
@@ -170,7 +170,7 @@ func (r *pinRun) download(ctx context.Context) error {
 			return err
 		}
 		info, _ := stored.find(f.name)
-		return r.count(info.SHA256, info.Size)
+		return r.count(ctx, info.SHA256, info.Size)
 	})
 }
 

@@ -126,6 +126,89 @@ func TestPinsTakeAShareOfTheSpace(t *testing.T) {
 	}
 }
 
+// Two pins at a time see the same bytes pinned before them, and the second one to be written is
+// refused.
+func TestPinsAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		up := newFake()
+		up.delay = time.Minute
+		first := up.addPackage(t, up.addRecipe(t, "zlib/1.3", "one", 100), "[settings]\n", noise(42_000), 200)
+		second := up.addPackage(t, up.addRecipe(t, "bzip2/1.0", "two", 100), "[settings]\n", noise(42_001), 200)
+		b := newBench(t, up, func(_ *Options, q *space.Options) { q.MaxSize = 100_000 })
+		defer b.end(t)
+		var runs sync.WaitGroup
+		errs := make([]error, 2)
+		for i, pkg := range []conan.Revision{first, second} {
+			runs.Go(func() { _, errs[i] = b.Pin(context.Background(), []conan.Revision{pkg}, PinOptions{Owner: "ann"}) })
+		}
+		runs.Wait()
+		if (errs[0] == nil) == (errs[1] == nil) || !errors.Is(errors.Join(errs...), conan.ErrConflict) {
+			t.Errorf("the two pins ended with %v; want one refusal", errs)
+		}
+		if pinned, err := b.index.PinnedBytes(context.Background()); err != nil || pinned > 80_000 {
+			t.Errorf("%d bytes are pinned, %v", pinned, err)
+		}
+	})
+}
+
+// Bytes that an earlier pin or a store has are pinned or kept already.
+func TestPinOfBytesThatAreKept(t *testing.T) {
+	ctx := context.Background()
+	up := newFake()
+	content := noise(42_000)
+	first := up.addPackage(t, up.addRecipe(t, "zlib/1.3", "one", 100), "[settings]\n", content, 200)
+	again := up.addPackage(t, up.addRecipe(t, "bzip2/1.0", "two", 100), "[settings]\n", content, 200)
+	published := up.addPackage(t, up.addRecipe(t, "xz/1.0", "three", 100), "[settings]\n", noise(42_001), 200)
+	b := newBench(t, up, func(_ *Options, q *space.Options) { q.MaxSize = 100_000 })
+	defer b.end(t)
+	b.read(t, published, archive)
+	held, err := b.stored(ctx, published)
+	if err != nil {
+		t.Fatal(err)
+	}
+	local, err := b.index.Member(ctx, "local", index.KindStore)
+	if err == nil {
+		err = b.index.PutRevision(ctx, local, published, index.PutOptions{Time: time.Now(), Files: held.Files})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.pin(t, PinOptions{}, first)
+	b.pin(t, PinOptions{}, again)
+	b.pin(t, PinOptions{}, published)
+}
+
+// TestDryPinOfManyPackages bounds the memory of a dry run over one reference, whose pins are listed
+// once and not for each package.
+func TestDryPinOfManyPackages(t *testing.T) {
+	ctx := context.Background()
+	up := newFake()
+	recipe := up.addRecipe(t, "zlib/1.3", "one", 100)
+	b := newBench(t, up, nil)
+	defer b.end(t)
+	revs := []conan.Revision{recipe}
+	for i := range 300 {
+		pkg := recipe
+		pkg.PackageID, pkg.PRev = fmt.Sprintf("%040x", i), "aa"
+		revs = append(revs, pkg)
+		if err := b.index.PutRevision(ctx, b.o.Member, pkg, index.PutOptions{Time: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := b.index.Pin(ctx, b.o.Member, revs[1:], "ann", index.Audit{}, time.Now(), false, nil); err != nil {
+		t.Fatal(err)
+	}
+	allocs := testing.AllocsPerRun(1, func() {
+		moved, err := b.wouldPin(ctx, revs, "ann")
+		if err != nil || len(moved) != len(revs) || moved[0].Skipped || !moved[1].Skipped || !moved[300].Skipped {
+			t.Errorf("%d would be pinned, %v", len(moved), err)
+		}
+	})
+	if most := 100.0 * float64(len(revs)); allocs > most {
+		t.Errorf("%g allocations, want at most %g", allocs, most)
+	}
+}
+
 func TestPinWithoutSpace(t *testing.T) {
 	up := newFake()
 	pkg := up.addPackage(t, up.addRecipe(t, "zlib/1.3", "one", 100), "[settings]\n", noise(70_000), 200)

@@ -48,10 +48,10 @@ func (c *Cache) Purge(ctx context.Context, o PurgeOptions) (Purged, error) {
 		return p.Purged, err
 	}
 	audit := index.Audit{By: o.By, Action: index.ActionPurge, Member: c.o.Name, Target: o.Target}
-	if _, err := c.o.Index.Unpin(ctx, c.o.Member, p.pinned, "", audit, c.o.Now(), false); err != nil {
+	if err := c.o.Index.WriteAudit(ctx, audit, c.o.Now()); err != nil {
 		return Purged{}, err
 	}
-	if err := c.forget(context.WithoutCancel(ctx), p); err != nil {
+	if err := c.forget(context.WithoutCancel(ctx), &p, o.Pinned); err != nil {
 		return Purged{}, err
 	}
 	c.awaitRemembered() // what was read before it was deleted is in memory now
@@ -86,7 +86,6 @@ func (c *Cache) awaitRemembered() {
 type found struct {
 	Purged
 	rows     []int64
-	pinned   []conan.Revision // of the rows
 	keys     map[string][]string
 	refusals []string
 }
@@ -133,9 +132,6 @@ func (c *Cache) findRows(ctx context.Context, o PurgeOptions, f *found) error {
 				continue
 			}
 			f.rows = append(f.rows, row.RowID)
-			if row.Pinned {
-				f.pinned = append(f.pinned, row.Revision)
-			}
 		}
 	}
 	f.Revisions = len(f.rows)
@@ -160,11 +156,14 @@ func (c *Cache) findDocuments(ctx context.Context, kind string, matches func(con
 	}
 }
 
-// forget deletes what was found.
-func (c *Cache) forget(ctx context.Context, f found) error {
+// forget deletes what was found, and counts it anew: a revision may have got a pin since.
+func (c *Cache) forget(ctx context.Context, f *found, pinned bool) error {
 	var errs []error
+	f.Bytes = 0
 	for _, ids := range inBatches(f.rows) {
-		errs = append(errs, c.o.Budget.Remove(ctx, ids))
+		kept, freed, err := c.o.Budget.Purge(ctx, ids, pinned)
+		f.Revisions, f.Kept, f.Bytes = f.Revisions-kept, f.Kept+kept, f.Bytes+freed
+		errs = append(errs, err)
 	}
 	for kind, keys := range f.keys {
 		for _, some := range inBatches(keys) {

@@ -114,7 +114,7 @@ func TestPurgeKeepsPins(t *testing.T) {
 	b := newBench(t, up, nil)
 	defer b.end(t)
 	b.askAll(t, zlib)
-	if _, err := b.index.Pin(ctx, b.o.Member, []conan.Revision{zlib.Recipe()}, "ann", index.Audit{}, time.Now(), false); err != nil {
+	if _, err := b.index.Pin(ctx, b.o.Member, []conan.Revision{zlib.Recipe()}, "ann", index.Audit{}, time.Now(), false, nil); err != nil {
 		t.Fatal(err)
 	}
 	if p := b.purge(t, PurgeOptions{}); p.Kept != 1 || p.Revisions != 1 {
@@ -128,6 +128,39 @@ func TestPurgeKeepsPins(t *testing.T) {
 	}
 	if pins, err := b.index.Pins(ctx, b.o.Member, 0, 10); err != nil || len(pins) > 0 {
 		t.Errorf("pins %v, %v", pins, err)
+	}
+}
+
+// A pin that is set after the purge looked keeps its revision, unless pins are meant; then it goes.
+func TestPurgeWhileARevisionIsPinned(t *testing.T) {
+	for _, pinned := range []bool{false, true} {
+		ctx := context.Background()
+		up := newFake()
+		recipe := up.addRecipe(t, "zlib/1.3", "one", 100)
+		b := newBench(t, up, nil)
+		b.read(t, recipe, conan.RecipeFile)
+		asked := 0
+		p := b.purge(t, PurgeOptions{Pinned: pinned, Matches: func(conan.Ref) bool {
+			if asked++; asked == 2 { // the first time it is about the stored revisions
+				b.pin(t, PinOptions{}, recipe)
+			}
+			return true
+		}})
+		if asked < 2 {
+			t.Fatal("nothing was pinned")
+		}
+		rows, err := b.index.RevisionsOf(ctx, b.o.Member, recipe.Ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pins, err := b.index.PinsOf(ctx, b.o.Member, recipe.Ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if gone := p.Revisions == 1 && p.Kept == 0 && p.Bytes > 0; gone != pinned || (len(rows) == 0) != pinned || (len(pins) == 0) != pinned {
+			t.Errorf("with pins %v: purged %+v, left %d revisions with %d pins", pinned, p, len(rows), len(pins))
+		}
+		b.end(t)
 	}
 }
 

@@ -118,7 +118,11 @@ func (s *Store) fetch(ctx context.Context, upstream conan.Source, st index.Stage
 			return info, err
 		}
 	}
-	return s.receive(ctx, st, name, "upstream", f, nil)
+	info, err = s.receive(ctx, st, name, f, nil)
+	if errors.Is(err, errOtherDigest) {
+		return info, &conan.UnavailableError{Member: "upstream", Reason: err.Error()}
+	}
+	return info, err
 }
 
 func openVerified(ctx context.Context, upstream conan.Source, rev conan.Revision, name string) (*conan.File, error) {

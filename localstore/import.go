@@ -23,6 +23,31 @@ import (
 type Import struct {
 	transfer.Incoming
 	To *Store
+
+	left *leftStages // of the call of Take
+}
+
+// leftStages are stages that an import did not make revisions of. They stay until it ends, since
+// another revision may need their bytes.
+type leftStages struct {
+	mu  sync.Mutex
+	ids []string
+}
+
+func (l *leftStages) add(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ids = append(l.ids, id)
+}
+
+// drop removes the stages. An error is logged; the sweep removes them later.
+func (l *leftStages) drop(ctx context.Context, s *Store) {
+	if len(l.ids) == 0 {
+		return
+	}
+	if err := s.index.DropStages(context.WithoutCancel(ctx), l.ids); err != nil {
+		s.log.Warn("the stages of an import could not be removed", zap.Error(err))
+	}
 }
 
 var _ transfer.Sink = Import{}
@@ -37,6 +62,8 @@ func (i Import) Take(ctx context.Context, revs []conan.Revision, by conan.Actor,
 	if err != nil {
 		return nil, err
 	}
+	i.left = new(leftStages)
+	defer func() { i.left.drop(ctx, i.To) }()
 	moved := make([]conan.Moved, 0, len(items))
 	var ready []index.ImportItem
 	newest := newestOf{store: i.To, newest: make(map[conan.Revision]transfer.Item)}
@@ -83,8 +110,16 @@ func (i Import) prepared(ctx context.Context, items []transfer.Item, by conan.Ac
 	return func(yield func(transfer.Item, prepared) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		var running sync.WaitGroup
-		defer running.Wait()
-		defer cancel()
+		var begun []<-chan prepared // the next ones
+		defer func() {
+			cancel()
+			running.Wait()
+			for _, done := range begun {
+				if p := <-done; p.row != nil {
+					i.left.add(p.row.StageID)
+				}
+			}
+		}()
 		begin := func(item transfer.Item) <-chan prepared {
 			done := make(chan prepared, 1)
 			running.Go(func() {
@@ -93,16 +128,16 @@ func (i Import) prepared(ctx context.Context, items []transfer.Item, by conan.Ac
 			})
 			return done
 		}
-		var begun []<-chan prepared // the next ones
 		rest := items
 		for _, item := range items {
 			for len(rest) > 0 && (len(begun) == 0 || len(begun) < i.Ahead) {
 				begun, rest = append(begun, begin(rest[0])), rest[1:]
 			}
-			if !yield(item, <-begun[0]) {
+			next := <-begun[0]
+			begun = begun[1:]
+			if !yield(item, next) {
 				return
 			}
-			begun = begun[1:]
 		}
 	}
 }
@@ -112,7 +147,11 @@ func (i Import) made(ctx context.Context, p prepared, by conan.Actor, dry bool) 
 	if p.err != nil || p.row == nil || i.Complete != nil || dry {
 		return p.row, p.err
 	}
-	return p.row, i.commit(ctx, []index.ImportItem{*p.row}, by)
+	err := i.commit(ctx, []index.ImportItem{*p.row}, by)
+	if err != nil {
+		i.left.add(p.row.StageID)
+	}
+	return p.row, err
 }
 
 // ofOneRevision tells an error that says nothing about other revisions.
@@ -156,6 +195,7 @@ func (i Import) prepare(ctx context.Context, item transfer.Item, by conan.Actor,
 // first: another revision may need their bytes, and the source may give them once only.
 func (i Import) compare(ctx context.Context, rev conan.Revision, stored, offered conan.Snapshot, by conan.Actor) error {
 	st := i.newStage(rev, by)
+	defer i.left.add(st.ID)
 	return i.To.compare(ctx, comparison{rev: rev, stored: withoutMetadata(stored), offered: withoutMetadata(offered), from: i.Name,
 		open: func(f conan.FileInfo) (io.ReadCloser, error) {
 			staged, err := i.fetch(ctx, st, f)
@@ -173,9 +213,14 @@ func (i Import) newStage(rev conan.Revision, by conan.Actor) index.Stage {
 }
 
 // stage puts all files of a revision into a stage and checks them as a publication does.
-func (i Import) stage(ctx context.Context, row *index.ImportItem, offered conan.Snapshot, by conan.Actor) error {
+func (i Import) stage(ctx context.Context, row *index.ImportItem, offered conan.Snapshot, by conan.Actor) (err error) {
 	s := i.To
 	st := i.newStage(row.Revision, by)
+	defer func() {
+		if err != nil {
+			i.left.add(st.ID)
+		}
+	}()
 	for _, f := range offered {
 		if conan.CheckFileName(f.Name, row.IsPackage()) != nil {
 			continue // another server's own file
@@ -224,7 +269,11 @@ func (i Import) fetch(ctx context.Context, st index.Stage, f conan.FileInfo) (co
 		lister = i.To.checks.NewLister(f.Name)
 		defer lister.End()
 	}
-	return i.To.receive(ctx, st, f.Name, i.Name, answer.Value, lister)
+	info, err := i.To.receive(ctx, st, f.Name, answer.Value, lister)
+	if errors.Is(err, errOtherDigest) {
+		return info, fmt.Errorf("%w: %w in %q", conan.ErrInvalid, err, i.Name)
+	}
+	return info, err
 }
 
 // commit makes rows.

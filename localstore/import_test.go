@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"conanproxy/internal/bundle"
@@ -185,17 +186,39 @@ func TestImportOpensBytesOnce(t *testing.T) {
 // copied.
 func TestImportGoesOn(t *testing.T) {
 	t.Parallel()
-	e := newEnv(t)
 	broken, whole := conantest.Recipe("alib", "1.3"), conantest.Recipe("zlib", "1.3")
 	pkg := conantest.Package(broken, conantest.File("lib/a", "a"))
-	broken = broken.Without(conan.RecipeFile)
-	i := importing(e, conantest.NewSource("old", conan.StateLocal, broken, pkg, whole))
-	moved, err := i.Take(t.Context(), revisionsOf(broken, pkg, whole), conan.Actor{}, false)
-	wantError(t, err, nil)
-	if len(moved) != 3 || !strings.Contains(moved[0].Problem, conan.RecipeFile) || !strings.Contains(moved[1].Problem, "its recipe") {
-		t.Errorf("got %v, want the problems of two revisions", moved)
+	for name, tc := range map[string]struct {
+		from transfer.From
+		says string
+	}{
+		"a missing file": {conantest.NewSource("old", conan.StateLocal, broken.Without(conan.RecipeFile), pkg, whole), conan.RecipeFile},
+		"a wrong digest": {mistaken{conantest.NewSource("old", conan.StateLocal, broken, pkg, whole), broken.Revision}, "digest it should have"},
+	} {
+		e := newEnv(t)
+		moved, err := importing(e, tc.from).Take(t.Context(), revisionsOf(broken, pkg, whole), conan.Actor{}, false)
+		wantError(t, err, nil)
+		if len(moved) != 3 || !strings.Contains(moved[0].Problem, tc.says) || !strings.Contains(moved[1].Problem, "its recipe") {
+			t.Errorf("%s: got %v, want the problems of two revisions", name, moved)
+			continue
+		}
+		wantEqual(t, "the whole one", moved[2], conan.Moved{Revision: whole.Revision, Newest: true})
+		noStages(e)
 	}
-	wantEqual(t, "the whole one", moved[2], conan.Moved{Revision: whole.Revision, Newest: true})
+}
+
+// mistaken tells wrong digests of the files of a revision.
+type mistaken struct {
+	transfer.From
+	rev conan.Revision
+}
+
+func (s mistaken) Open(ctx context.Context, rev conan.Revision, name string) (conan.Answer[*conan.File], error) {
+	a, err := s.From.Open(ctx, rev, name)
+	if err == nil && rev == s.rev {
+		a.Value.FileInfo = conan.FileInfo{Name: name, Size: -1, MD5: strings.Repeat("0", 32)}
+	}
+	return a, err
 }
 
 // slowSource opens a file only when so many are asked for at the same time.
@@ -265,8 +288,59 @@ func TestImportNeedsBytesTwice(t *testing.T) {
 			wantError(t, err, nil)
 			wantError(t, b.Complete(), nil)
 			wantEqual(t, "the last one", moved[len(moved)-1], conan.Moved{Revision: second.Revision, Newest: true})
+			noStages(e)
 		})
 	}
+}
+
+// TestImportOfAnotherPacking: what was staged to be compared does not stay, which would look like
+// an upload under way.
+func TestImportOfAnotherPacking(t *testing.T) {
+	t.Parallel()
+	recipe := conantest.Recipe("zlib", "1.3")
+	pkg := conantest.Package(recipe, conantest.File("lib/a", "a"))
+	packed := conantest.Package(recipe, conantest.File("lib/a", "a"), conantest.Compression("txz"))
+	e := newEnv(t)
+	_, err := importing(e, conantest.NewSource("old", conan.StateLocal, recipe, packed)).Take(t.Context(), revisionsOf(packed), conan.Actor{}, false)
+	wantError(t, err, nil)
+	for _, dry := range []bool{true, false} {
+		moved, err := importing(e, conantest.NewSource("old", conan.StateLocal, recipe, pkg)).Take(t.Context(), revisionsOf(pkg), conan.Actor{}, dry)
+		wantError(t, err, nil)
+		wantEqual(t, "moved", moved[1], conan.Moved{Revision: pkg.Revision, Newest: true, Skipped: true})
+		uses, err := e.db.UsesOf(t.Context(), e.member, pkg.Ref)
+		wantError(t, err, nil)
+		wantEqual(t, "an upload is under way", uses.Uploading, false)
+	}
+	noStages(e)
+}
+
+// TestImportThatEndsEarly: what was prepared ahead does not stay.
+func TestImportThatEndsEarly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEnv(t)
+		one, two := conantest.Recipe("zlib", "1.3"), conantest.Recipe("zlib", "1.4")
+		i := importing(e, staged{conantest.NewSource("old", conan.StateLocal, one, two), one.Revision})
+		i.Ahead = 2
+		_, err := i.Take(t.Context(), revisionsOf(one, two), conan.Actor{}, false)
+		wantError(t, err, errBroken)
+		noStages(e)
+	})
+}
+
+var errBroken = errors.New("the source is broken")
+
+// staged fails to open files of a revision when all others are staged.
+type staged struct {
+	transfer.From
+	rev conan.Revision
+}
+
+func (s staged) Open(ctx context.Context, rev conan.Revision, name string) (conan.Answer[*conan.File], error) {
+	if rev == s.rev {
+		synctest.Wait()
+		return conan.Answer[*conan.File]{}, errBroken
+	}
+	return s.From.Open(ctx, rev, name)
 }
 
 // bundled reads a bundle of sets.

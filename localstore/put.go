@@ -40,7 +40,7 @@ func (s *Store) put(ctx context.Context, up conan.Upload) error {
 	if err := s.prepareMetadata(ctx, st, up.Name, up.By); err != nil {
 		return err
 	}
-	if err := s.index.CheckQuota(ctx, s.member, want); err != nil {
+	if err := s.checkQuota(ctx, st.Revision, want); err != nil {
 		return err
 	}
 	lease, err := s.lease(ctx, max(want, 0))
@@ -280,7 +280,26 @@ func (s *Store) CheckSpace(ctx context.Context, size int64) error {
 	if err := s.index.CheckQuota(ctx, s.member, size); err != nil {
 		return err
 	}
+	return s.CheckDisk(ctx, size)
+}
+
+// CheckDisk is CheckSpace without the quota of the store, for what may be there already: the
+// transaction that publishes it tells which bytes are more.
+func (s *Store) CheckDisk(ctx context.Context, size int64) error {
 	return s.checkSpace(ctx, max(size, 0))
+}
+
+// checkQuota refuses a file early that is above the quota, unless its revision is published: then
+// its bytes may be there already.
+func (s *Store) checkQuota(ctx context.Context, rev conan.Revision, bytes int64) error {
+	err := s.index.CheckQuota(ctx, s.member, bytes)
+	if !errors.Is(err, conan.ErrDenied) {
+		return err
+	}
+	if _, findErr := s.index.Find(ctx, s.member, rev); !errors.Is(findErr, conan.ErrNotFound) {
+		return findErr
+	}
+	return err
 }
 
 // refusal logs and returns the failures that package conan names. Every other error is a failure of

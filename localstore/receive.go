@@ -19,10 +19,13 @@ func (s *Store) keep(ctx context.Context, st index.Stage, info conan.FileInfo) e
 	})
 }
 
-// receive copies a file of a member, or of another place of that name, into a stage. Its bytes are
-// staged, so they are synced before they are relied on. lister lists an archive on the way, so that
-// a check need not read it again; nil: it is not listed.
-func (s *Store) receive(ctx context.Context, st index.Stage, name, member string, f *conan.File, lister *conan.ArchiveLister) (conan.FileInfo, error) {
+// errOtherDigest is returned by receive for bytes that are not those that were told of.
+var errOtherDigest = errors.New("does not have the digest it should have")
+
+// receive copies a file of another place into a stage. Its bytes are staged, so they are synced
+// before they are relied on. lister lists an archive on the way, so that a check need not read it
+// again; nil: it is not listed.
+func (s *Store) receive(ctx context.Context, st index.Stage, name string, f *conan.File, lister *conan.ArchiveLister) (conan.FileInfo, error) {
 	lease, err := s.lease(ctx, max(f.Size, 0))
 	if err != nil {
 		return conan.FileInfo{}, err
@@ -42,7 +45,7 @@ func (s *Store) receive(ctx context.Context, st index.Stage, name, member string
 	}
 	copied := index.FileInfo(name, w.Sums())
 	if otherDigest(f.FileInfo, copied) || f.Size >= 0 && f.Size != copied.Size {
-		return conan.FileInfo{}, &conan.UnavailableError{Member: member, Reason: name + " does not have the digest it should have"}
+		return conan.FileInfo{}, fmt.Errorf("%s of %s %w", name, st.Revision, errOtherDigest)
 	}
 	staged := index.StagedFile{FileInfo: copied}
 	if lister != nil {

@@ -35,7 +35,7 @@ type spaceStore struct {
 	full bool
 }
 
-func (s spaceStore) CheckSpace(context.Context, int64) error {
+func (s spaceStore) CheckDisk(context.Context, int64) error {
 	if s.full {
 		return conan.ErrNoSpace
 	}

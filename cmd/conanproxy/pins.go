@@ -24,7 +24,7 @@ func (p pins) Pin(ctx context.Context, revs []conan.Revision, owner string, by c
 	if p.cache != nil {
 		return p.cache.Pin(ctx, revs, cache.PinOptions{Owner: owner, By: by, Target: target, Dry: dry})
 	}
-	return p.index.Pin(ctx, p.id, conan.WithRecipes(revs), owner, p.audit(index.ActionPin, by, target), time.Now(), dry)
+	return p.index.Pin(ctx, p.id, conan.WithRecipes(revs), owner, p.audit(index.ActionPin, by, target), time.Now(), dry, nil)
 }
 
 // Unpin implements api.Member.

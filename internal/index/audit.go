@@ -3,6 +3,7 @@ package index
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -103,7 +104,7 @@ type AuditFilter struct {
 
 // AuditLines lists lines, the newest first.
 func (db *DB) AuditLines(ctx context.Context, f AuditFilter) ([]AuditLine, error) {
-	until, before := int64(neverCold), int64(neverCold)
+	until, before := int64(math.MaxInt64), int64(math.MaxInt64)
 	if !f.Until.IsZero() {
 		until = f.Until.UnixMicro()
 	}

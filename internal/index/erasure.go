@@ -42,7 +42,7 @@ const (
 // A dry run only tells what would be done.
 func (db *DB) Erase(ctx context.Context, member MemberID, revs []conan.Revision, audit Audit, now time.Time, dry bool) (out []Erased, err error) {
 	err = db.attempt(ctx, dry, func(ctx context.Context, tx *transaction) error {
-		e := erasure{member: member, digests: make(map[conan.Revision][]string)}
+		e := erasure{member: member, rows: make(map[conan.Ref]refRows), digests: make(map[conan.Revision][]string)}
 		for _, rev := range revs {
 			if err := e.find(ctx, tx, rev); err != nil {
 				return err
@@ -62,41 +62,75 @@ func (db *DB) Erase(ctx context.Context, member MemberID, revs []conan.Revision,
 // erasure is one call of Erase.
 type erasure struct {
 	member  MemberID
+	rows    map[conan.Ref]refRows       // of the references so far
 	digests map[conan.Revision][]string // of the files of what goes
 
 	order        []conan.Revision // the keys of digests as they were found
 	ids, trashed []int64          // rows of revisions and of the trash
 }
 
-// find notes the rows of a revision and of its packages, unless they are noted already.
-func (e *erasure) find(ctx context.Context, tx *transaction, rev conan.Revision) error {
-	live, err := storeNodes(ctx, tx, e.member, rev.Ref)
-	if err != nil {
-		return err
+// refRows are the rows of a reference, by revision: of revisions and of the trash.
+type refRows struct{ ids, trashed map[conan.Revision][]int64 }
+
+// rowsOf reads the rows of a reference, once.
+func (e *erasure) rowsOf(ctx context.Context, tx *transaction, ref conan.Ref) (refRows, error) {
+	if rows, known := e.rows[ref]; known {
+		return rows, nil
 	}
-	removed, err := trashedOf(ctx, tx, e.member, rev.Ref)
+	rows := refRows{make(map[conan.Revision][]int64), make(map[conan.Revision][]int64)}
+	live, err := storeNodes(ctx, tx, e.member, ref)
 	if err != nil {
-		return err
+		return rows, err
 	}
-	ids, trashed := make(map[conan.Revision][]int64), make(map[conan.Revision][]int64)
-	covered := make(map[conan.Revision]bool)
-	note := func(rows map[conan.Revision][]int64, r conan.Revision, id int64) {
-		if r == rev || !rev.IsPackage() && r.Recipe() == rev {
-			covered[r] = true
-			rows[r] = append(rows[r], id)
-		}
+	removed, err := trashedOf(ctx, tx, e.member, ref)
+	if err != nil {
+		return rows, err
 	}
 	for _, n := range live {
-		note(ids, conan.Revision{Ref: rev.Ref, RRev: n.rrev, PackageID: n.packageID, PRev: n.prev}, n.id)
+		rev := conan.Revision{Ref: ref, RRev: n.rrev, PackageID: n.packageID, PRev: n.prev}
+		rows.ids[rev] = append(rows.ids[rev], n.id)
 	}
 	for _, t := range removed {
-		note(trashed, t.Revision, t.ID)
+		rows.trashed[t.Revision] = append(rows.trashed[t.Revision], t.ID)
 	}
+	e.rows[ref] = rows
+	return rows, nil
+}
+
+// covered are a revision and, if it is a recipe's, its packages, as far as they are there, sorted.
+func (r refRows) covered(rev conan.Revision) []conan.Revision {
+	there := make(map[conan.Revision]bool)
+	for _, rows := range []map[conan.Revision][]int64{r.ids, r.trashed} {
+		if len(rows[rev]) > 0 {
+			there[rev] = true
+		}
+		if rev.IsPackage() {
+			continue
+		}
+		for other := range rows {
+			if other.Recipe() == rev {
+				there[other] = true
+			}
+		}
+	}
+	return slices.SortedFunc(maps.Keys(there), conan.Revision.Compare)
+}
+
+// find notes the rows of a revision and of its packages, unless they are noted already.
+func (e *erasure) find(ctx context.Context, tx *transaction, rev conan.Revision) error {
+	if _, known := e.digests[rev]; known {
+		return nil
+	}
+	rows, err := e.rowsOf(ctx, tx, rev.Ref)
+	if err != nil {
+		return err
+	}
+	covered := rows.covered(rev)
 	if len(covered) == 0 {
 		return fmt.Errorf("%s, published or in the trash: %w", rev, conan.ErrNotFound)
 	}
-	for _, r := range slices.SortedFunc(maps.Keys(covered), conan.Revision.Compare) {
-		if err := e.add(ctx, tx, r, ids[r], trashed[r]); err != nil {
+	for _, r := range covered {
+		if err := e.add(ctx, tx, r, rows.ids[r], rows.trashed[r]); err != nil {
 			return err
 		}
 	}

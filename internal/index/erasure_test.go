@@ -1,7 +1,9 @@
 package index
 
 import (
+	"fmt"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -103,4 +105,22 @@ func TestEraseIsJournaled(t *testing.T) {
 		last = line
 	}
 	same(t, "the last line", []any{last.Event, last.PackageID}, []any{journal.Removed, pkgs[0].PackageID})
+}
+
+// TestEraseOfManyPackages bounds the memory of a removal that names all packages of a reference,
+// which is read once and not for each of them.
+func TestEraseOfManyPackages(t *testing.T) {
+	db := openForTest(t, t.TempDir())
+	revs := []conan.Revision{recipeOf("aa/1", "r")}
+	for i := range 300 {
+		revs = append(revs, packageOf("aa/1", "r", fmt.Sprintf("%040x", i), "v"))
+	}
+	for _, rev := range revs {
+		put(t, db, store, rev, 1, testFile("conaninfo.txt", 1, 1))
+	}
+	slices.Reverse(revs) // packages first
+	allocs := testing.AllocsPerRun(1, func() { same(t, "erased", len(erase(t, db, true, revs...)), len(revs)) })
+	if most := 1000.0 * float64(len(revs)); allocs > most {
+		t.Errorf("%g allocations, want at most %g", allocs, most)
+	}
 }

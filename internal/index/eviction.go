@@ -66,10 +66,14 @@ func (db *DB) Coldest(ctx context.Context, limit int) ([]Cold, error) {
 }
 
 // Frees is the size of the blobs that nothing names but these revisions of caches.
-func (db *DB) Frees(ctx context.Context, ids []int64) (bytes int64, err error) {
+func (db *DB) Frees(ctx context.Context, ids []int64) (int64, error) {
+	return frees(ctx, db.read, ids)
+}
+
+func frees(ctx context.Context, q rowQueryer, ids []int64) (bytes int64, err error) {
 	list, err := json.Marshal(ids)
 	if err == nil {
-		err = db.read.QueryRowContext(ctx, `SELECT COALESCE(SUM(size), 0) FROM (SELECT b.size FROM files x JOIN blobs b ON b.sha256 = x.sha256
+		err = q.QueryRowContext(ctx, `SELECT COALESCE(SUM(size), 0) FROM (SELECT b.size FROM files x JOIN blobs b ON b.sha256 = x.sha256
 			WHERE x.revision_id IN `+listed+` AND b.kept = 0 GROUP BY b.sha256 HAVING COUNT(*) = b.cached)`, string(list)).Scan(&bytes)
 	}
 	if err != nil {

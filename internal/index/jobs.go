@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"conanproxy/internal/conan"
@@ -200,7 +201,7 @@ type JobFilter struct {
 
 // Jobs lists jobs without their arguments and results, the newest first.
 func (db *DB) Jobs(ctx context.Context, f JobFilter) ([]Job, error) {
-	before := int64(neverCold)
+	before := int64(math.MaxInt64)
 	if f.Before > 0 {
 		before = f.Before
 	}

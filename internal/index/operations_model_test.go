@@ -158,7 +158,7 @@ func (m *operationsModel) hasPin(store int, rev conan.Revision) bool {
 func (m *operationsModel) pin(t *rapid.T) {
 	store, rev := m.draw(t)
 	owner := rapid.IntRange(0, 1).Draw(t, "owner")
-	moved, err := m.db.Pin(t.Context(), m.stores[store], []conan.Revision{rev}, []string{"ann", "bob"}[owner], Audit{Action: "pin"}, m.clock, false)
+	moved, err := m.db.Pin(t.Context(), m.stores[store], []conan.Revision{rev}, []string{"ann", "bob"}[owner], Audit{Action: "pin"}, m.clock, false, nil)
 	if _, there := m.live[store][rev]; there != (err == nil) {
 		t.Fatalf("pin %s: %v, it is there: %v", rev, err, there)
 	}

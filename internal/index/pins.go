@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"math"
+	"slices"
 	"time"
 
 	"conanproxy/internal/conan"
@@ -22,9 +24,10 @@ type Pin struct {
 
 // Pin pins revisions for an owner, all or nothing, with the audit line. It fails with
 // conan.ErrNotFound for one that the member does not have. What the owner has pinned already is
-// skipped. A dry run only tells what would be done.
-func (db *DB) Pin(ctx context.Context, member MemberID, revs []conan.Revision, owner string, audit Audit, now time.Time, dry bool) ([]conan.Moved, error) {
-	return db.changePins(ctx, revs, audit, now, dry, func(ctx context.Context, tx *transaction, rev conan.Revision) (bool, error) {
+// skipped. If this makes PinnedBytes more, fits is asked with the sum in the transaction, which an
+// error of it ends; nil: there is no bound. A dry run only tells what would be done.
+func (db *DB) Pin(ctx context.Context, member MemberID, revs []conan.Revision, owner string, audit Audit, now time.Time, dry bool, fits func(bytes int64) error) ([]conan.Moved, error) {
+	return db.changePins(ctx, revs, audit, now, dry, fits, func(ctx context.Context, tx *transaction, rev conan.Revision) (bool, error) {
 		id, err := revisionID(ctx, tx, member, rev)
 		if err != nil {
 			return false, err
@@ -41,7 +44,7 @@ func (db *DB) Pin(ctx context.Context, member MemberID, revs []conan.Revision, o
 // What has none is skipped. A cached revision without a pin counts as used now. A dry run only
 // tells what would be done.
 func (db *DB) Unpin(ctx context.Context, member MemberID, revs []conan.Revision, owner string, audit Audit, now time.Time, dry bool) ([]conan.Moved, error) {
-	return db.changePins(ctx, revs, audit, now, dry, func(ctx context.Context, tx *transaction, rev conan.Revision) (bool, error) {
+	return db.changePins(ctx, revs, audit, now, dry, nil, func(ctx context.Context, tx *transaction, rev conan.Revision) (bool, error) {
 		args := revisionArgs(member, rev)
 		changed, err := changesRow(tx.ExecContext(ctx, `DELETE FROM pins WHERE`+pinnedRow+` AND ($9 = '' OR owner = $9)`, append(args, owner)...))
 		if err != nil || !changed {
@@ -66,19 +69,45 @@ func changesRow(result sql.Result, err error) (bool, error) {
 }
 
 // changePins calls change for each revision in one transaction, and tells which were changed.
-func (db *DB) changePins(ctx context.Context, revs []conan.Revision, audit Audit, now time.Time, dry bool, change func(context.Context, *transaction, conan.Revision) (bool, error)) (out []conan.Moved, err error) {
+func (db *DB) changePins(ctx context.Context, revs []conan.Revision, audit Audit, now time.Time, dry bool, fits func(int64) error, change func(context.Context, *transaction, conan.Revision) (bool, error)) (out []conan.Moved, err error) {
 	err = db.attempt(ctx, dry, func(ctx context.Context, tx *transaction) error {
 		out = make([]conan.Moved, len(revs))
-		for i, rev := range revs {
-			changed, err := change(ctx, tx, rev)
-			if err != nil {
-				return fmt.Errorf("%s of %s: %w", audit.Action, rev, err)
+		err := withinPins(ctx, tx, fits, func() error {
+			for i, rev := range revs {
+				changed, err := change(ctx, tx, rev)
+				if err != nil {
+					return fmt.Errorf("%s of %s: %w", audit.Action, rev, err)
+				}
+				out[i] = conan.Moved{Revision: rev, Skipped: !changed}
 			}
-			out[i] = conan.Moved{Revision: rev, Skipped: !changed}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
 		return writeAudit(ctx, tx, audit, now)
 	})
 	return out, err
+}
+
+// withinPins makes a change, and asks fits, unless it is nil, about the pinned bytes if they are
+// more than before.
+func withinPins(ctx context.Context, tx *transaction, fits func(int64) error, change func() error) error {
+	if fits == nil {
+		return change()
+	}
+	before, err := pinnedBytes(ctx, tx)
+	if err != nil {
+		return err
+	}
+	if err := change(); err != nil {
+		return err
+	}
+	after, err := pinnedBytes(ctx, tx)
+	if err != nil || after <= before {
+		return err
+	}
+	return fits(after)
 }
 
 const pinColumns = `p.id, m.name, p.name, p.version, p.usr, p.channel, p.rrev, p.package_id, p.prev, p.owner, p.time`
@@ -94,7 +123,7 @@ func scanPin(r scanner) (p Pin, err error) {
 // all if it is 0.
 func (db *DB) Pins(ctx context.Context, member MemberID, before int64, limit int) ([]Pin, error) {
 	if before == 0 {
-		before = neverCold
+		before = math.MaxInt64
 	}
 	return collect(ctx, db.read, "list pins", scanPin, `SELECT `+pinColumns+` FROM pins p JOIN members m ON m.id = p.member_id
 		WHERE p.member_id = $1 AND p.id < $2 ORDER BY p.id DESC LIMIT $3`, member, before, limit)
@@ -132,9 +161,42 @@ func refusePins(ctx context.Context, tx *transaction, ids []int64) error {
 	return fmt.Errorf("%w: %s is pinned by %s: unpin it first, or use `conanproxy remove --now`", conan.ErrConflict, pins[0].Revision, pins[0].Owner)
 }
 
+// PurgeRevisions deletes rows of an upstream by id as RemoveRevisions does, with their pins or,
+// unless pinned is set, without those that have one. It returns how many of these stayed, and the
+// size of the blobs that nothing names any more.
+func (db *DB) PurgeRevisions(ctx context.Context, ids []int64, pinned bool) (kept int, freed int64, err error) {
+	err = db.update(ctx, func(ctx context.Context, tx *transaction) error {
+		list, err := json.Marshal(ids)
+		if err != nil {
+			return fmt.Errorf("purge revisions: %w", err)
+		}
+		going := ids
+		if pinned {
+			_, err = tx.ExecContext(ctx, `DELETE FROM pins WHERE id IN (SELECT p.id FROM revisions r JOIN refs f ON f.id = r.ref_id`+pinsOfRows+`
+				WHERE r.id IN `+listed+`)`, string(list))
+		} else {
+			var stay []int64
+			stay, err = column[int64](ctx, tx, "purge revisions", `SELECT DISTINCT r.id FROM revisions r JOIN refs f ON f.id = r.ref_id`+pinsOfRows+`
+				WHERE r.id IN `+listed, string(list))
+			kept = len(stay)
+			going = slices.DeleteFunc(slices.Clone(ids), func(id int64) bool { return slices.Contains(stay, id) })
+		}
+		if err != nil {
+			return fmt.Errorf("purge revisions: %w", err)
+		}
+		if freed, err = frees(ctx, tx, going); err != nil {
+			return err
+		}
+		return removeRevisions(ctx, tx, going)
+	})
+	return kept, freed, err
+}
+
 // PinnedBytes is the size of what CachedBytes counts and eviction leaves, since it is pinned.
-func (db *DB) PinnedBytes(ctx context.Context) (bytes int64, err error) {
-	err = db.read.QueryRowContext(ctx, `SELECT COALESCE(SUM(size), 0) FROM (SELECT DISTINCT b.sha256, b.size FROM pins
+func (db *DB) PinnedBytes(ctx context.Context) (int64, error) { return pinnedBytes(ctx, db.read) }
+
+func pinnedBytes(ctx context.Context, q rowQueryer) (bytes int64, err error) {
+	err = q.QueryRowContext(ctx, `SELECT COALESCE(SUM(size), 0) FROM (SELECT DISTINCT b.sha256, b.size FROM pins
 		CROSS JOIN refs f ON f.member_id = pins.member_id AND f.name = pins.name AND f.version = pins.version AND f.usr = pins.usr AND f.channel = pins.channel
 		JOIN revisions r ON r.ref_id = f.id AND r.rrev = pins.rrev AND r.package_id = pins.package_id AND r.prev = pins.prev
 		JOIN files x ON x.revision_id = r.id JOIN blobs b ON b.sha256 = x.sha256 WHERE b.kept = 0)`).Scan(&bytes)
@@ -142,4 +204,16 @@ func (db *DB) PinnedBytes(ctx context.Context) (bytes int64, err error) {
 		return 0, fmt.Errorf("count the pinned bytes: %w", err)
 	}
 	return bytes, nil
+}
+
+// PinAdds tells whether a pin of a revision that has these bytes would add them to PinnedBytes: no
+// other one with a pin has them, and no store.
+func (db *DB) PinAdds(ctx context.Context, sha256 string) (adds bool, err error) {
+	err = db.read.QueryRowContext(ctx, `SELECT NOT EXISTS (SELECT 1 FROM blobs WHERE sha256 = $1 AND kept > 0)
+		AND NOT EXISTS (SELECT 1 FROM files x JOIN revisions r ON r.id = x.revision_id JOIN refs f ON f.id = r.ref_id`+pinsOfRows+`
+		WHERE x.sha256 = $1)`, sha256).Scan(&adds)
+	if err != nil {
+		return false, fmt.Errorf("look for the pins of bytes: %w", err)
+	}
+	return adds, nil
 }

@@ -21,7 +21,7 @@ func coldRevisions(t *testing.T, db *DB) []string {
 
 func pin(t *testing.T, db *DB, owner string, revs ...conan.Revision) []conan.Moved {
 	t.Helper()
-	moved, err := db.Pin(t.Context(), center, revs, owner, Audit{Action: ActionPin}, noon, false)
+	moved, err := db.Pin(t.Context(), center, revs, owner, Audit{Action: ActionPin}, noon, false, nil)
 	failsWith(t, "pin", err, nil)
 	return moved
 }
@@ -74,9 +74,9 @@ func TestPinsAreAllOrNothing(t *testing.T) {
 	db := openForTest(t, t.TempDir())
 	a, b := recipeOf("aa/1", "r"), recipeOf("bb/1", "r")
 	put(t, db, center, a, 1, testFile("conanfile.py", 1, 10))
-	_, err := db.Pin(ctx, center, []conan.Revision{a, b}, "ann", Audit{Action: ActionPin}, noon, false)
+	_, err := db.Pin(ctx, center, []conan.Revision{a, b}, "ann", Audit{Action: ActionPin}, noon, false, nil)
 	failsWith(t, "pin what is not there", err, conan.ErrNotFound)
-	moved, err := db.Pin(ctx, center, []conan.Revision{a}, "ann", Audit{Action: ActionPin}, noon, true)
+	moved, err := db.Pin(ctx, center, []conan.Revision{a}, "ann", Audit{Action: ActionPin}, noon, true, nil)
 	failsWith(t, "dry run", err, nil)
 	same(t, "dry run", moved, []conan.Moved{{Revision: a}})
 	pins, err := db.Pins(ctx, center, 0, 10)
@@ -99,11 +99,53 @@ func TestPinsAreAllOrNothing(t *testing.T) {
 	same(t, "pins of a reference", []string{of[0].Owner, of[1].Owner}, []string{"ann", "bob"})
 }
 
+// Bytes that a pin adds are asked about with all others; what is refused has no pin. Bytes that
+// another pin or a store has add nothing, and what adds nothing is not asked about.
+func TestPinsFit(t *testing.T) {
+	ctx := t.Context()
+	db := openForTest(t, t.TempDir())
+	a, b, shared, published := recipeOf("aa/1", "r"), recipeOf("bb/1", "r"), recipeOf("cc/1", "r"), recipeOf("dd/1", "r")
+	put(t, db, center, a, 1, testFile("conanfile.py", 1, 60))
+	put(t, db, center, b, 1, testFile("conanfile.py", 2, 30))
+	put(t, db, center, shared, 1, testFile("conanfile.py", 1, 60))
+	put(t, db, center, published, 1, testFile("conanfile.py", 3, 40))
+	put(t, db, store, published, 1, testFile("conanfile.py", 3, 40))
+	for _, step := range []struct {
+		rev   conan.Revision
+		owner string
+		adds  bool // by PinAdds
+		asked int64
+		err   error
+	}{
+		{a, "ann", true, 60, nil},
+		{b, "ann", true, 90, conan.ErrConflict},
+		{a, "bob", false, 0, nil},
+		{shared, "ann", false, 0, nil},
+		{published, "ann", false, 0, nil},
+	} {
+		files, err := db.Files(ctx, center, step.rev)
+		failsWith(t, "files", err, nil)
+		adds, err := db.PinAdds(ctx, files[0].SHA256)
+		failsWith(t, "adds", err, nil)
+		same(t, "adds", adds, step.adds)
+		var asked int64
+		_, err = db.Pin(ctx, center, []conan.Revision{step.rev}, step.owner, Audit{Action: ActionPin}, noon, false, func(bytes int64) error {
+			asked = bytes
+			return step.err
+		})
+		failsWith(t, "pin "+step.rev.String(), err, step.err)
+		same(t, "asked about", asked, step.asked)
+		pins, err := db.PinsOf(ctx, center, step.rev.Ref)
+		failsWith(t, "pins", err, nil)
+		same(t, "has a pin", len(pins) > 0, step.err == nil)
+	}
+}
+
 // A removal refuses what is pinned and names the owner; one for good takes the pins along.
 func TestRemovalOfWhatIsPinned(t *testing.T) {
 	ctx := t.Context()
 	db, recipe, _, pkgs := trashWorld(t)
-	_, err := db.Pin(ctx, store, pkgs[:1], "bob", Audit{Action: ActionPin}, noon, false)
+	_, err := db.Pin(ctx, store, pkgs[:1], "bob", Audit{Action: ActionPin}, noon, false, nil)
 	failsWith(t, "pin", err, nil)
 	o := RemoveOptions{Audit: Audit{Action: ActionRemove}, Now: noon, Trash: true}
 	dry := o

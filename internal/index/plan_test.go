@@ -76,6 +76,7 @@ func TestPlans(t *testing.T) {
 		"Pins":             func() error { _, err := db.Pins(ctx, center, 0, 10); return err },
 		"PinsOf":           func() error { _, err := db.PinsOf(ctx, center, pkg.Ref); return err },
 		"PinRefs":          func() error { _, err := db.PinRefs(ctx, center, "ann"); return err },
+		"PinAdds":          func() error { _, err := db.PinAdds(ctx, sumOf(1)); return err },
 		"PinnedBytes":      func() error { _, err := db.PinnedBytes(ctx); return err },
 		"RevisionsOf":      func() error { _, err := db.RevisionsOf(ctx, center, pkg.Ref); return err },
 		"AuditLines":       func() error { _, err := db.AuditLines(ctx, AuditFilter{Limit: 10}); return err },
@@ -149,13 +150,15 @@ func TestWritePlans(t *testing.T) {
 		{"Used", db.Used(ctx, store, map[conan.Revision]time.Time{pkg: noon})},
 		{"RemoveUnneeded", db.RemoveUnneeded(ctx, store, pkg.Ref, func(Uses) []conan.Revision { return []conan.Revision{pkg} }, RemoveOptions{Audit: audit, Now: noon, Trash: true})},
 		{"RemoveRevisions", db.RemoveRevisions(ctx, []int64{held.RowID})},
+		{"PurgeRevisions", purgeError(db.PurgeRevisions(ctx, []int64{held.RowID}, false))},
+		{"PurgeRevisions with pins", purgeError(db.PurgeRevisions(ctx, []int64{held.RowID}, true))},
 		{"DropCachedFiles", db.DropCachedFiles(ctx, sumOf(1))},
 		{"SetScrubCursor", db.SetScrubCursor(ctx, sumOf(1))},
 		{"RemoveFiles", db.RemoveFiles(ctx, store, recipe, []string{"conan_export.tgz"}, audit, noon)},
 		{"Remove", db.Remove(ctx, store, conan.Removal{Revision: conan.Revision{Ref: recipe.Ref}}, RemoveOptions{Audit: audit, Now: noon, Trash: true})},
 		{"Restore", onlyError(db.Restore(ctx, store, []conan.Revision{recipe}, audit, noon, false))},
 		{"RemovePinned", onlyError(db.RemovePinned(ctx, store, []conan.Revision{recipe}, RemoveOptions{Audit: audit, Now: noon, Trash: true}))},
-		{"Pin", onlyError(db.Pin(ctx, store, []conan.Revision{bare}, "ann", audit, noon, false))},
+		{"Pin", onlyError(db.Pin(ctx, store, []conan.Revision{bare}, "ann", audit, noon, false, func(int64) error { return nil }))},
 		{"Unpin", onlyError(db.Unpin(ctx, store, []conan.Revision{bare}, "ann", audit, noon, false))},
 		{"Erase", onlyError(db.Erase(ctx, store, []conan.Revision{bare}, audit, noon, false))},
 		{"EmptyTrash", onlyError(db.EmptyTrash(ctx, store, noon.Add(time.Hour), 10))},
@@ -197,6 +200,8 @@ func TestWritePlans(t *testing.T) {
 		t.Errorf("only %d texts were looked at", checked)
 	}
 }
+
+func purgeError(_ int, _ int64, err error) error { return err }
 
 func onlyError[T any](_ T, err error) error { return err }
 

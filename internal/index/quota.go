@@ -26,21 +26,23 @@ func (db *DB) Quota(store MemberID) int64 {
 	return bytes.(int64)
 }
 
-// CheckQuota tells whether a store may get so many bytes more: nil or conan.ErrDenied.
+// CheckQuota tells early whether a store may get so many bytes more: nil or conan.ErrDenied. Less
+// than one byte, or a number that is not known, is taken for one. It cannot tell that the store has
+// some of these bytes already; the write that adds them can.
 func (db *DB) CheckQuota(ctx context.Context, store MemberID, more int64) error {
 	quota, bounded := db.quotas.Load(store)
 	if !bounded {
 		return nil
 	}
 	bytes, err := storeBytes(ctx, db.read, store)
-	if err != nil || bytes+max(more, 1) <= quota.(int64) {
+	if bytes += max(more, 1); err != nil || bytes <= quota.(int64) {
 		return err
 	}
-	return db.overQuota(ctx, db.read, store, bytes+max(more, 0), quota.(int64))
+	return db.overQuota(ctx, db.read, store, bytes, quota.(int64))
 }
 
-// StoreBytes is the size of the files of a store, the same bytes once, without its trash. The
-// transactions keep it that write the rows, so reading it costs the same however many there are.
+// StoreBytes is the size of the files of a store, the same bytes once, without its trash. It is a
+// sum of few rows, which FoldBytes keeps few.
 func (db *DB) StoreBytes(ctx context.Context, store MemberID) (int64, error) {
 	return storeBytes(ctx, db.read, store)
 }

@@ -48,6 +48,13 @@ func TestQuota(t *testing.T) {
 	}
 	ok(db.CheckQuota(ctx, dev, 10))
 	denied(db.CheckQuota(ctx, dev, 11))
+	db.SetQuota(dev, 90)
+	for _, size := range []int64{-1, 0, 1} {
+		if err := db.CheckQuota(ctx, dev, size); err == nil || !strings.Contains(err.Error(), "has a quota of 90 bytes, and would have 91 with this") {
+			t.Errorf("an upload of the size %d to a full store: %v", size, err)
+		}
+	}
+	db.SetQuota(dev, 100)
 
 	ok(put(release, "r3", other)) // no quota
 	ok(db.CheckQuota(ctx, release, 1<<40))

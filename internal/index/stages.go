@@ -203,6 +203,18 @@ func putStagedFile(ctx context.Context, tx *transaction, id string, f StagedFile
 	return err
 }
 
+// DropStages removes stages; their blobs become garbage. Those that are not there change nothing.
+func (db *DB) DropStages(ctx context.Context, ids []string) error {
+	return db.update(ctx, func(ctx context.Context, tx *transaction) error {
+		for _, id := range ids {
+			if err := dropStage(ctx, tx, id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // dropStage removes a stage; its blobs become garbage.
 func dropStage(ctx context.Context, tx *transaction, id string) error {
 	for _, q := range []string{

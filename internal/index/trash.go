@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -69,7 +70,7 @@ func scanTrashed(r scanner) (t Trashed, err error) {
 // below before, or all if it is 0.
 func (db *DB) Trash(ctx context.Context, member MemberID, before int64, limit int) ([]Trashed, error) {
 	if before == 0 {
-		before = neverCold
+		before = math.MaxInt64
 	}
 	return collect(ctx, db.read, "list the trash", scanTrashed, `SELECT `+trashColumns+` FROM trash t JOIN removals d ON d.id = t.removal_id
 		WHERE t.member_id = $1 AND t.id < $2 ORDER BY t.id DESC LIMIT $3`, member, before, limit)

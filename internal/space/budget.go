@@ -155,8 +155,10 @@ type need struct {
 }
 
 // makeSpace evicts, and then empties the trash if it may, until there is enough: nil or
-// conan.ErrNoSpace. It does neither if that would not help.
+// conan.ErrNoSpace. It does neither if that would not help: what is pinned is counted for this, but
+// only if the coldest revisions are not enough.
 func (b *Budget) makeSpace(ctx context.Context, n need) error {
+	pinned := int64(-1) // not counted yet
 	for {
 		u, err := b.usage(ctx)
 		if err != nil {
@@ -170,19 +172,21 @@ func (b *Budget) makeSpace(ctx context.Context, n need) error {
 			return nil
 		}
 		full := fmt.Errorf("%w: %d bytes are missing on the disk or within cache.max_size", conan.ErrNoSpace, lacking)
-		pinned, err := b.pinnedBytes(ctx)
-		if err != nil {
-			return errors.Join(full, err)
-		}
-		evictable := u.cached - pinned
+		evictable := u.cached - max(pinned, 0)
 		if lacking <= evictable {
-			ok, err := b.evict(ctx, n.over)
+			ok, err := b.evict(ctx, n.over, pinned < 0)
 			if err != nil {
 				return errors.Join(full, err)
 			}
 			if ok {
 				continue
 			}
+		}
+		if pinned < 0 {
+			if pinned, err = b.pinnedBytes(ctx); err != nil {
+				return errors.Join(full, err)
+			}
+			continue
 		}
 		if !n.published {
 			return full

@@ -13,9 +13,9 @@ import (
 )
 
 // evict removes the cached revisions that were unused longest and are not in use, whole, until over
-// says that enough bytes are free, or a batch is gone. It returns false if there is nothing to
-// evict.
-func (b *Budget) evict(ctx context.Context, over func(usage) int64) (some bool, err error) {
+// says that enough bytes are free, or a batch is gone; with whole nothing if a batch is not enough.
+// It returns false if there is nothing to evict.
+func (b *Budget) evict(ctx context.Context, over func(usage) int64, whole bool) (some bool, err error) {
 	err = b.exclusively(ctx, func(ctx context.Context) error {
 		u, err := b.usage(ctx)
 		if err != nil {
@@ -35,21 +35,46 @@ func (b *Budget) evict(ctx context.Context, over func(usage) int64) (some bool, 
 		if cold, err = b.enough(ctx, cold, lacking); err != nil {
 			return err
 		}
-		some = len(cold) > 0
-		cold, unblock := b.uses.block(cold)
-		defer unblock()
-		if err := b.removeRows(ctx, rowIDs(cold)); err != nil {
-			return err
+		if whole {
+			if frees, err := b.o.Index.Frees(ctx, rowIDs(cold)); err != nil || frees < lacking {
+				return err
+			}
 		}
-		b.countEvicted(cold)
-		return nil
+		some = len(cold) > 0
+		return b.evictAll(ctx, cold)
 	})
 	return some, err
 }
 
+// evictAll removes revisions that are not in use.
+func (b *Budget) evictAll(ctx context.Context, cold []index.Cold) error {
+	cold, unblock := b.uses.block(cold)
+	defer unblock()
+	ids := rowIDs(cold)
+	err := b.removeRows(ctx, ids, func(ctx context.Context) error { return b.o.Index.RemoveRevisions(ctx, ids) })
+	if err == nil {
+		b.countEvicted(cold)
+	}
+	return err
+}
+
 // Remove deletes cached revisions by row id, and the blobs that nothing else refers to.
 func (b *Budget) Remove(ctx context.Context, ids []int64) error {
-	return b.exclusively(ctx, func(ctx context.Context) error { return b.removeRows(ctx, ids) })
+	return b.exclusively(ctx, func(ctx context.Context) error {
+		return b.removeRows(ctx, ids, func(ctx context.Context) error { return b.o.Index.RemoveRevisions(ctx, ids) })
+	})
+}
+
+// Purge is Remove, with pins or, unless pinned is set, without the revisions that have one. It
+// returns how many of these stayed, and the bytes that went.
+func (b *Budget) Purge(ctx context.Context, ids []int64, pinned bool) (kept int, freed int64, err error) {
+	err = b.exclusively(ctx, func(ctx context.Context) error {
+		return b.removeRows(ctx, ids, func(ctx context.Context) (err error) {
+			kept, freed, err = b.o.Index.PurgeRevisions(ctx, ids, pinned)
+			return err
+		})
+	})
+	return kept, freed, err
 }
 
 // DeleteUnused deletes the blobs that no index entry refers to any more. A failure is logged; the
@@ -69,9 +94,9 @@ func (b *Budget) exclusively(ctx context.Context, f func(context.Context) error)
 	}
 }
 
-// removeRows deletes rows and the blobs that nothing refers to then. It goes on when ctx ends:
-// the budget does not count orphaned files.
-func (b *Budget) removeRows(ctx context.Context, ids []int64) error {
+// removeRows has remove delete rows, and deletes the blobs that nothing refers to then. It goes on
+// when ctx ends: the budget does not count orphaned files.
+func (b *Budget) removeRows(ctx context.Context, ids []int64, remove func(context.Context) error) error {
 	ctx = context.WithoutCancel(ctx)
 	bytes, err := b.o.Index.Frees(ctx, ids)
 	if err != nil {
@@ -79,7 +104,7 @@ func (b *Budget) removeRows(ctx context.Context, ids []int64) error {
 	}
 	b.addDeleting(bytes)
 	defer b.addDeleting(-bytes)
-	if err := b.o.Index.RemoveRevisions(ctx, ids); err != nil {
+	if err := remove(ctx); err != nil {
 		return err
 	}
 	return b.deleteUnused(ctx)

@@ -2,7 +2,10 @@ package space
 
 import (
 	"context"
+	"fmt"
 	"math"
+
+	"conanproxy/internal/conan"
 )
 
 // pinShare is how much of MaxSize revisions with pins may take together, in percent: what is left
@@ -14,6 +17,15 @@ type PinRoom struct {
 	Pinned  int64 // now
 	Most    int64 // that they may take
 	MaxSize int64 // of which Most is a part; 0: unbounded
+}
+
+// Fits is conan.ErrConflict if so many bytes may not be pinned.
+func (r PinRoom) Fits(bytes int64) error {
+	if bytes <= r.Most {
+		return nil
+	}
+	return fmt.Errorf("%w: this would bring what is pinned to %d bytes; at most %d may be pinned, a part of cache.max_size, which is %d: unpin something, or raise it",
+		conan.ErrConflict, bytes, r.Most, r.MaxSize)
 }
 
 // PinRoom tells how many bytes may be pinned.

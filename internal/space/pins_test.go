@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
+
 	"conanproxy/internal/conan"
 	"conanproxy/internal/index"
 )
@@ -21,7 +23,10 @@ func TestWhatIsPinnedIsNotEvicted(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	change(b.index.Pin)
+	pin := func(ctx context.Context, m index.MemberID, revs []conan.Revision, owner string, audit index.Audit, now time.Time, dry bool) ([]conan.Moved, error) {
+		return b.index.Pin(ctx, m, revs, owner, audit, now, dry, nil)
+	}
+	change(pin)
 	room, err := b.budget.PinRoom(ctx)
 	if want := (PinRoom{Pinned: 600, Most: 800, MaxSize: 1000}); err != nil || room != want {
 		t.Errorf("room %+v, %v; want %+v", room, err, want)
@@ -42,5 +47,35 @@ func TestWhatIsPinnedIsNotEvicted(t *testing.T) {
 	b.budget.SetBounds(0, 0)
 	if room, err := b.budget.PinRoom(ctx); err != nil || room.Most != math.MaxInt64 {
 		t.Errorf("room without a bound: %+v, %v", room, err)
+	}
+}
+
+// All pins are read only where that decides something: not by a sweep, and not if the coldest
+// revisions are enough.
+func TestPinsAreCountedSeldom(t *testing.T) {
+	ctx := context.Background()
+	metrics := NewMetrics(nil)
+	b := newBench(t, func(q *Options) { q.MaxSize, q.Metrics = 1000, metrics })
+	pinned := b.put(t, "center", 1, 500, time.Unix(1, 0))
+	b.put(t, "center", 2, 200, time.Unix(2, 0))
+	b.put(t, "center", 3, 200, time.Unix(3, 0))
+	if _, err := b.index.Pin(ctx, b.members["center"], []conan.Revision{pinned}, "ann", index.Audit{}, time.Now(), false, nil); err != nil {
+		t.Fatal(err)
+	}
+	counted := func() float64 {
+		var m dto.Metric
+		if err := metrics.pinned.Write(&m); err != nil {
+			t.Fatal(err)
+		}
+		return m.GetGauge().GetValue()
+	}
+	b.budget.sweep(ctx)
+	release, ok := b.lease(ctx, 200)
+	if left := b.left(t, "center"); !ok || left["2.0"] || !left["3.0"] || counted() != 0 {
+		t.Errorf("leased: %v, left %v, %g pinned bytes were counted", ok, left, counted())
+	}
+	release()
+	if _, ok := b.lease(ctx, 501); ok || counted() != 500 {
+		t.Errorf("leased: %v, %g pinned bytes were counted", ok, counted())
 	}
 }

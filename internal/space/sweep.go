@@ -20,10 +20,12 @@ const (
 func (b *Budget) Run(ctx context.Context) {
 	t := time.NewTicker(b.o.SweepEvery)
 	defer t.Stop()
+	b.countPinned(ctx)
 	for ctx.Err() == nil {
 		b.sweep(ctx)
 		select {
 		case <-t.C:
+			b.countPinned(ctx) // not after each kick: it reads all pins
 		case <-b.kick:
 		case <-ctx.Done():
 		}
@@ -42,13 +44,11 @@ func (b *Budget) sweep(ctx context.Context) {
 		b.log("the usage of the disk could not be read", err)
 		return
 	}
-	_, err = b.pinnedBytes(ctx)
-	b.log("the pinned bytes could not be counted", err)
 	if overFree(u) <= 0 && !aboveHighWater(u) {
 		return
 	}
 	for {
-		ok, err := b.evict(ctx, overLow)
+		ok, err := b.evict(ctx, overLow, false)
 		if err != nil || !ok {
 			b.log("eviction failed", err)
 			return
@@ -58,6 +58,11 @@ func (b *Budget) sweep(ctx context.Context) {
 			return
 		}
 	}
+}
+
+func (b *Budget) countPinned(ctx context.Context) {
+	_, err := b.pinnedBytes(ctx)
+	b.log("the pinned bytes could not be counted", err)
 }
 
 // overLow is by how many bytes there is more than a sweep leaves.

@@ -38,8 +38,8 @@ type Store interface {
 	Erase(ctx context.Context, revs []conan.Revision, by conan.Actor, dry bool) ([]index.Erased, error)
 	// EverySource is what Erase can remove.
 	EverySource() conan.Source
-	// CheckSpace tells whether so many bytes more can be stored: nil or conan.ErrNoSpace.
-	CheckSpace(ctx context.Context, bytes int64) error
+	// CheckDisk tells whether the disk has space for so many bytes more: nil or conan.ErrNoSpace.
+	CheckDisk(ctx context.Context, bytes int64) error
 	// Trash lists removed revisions, the last removed first, with an ID below before unless it is
 	// 0.
 	Trash(ctx context.Context, before int64, limit int) ([]index.Trashed, error)

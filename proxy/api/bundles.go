@@ -70,7 +70,7 @@ func (a *API) applyBundle(c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := store.CheckSpace(c.Context, b.Bytes); err != nil {
+	if err := store.CheckDisk(c.Context, b.Bytes); err != nil {
 		return nil, err
 	}
 	moved, err := a.takeBundle(c, b, to, each, dry)
