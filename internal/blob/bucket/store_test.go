@@ -235,6 +235,53 @@ func TestDamagedTier(t *testing.T) {
 	}
 }
 
+// A copy in the tier that cannot be read is as good as none: the bucket has the bytes, and the
+// object is not to blame.
+func TestUnreadableCopy(t *testing.T) {
+	t.Parallel()
+	verify := func(t *testing.T, good bool, err error) {
+		t.Helper()
+		if !good || err != nil {
+			t.Errorf("Verify = %v, %v", good, err)
+		}
+	}
+	for name, use := range map[string]func(t *testing.T, s *stand, d blob.Digest){
+		"opened": func(*testing.T, *stand, blob.Digest) {},
+		"not to be removed": func(t *testing.T, s *stand, d blob.Digest) {
+			if err := os.Mkdir(filepath.Join(s.copyFile(d), "in the way"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"verified": func(t *testing.T, s *stand, d blob.Digest) {
+			good, err := s.Verify(t.Context(), d, nil)
+			verify(t, good, err)
+		},
+		"verified alone": func(t *testing.T, s *stand, d blob.Digest) {
+			good, err := blob.Copies{Tiered: s.Tiered}.Verify(t.Context(), d, nil)
+			verify(t, good, err)
+		},
+		"uploaded in place of the object": func(t *testing.T, s *stand, d blob.Digest) {
+			if err := s.SetAside(t.Context(), d, blob.Damaged); err != nil {
+				t.Error(err)
+			}
+			blobtest.Put(t, s, blobtest.Content(1, 1000))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStand(t, nil)
+			b := blobtest.Content(1, 1000)
+			d := blobtest.Put(t, s, b).SHA256
+			// No process can read a folder as a file, whatever its rights are.
+			if err := errors.Join(os.Remove(s.copyFile(d)), os.Mkdir(s.copyFile(d), 0o700)); err != nil {
+				t.Fatal(err)
+			}
+			use(t, s, d)
+			wantBytes(t, s, b)
+		})
+	}
+}
+
 // The tier keeps its bound: what was unused longest goes, and open files stay readable.
 func TestTierIsBounded(t *testing.T) {
 	t.Parallel()
