@@ -25,6 +25,7 @@ func (t *Tiered) trimIfFull(ctx context.Context) error {
 		t.metrics.stored.Set(float64(t.used.Load()))
 		return nil
 	}
+	before := t.used.Load()
 	copies, used, err := t.copies(ctx)
 	if err != nil {
 		return err
@@ -34,8 +35,8 @@ func (t *Tiered) trimIfFull(ctx context.Context) error {
 		excess += bound / 10
 	}
 	freed, err := t.removeOldest(ctx, copies, max(excess, lacking))
-	t.used.Store(used - freed)
-	t.metrics.stored.Set(float64(used - freed))
+	// What is stored meanwhile is counted beside this, and stays counted.
+	t.metrics.stored.Set(float64(t.used.Add(used - freed - before)))
 	t.metrics.trimmed.Add(float64(freed))
 	return err
 }
