@@ -73,3 +73,17 @@ func TestTrimCountsWhatArrives(t *testing.T) {
 		t.Errorf("%d bytes are counted; the tier has %d, of which %d arrived late", got, inTier, len(late))
 	}
 }
+
+// Whichever bound is exceeded, a tenth of the tier goes too.
+func TestTrimSpares(t *testing.T) {
+	for _, c := range []struct{ used, bound, lacking, want int64 }{
+		{used: 1200, bound: 1000, lacking: -5, want: 300},
+		{used: 1200, bound: 1000, lacking: 250, want: 350},
+		{used: 800, bound: 1000, lacking: 50, want: 130},
+		{used: 800, bound: 1000, lacking: 0, want: 0}, // the count was too high
+	} {
+		if got := toTrim(c.used, c.bound, c.lacking); got != c.want {
+			t.Errorf("of %d bytes in a tier of %d, with %d lacking on the disk, %d go; want %d", c.used, c.bound, c.lacking, got, c.want)
+		}
+	}
+}
