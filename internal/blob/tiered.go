@@ -259,9 +259,6 @@ func (t *Tiered) Walk(ctx context.Context, fn func(d Digest, size int64) error) 
 	return t.keys.EachObject(ctx, func(o Object) error { return fn(o.Digest, o.Size) })
 }
 
-// Empty tells whether no blob is stored.
-func (t *Tiered) Empty(ctx context.Context) (bool, error) { return empty(ctx, t) }
-
 // Free implements Store: what may still be written to the disk, on which an upload lies before it
 // is sent. Copies in the tier make way for it.
 func (t *Tiered) Free(ctx context.Context) (int64, error) {
