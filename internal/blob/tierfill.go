@@ -149,11 +149,29 @@ func (f *fill) copy(ctx context.Context) error {
 		return f.t.confirm(ctx, f.object)
 	}
 	f.change(func() { f.verified = true })
-	if err := w.Commit(ctx, nil); err != nil {
+	stored := false
+	err = w.Commit(ctx, func(Sums) error {
+		stored = true
+		f.t.grew(w)
+		return f.t.keepCopy(context.WithoutCancel(ctx), f.object.Digest)
+	})
+	if err != nil && !stored {
 		return f.t.noTier(err)
 	}
-	f.t.grew(w)
-	return nil
+	return err
+}
+
+// keepCopy removes a new copy again if its blob was deleted while it arrived, or if that cannot be
+// told. It is called while the blob cannot be deleted.
+func (t *Tiered) keepCopy(ctx context.Context, d Digest) error {
+	_, err := t.find(ctx, d)
+	if err == nil {
+		return nil
+	}
+	if removeErr := t.removeCopy(d); !errors.Is(removeErr, ErrNotFound) {
+		err = errors.Join(err, removeErr)
+	}
+	return err
 }
 
 // receive writes all bytes of the object. A request that breaks off is continued.

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"conanproxy/internal/blob"
 	"conanproxy/internal/blob/blobtest"
 	"conanproxy/internal/blob/bucket"
@@ -425,6 +427,59 @@ func TestRemoveDead(t *testing.T) {
 	}
 	s.loseTier(t)
 	wantBytes(t, s, b)
+}
+
+// A blob that is deleted while its copy is made has none afterwards. Readers get the rest.
+func TestDeleteDuringFill(t *testing.T) {
+	t.Parallel()
+	metrics := prometheus.NewRegistry()
+	s := newStand(t, func(_ *bucket.Options, o *blob.TieredOptions) { o.Metrics = blob.NewTierMetrics(metrics) })
+	b := blobtest.Content(1, 4<<20)
+	d := blobtest.Put(t, s, b).SHA256
+	s.loseTier(t)
+	open := make(chan struct{})
+	s.relay.Change(func(_ *http.Request, r io.Reader) io.Reader {
+		return &gate{Reader: r, left: 1 << 20, open: open}
+	})
+	r, err := s.Open(t.Context(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if _, err := s.Delete(t.Context(), d, func() (bool, error) { return false, nil }); err != nil {
+		t.Fatal(err)
+	}
+	close(open)
+	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b) {
+		t.Errorf("the reader got %d bytes, %v; want %d", len(got), err, len(b))
+	}
+	for fillsEnded(t, metrics) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if _, err := os.Stat(s.copyFile(d)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the copy: %v", err)
+	}
+	if _, err := s.Open(t.Context(), d); !errors.Is(err, blob.ErrNotFound) {
+		t.Errorf("Open = %v, want ErrNotFound", err)
+	}
+}
+
+// fillsEnded counts the fills of a tier that ended.
+func fillsEnded(t *testing.T, metrics prometheus.Gatherer) (sum float64) {
+	t.Helper()
+	families, err := metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != "conanproxy_tier_fills_total" {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			sum += m.GetCounter().GetValue()
+		}
+	}
+	return sum
 }
 
 // Lost rows are made again from the bucket.
