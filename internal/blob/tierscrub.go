@@ -80,9 +80,31 @@ func (t *Tiered) uploadCopy(ctx context.Context, d Digest) error {
 	return t.name(ctx, key, sums, nil)
 }
 
-// TakeBack tells whether a blob has a stored object.
+// TakeBack tells whether a blob has a stored object. If it has none, one that was set aside becomes
+// that again, if its bytes are right now and a revision names the blob.
 func (t *Tiered) TakeBack(ctx context.Context, d Digest) (bool, error) {
-	_, err := t.find(ctx, d)
+	if _, err := t.find(ctx, d); !errors.Is(err, ErrNotFound) {
+		return err == nil, err
+	}
+	aside, err := t.keys.AsideObjects(ctx, d)
+	if err != nil {
+		return false, err
+	}
+	for _, o := range aside {
+		good, err := t.intactObject(ctx, o, nil)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return false, err
+		}
+		if !good {
+			continue
+		}
+		t.log.Warn("an object that was set aside is intact and is taken back", zap.String("key", o.Key))
+		if err := t.keys.TakeObjectBack(ctx, o); err != nil {
+			return false, err
+		}
+		break
+	}
+	_, err = t.find(ctx, d)
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}
