@@ -7,6 +7,8 @@ import (
 	"io"
 	"time"
 
+	"go.uber.org/zap"
+
 	"conanproxy/internal/blob"
 	"conanproxy/internal/conan"
 	"conanproxy/internal/index"
@@ -171,7 +173,9 @@ func (f *fill) commit(ctx context.Context, facts facts) error {
 	}
 	if conan.IsMetadata(name) {
 		store(ctx, c, bytesQuestion(rev, name), document[string]{Value: f.info.SHA256, Fetched: c.o.Now().UTC()}, func() {})
-		c.o.Budget.DeleteUnused(ctx) // what these bytes replaced
+		if err := c.o.Budget.DeleteUnused(ctx); err != nil && ctx.Err() == nil {
+			c.o.Log.Error("replaced bytes could not be deleted", zap.Error(err))
+		}
 	}
 	return nil
 }

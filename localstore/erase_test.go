@@ -1,7 +1,10 @@
 package localstore
 
 import (
+	"context"
+	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,4 +61,21 @@ func TestErase(t *testing.T) {
 	list, err := e.At(then).revisionsOf(t, hi)
 	wantError(t, err, conan.ErrNotFound)
 	wantEqual(t, "the past", len(list), 0)
+}
+
+// Whoever erases is told if bytes are not deleted yet, though the revisions are removed.
+func TestEraseTellsOfBytesThatStay(t *testing.T) {
+	e := newEnv(t, func(o *Options) {
+		o.DeleteUnused = func(context.Context) error { return errors.New("the secret reason") }
+	})
+	live := e.publishRecipe(hi, plainRecipe("new"))
+	_, err := e.Erase(t.Context(), []conan.Revision{live}, conan.Actor{Name: "ann"}, true)
+	wantError(t, err, nil)
+	_, err = e.Erase(t.Context(), []conan.Revision{live}, conan.Actor{Name: "ann"}, false)
+	wantError(t, err, conan.ErrUnavailable)
+	if text := err.Error(); !strings.Contains(text, "are removed") || !strings.Contains(text, "not deleted yet") || strings.Contains(text, "secret") {
+		t.Errorf("the error says %q", text)
+	}
+	_, err = e.Snapshot(t.Context(), live)
+	wantError(t, err, conan.ErrNotFound)
 }

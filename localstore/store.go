@@ -43,7 +43,7 @@ type Options struct {
 
 	// DeleteUnused deletes the bytes that nothing names any more, when they are to be gone at once.
 	// Nil: a sweep does it later.
-	DeleteUnused func(ctx context.Context)
+	DeleteUnused func(ctx context.Context) error
 
 	// Overwrite lets other bytes under a known revision replace the stored ones. Without it such an
 	// upload is conan.ErrDenied.
@@ -71,7 +71,7 @@ type Store struct {
 	upstream     func(by conan.Actor) conan.Source // nil: none
 	checkSpace   func(context.Context, int64) error
 	lease        func(context.Context, int64) (Lease, error)
-	deleteUnused func(context.Context)
+	deleteUnused func(context.Context) error
 	overwrite    atomic.Bool
 	trashFor     atomic.Int64 // a time.Duration
 	checks       *conan.Checks
@@ -138,7 +138,7 @@ func (o *Options) setDefaults() {
 		o.Lease = func(context.Context, int64) (Lease, error) { return unbounded{}, nil }
 	}
 	if o.DeleteUnused == nil {
-		o.DeleteUnused = func(context.Context) {}
+		o.DeleteUnused = func(context.Context) error { return nil }
 	}
 	if o.Checks == nil {
 		o.Checks = conan.NewChecks()

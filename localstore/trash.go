@@ -2,6 +2,7 @@ package localstore
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"go.uber.org/zap"
@@ -40,16 +41,21 @@ func (s *Store) RemoveRevisions(ctx context.Context, revs []conan.Revision, by c
 }
 
 // Erase removes revisions for good; see index.DB.Erase. Their bytes are gone when it returns,
-// unless something else names them. A dry run only tells what would be done.
+// unless something else names them. If some could not be deleted yet it is conan.ErrUnavailable,
+// although the revisions are removed. A dry run only tells what would be done.
 func (s *Store) Erase(ctx context.Context, revs []conan.Revision, by conan.Actor, dry bool) ([]index.Erased, error) {
 	audit := index.Audit{By: by, Action: index.ActionRemoveNow, Member: s.name, Target: index.Targets(revs)}
 	erased, err := s.index.Erase(ctx, s.member, revs, audit, s.now(), dry)
 	if err != nil || dry {
 		return erased, err
 	}
-	s.deleteUnused(context.WithoutCancel(ctx))
 	s.metrics.removed.WithLabelValues(s.name).Inc()
 	s.log.Info("removed for good", zap.String("reference", audit.Target), zap.String("user", by.Name))
+	if err := s.deleteUnused(context.WithoutCancel(ctx)); err != nil {
+		s.log.Error("bytes that were removed for good are not deleted yet", zap.String("reference", audit.Target), zap.Error(err))
+		return erased, fmt.Errorf("%w: the revisions are removed for good, but some of their bytes are not deleted yet; "+
+			"the server tries that again by itself, and its log has the reason", conan.ErrUnavailable)
+	}
 	return erased, nil
 }
 

@@ -42,7 +42,6 @@ type data struct {
 // blobs is the store of all files, on the disk or in a bucket.
 type blobs interface {
 	scrub.Blobs
-	Empty(context.Context) (bool, error)
 	MakeFolders(context.Context) error
 	BlockSize() int64
 	TempBytes() int64

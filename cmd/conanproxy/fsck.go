@@ -20,7 +20,7 @@ func fsckCommand() *cobra.Command {
 			"lists) and orphaned files (which the index does not list). With --repair damaged files are moved to blobs/damaged\n" +
 			"and, like missing ones, downloaded again where an upstream has them; orphaned files are moved to blobs/orphaned.\n" +
 			"With a bucket (blobs.s3) all of its objects are read; wrong ones are set aside in the index for 30 days, and uploaded\n" +
-			"again where the data directory has a good copy.\n" +
+			"again where the data directory has a good copy. Objects that were set aside and are good now are taken back.\n" +
 			"The server must be stopped: the command takes the lock of the data directory.\n" +
 			"Exit code 0: nothing is wrong, or all of it was repaired; 1: the command failed; 2: wrong usage, configuration or\n" +
 			"folder; 3: something is wrong.",

@@ -71,7 +71,7 @@ func (d *data) openStore(ctx context.Context, c config.Store, adoptFrom func(sto
 	}
 	s, err := localstore.New(localstore.Options{
 		Name: c.Name, Member: id, Index: d.index, Blobs: d.blobs, Memory: d.memory, Upstream: upstream,
-		CheckSpace: d.budget.Check, Lease: d.leaseUpload, DeleteUnused: d.budget.DeleteUnused,
+		CheckSpace: d.budget.Check, Lease: d.leaseUpload, DeleteUnused: d.deleteUnused,
 		Overwrite: c.Overwrite, TrashFor: c.TrashFor, Quota: int64(c.Quota),
 		Checks: d.checks, Log: d.log.Named("store"), Metrics: d.storeMetrics,
 	})
@@ -96,6 +96,15 @@ func (d *data) leaseUpload(ctx context.Context, bytes int64) (localstore.Lease, 
 		return nil, err // and not a lease that is nil
 	}
 	return lease, nil
+}
+
+// deleteUnused deletes the bytes that nothing names any more, from the bucket too if there is one.
+func (d *data) deleteUnused(ctx context.Context) error {
+	err := d.budget.DeleteUnused(ctx)
+	if d.tiered != nil {
+		err = errors.Join(err, d.tiered.RemoveDead(ctx))
+	}
+	return err
 }
 
 // named finds a store.

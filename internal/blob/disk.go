@@ -209,11 +209,9 @@ func (d *Disk) Walk(ctx context.Context, fn func(digest Digest, size int64) erro
 }
 
 // Empty tells whether no blob is stored.
-func (d *Disk) Empty(ctx context.Context) (bool, error) { return empty(ctx, d) }
-
-func empty(ctx context.Context, s Store) (bool, error) {
+func (d *Disk) Empty(ctx context.Context) (bool, error) {
 	found := errors.New("found")
-	err := s.Walk(ctx, func(Digest, int64) error { return found })
+	err := d.Walk(ctx, func(Digest, int64) error { return found })
 	if errors.Is(err, found) {
 		return false, nil
 	}

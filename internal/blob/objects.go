@@ -69,6 +69,14 @@ type Keys interface {
 	DropObject(ctx context.Context, d Digest) (int64, error)
 	// SetObjectAside ends that an object is the one of its blob, since it is damaged or lost.
 	SetObjectAside(ctx context.Context, key string) error
+	// AsideObjects lists the objects of a blob that were set aside, the last upload first.
+	AsideObjects(ctx context.Context, d Digest) ([]Object, error)
+	// LostBlobs lists the blobs that the index knows, that have no stored object, and of which an
+	// object was set aside before a time.
+	LostBlobs(ctx context.Context, before time.Time) ([]Digest, error)
+	// TakeObjectBack makes an object that was set aside the stored one of its blob, unless that has
+	// one or no revision names it.
+	TakeObjectBack(ctx context.Context, o Object) error
 	// EachObject calls fn for each stored object, until it fails.
 	EachObject(ctx context.Context, fn func(Object) error) error
 

@@ -1,6 +1,7 @@
 package blob
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -42,11 +43,15 @@ func (t *Tiered) cleanIfDue(ctx context.Context) error {
 }
 
 // Clean compares the bucket with the rows. It removes uploads that did not end within a day,
-// objects older than that without a row or whose blob the index does not know, and damaged ones
-// after 30 days.
+// objects older than that without a row or whose blob the index does not know, and those that were
+// set aside after 30 days, unless they are intact and wanted.
 func (t *Tiered) Clean(ctx context.Context, now time.Time) error {
-	before := now.Add(-unnamedFor)
-	if err := t.keys.RetireObjects(ctx, before, now.Add(-asideFor)); err != nil {
+	before, aside := now.Add(-unnamedFor), now.Add(-asideFor)
+	if err := t.takeBackLost(ctx, aside); err != nil {
+		t.log.Warn("objects that were set aside could not be read again, so all of them are kept", zap.Error(err))
+		aside = time.Time{}
+	}
+	if err := t.keys.RetireObjects(ctx, before, aside); err != nil {
 		return err
 	}
 	if err := t.keys.GiveUpUnnamedObjects(ctx, before); err != nil {
@@ -62,6 +67,18 @@ func (t *Tiered) Clean(ctx context.Context, now time.Time) error {
 		return err
 	}
 	return t.keys.SetObjectsListed(ctx, now)
+}
+
+// takeBackLost reads the objects again that were set aside before a time and have no successor. It
+// goes on after an error and returns the first.
+func (t *Tiered) takeBackLost(ctx context.Context, before time.Time) error {
+	lost, failed := t.keys.LostBlobs(ctx, before)
+	for _, d := range lost {
+		if _, err := t.TakeBack(ctx, d); err != nil {
+			failed = cmp.Or(failed, err)
+		}
+	}
+	return failed
 }
 
 // removeUnknown removes objects without a row that were uploaded before a time.

@@ -117,29 +117,50 @@ func (t *Tiered) openSized(ctx context.Context, d Digest, size int64) (Reader, e
 	return nil, err
 }
 
-// openTier opens the copy in the tier. A small one is compared with its digest, like those of Disk.
+// openTier opens the copy in the tier. One that is damaged or cannot be read is removed and not
+// found, since the bucket has its bytes. Other errors are that of ctx.
 func (t *Tiered) openTier(ctx context.Context, d Digest, size int64) (*os.File, error) {
 	f, err := t.disk.open(ctx, d)
-	if err != nil {
+	if err == nil {
+		if err = t.inspect(f, d, size); err == nil {
+			return f, nil
+		}
+		f.Close()
+	}
+	if errors.Is(err, ErrNotFound) || ctx.Err() != nil {
 		return nil, err
 	}
+	t.dropCopy(d, err)
+	return nil, fmt.Errorf("open blob %s: %w", d, ErrNotFound)
+}
+
+// errDamaged is why a copy is removed that does not have the bytes of its blob.
+var errDamaged = errors.New("it is damaged")
+
+// inspect looks at the size of an opened copy and compares a small one with its digest, like those
+// of Disk.
+func (t *Tiered) inspect(f *os.File, d Digest, size int64) error {
 	info, err := f.Stat()
 	good := err == nil && (size < 0 || info.Size() == size)
 	if good {
 		good, err = intactIfSmall(f, d)
 	}
-	if err == nil && good {
-		t.touch(d, info.ModTime())
-		return f, nil
+	if err == nil && !good {
+		err = errDamaged
 	}
-	f.Close()
 	if err == nil {
-		t.log.Warn("a damaged copy in the disk tier is fetched again", zap.String("blob", string(d)))
-		if err = t.removeCopy(d); err == nil {
-			err = ErrNotFound
-		}
+		t.touch(d, info.ModTime())
 	}
-	return nil, fmt.Errorf("open blob %s: %w", d, err)
+	return err
+}
+
+// dropCopy removes a copy in the tier that is of no use. If that fails too, the blob is read from
+// the bucket each time.
+func (t *Tiered) dropCopy(d Digest, why error) {
+	t.log.Warn("a copy in the disk tier is removed", zap.String("blob", string(d)), zap.NamedError("why", why))
+	if err := t.removeCopy(d); err != nil && !errors.Is(err, ErrNotFound) {
+		t.log.Error("a copy in the disk tier could not be removed", zap.String("blob", string(d)), zap.Error(err))
+	}
 }
 
 // removeCopy removes the copy in the tier. One that is not there is ErrNotFound.
@@ -237,9 +258,6 @@ func (t *Tiered) Walk(ctx context.Context, fn func(d Digest, size int64) error) 
 	}
 	return t.keys.EachObject(ctx, func(o Object) error { return fn(o.Digest, o.Size) })
 }
-
-// Empty tells whether no blob is stored.
-func (t *Tiered) Empty(ctx context.Context) (bool, error) { return empty(ctx, t) }
 
 // Free implements Store: what may still be written to the disk, on which an upload lies before it
 // is sent. Copies in the tier make way for it.

@@ -149,11 +149,29 @@ func (f *fill) copy(ctx context.Context) error {
 		return f.t.confirm(ctx, f.object)
 	}
 	f.change(func() { f.verified = true })
-	if err := w.Commit(ctx, nil); err != nil {
+	stored := false
+	err = w.Commit(ctx, func(Sums) error {
+		stored = true
+		f.t.grew(w)
+		return f.t.keepCopy(context.WithoutCancel(ctx), f.object.Digest)
+	})
+	if err != nil && !stored {
 		return f.t.noTier(err)
 	}
-	f.t.grew(w)
-	return nil
+	return err
+}
+
+// keepCopy removes a new copy again if its blob was deleted while it arrived, or if that cannot be
+// told. It is called while the blob cannot be deleted.
+func (t *Tiered) keepCopy(ctx context.Context, d Digest) error {
+	_, err := t.find(ctx, d)
+	if err == nil {
+		return nil
+	}
+	if removeErr := t.removeCopy(d); !errors.Is(removeErr, ErrNotFound) {
+		err = errors.Join(err, removeErr)
+	}
+	return err
 }
 
 // receive writes all bytes of the object. A request that breaks off is continued.
@@ -177,7 +195,7 @@ func (f *fill) receive(ctx context.Context, w *diskWriter) error {
 		case errors.As(err, &writing):
 			return f.t.noTier(writing.error)
 		case errors.Is(err, ErrNotFound):
-			return f.t.lost(ctx, f.object)
+			return f.t.confirm(ctx, f.object)
 		case ctx.Err() != nil, errors.Is(err, ErrUnavailable):
 			return fmt.Errorf("read blob %s: %w", f.object.Digest, err)
 		case failed == tries:
@@ -233,8 +251,8 @@ func (t *Tiered) lost(ctx context.Context, o Object) error {
 	return t.setAside(ctx, o)
 }
 
-// confirm reads an object that arrived with wrong bytes again. If it is damaged it is no longer the
-// one of its blob.
+// confirm reads an object again that arrived with wrong bytes or was not found. If that is so again
+// it is no longer the one of its blob.
 func (t *Tiered) confirm(ctx context.Context, o Object) error {
 	good, err := t.intactObject(ctx, o, nil)
 	switch {
@@ -243,7 +261,7 @@ func (t *Tiered) confirm(ctx context.Context, o Object) error {
 	case err != nil:
 		return fmt.Errorf("read blob %s: %w", o.Digest, err)
 	case good:
-		return fmt.Errorf("%w: it sent wrong bytes", ErrUnavailable)
+		return fmt.Errorf("%w: it sent wrong bytes, or none", ErrUnavailable)
 	}
 	t.log.Error("an object in the bucket is damaged", zap.String("key", o.Key), zap.String("blob", string(o.Digest)))
 	return t.setAside(ctx, o)

@@ -3,7 +3,6 @@ package blob
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 
 	"go.uber.org/zap"
@@ -23,17 +22,18 @@ func (t *Tiered) Verify(ctx context.Context, d Digest, wait func(context.Context
 	return t.intactObject(ctx, o, wait)
 }
 
-// verifyCopy reads the copy in the tier, if there is one. A damaged one is removed.
+// verifyCopy reads the copy in the tier, if there is one. One that is damaged or cannot be read is
+// removed: it says nothing about the object. The only error is that of ctx.
 func (t *Tiered) verifyCopy(ctx context.Context, d Digest, wait func(context.Context, int) error) error {
 	good, err := t.disk.Verify(ctx, d, wait)
 	if err == nil && !good {
-		t.log.Warn("a damaged copy in the disk tier is removed", zap.String("blob", string(d)))
-		err = t.removeCopy(d)
+		err = errDamaged
 	}
-	if errors.Is(err, ErrNotFound) {
-		return nil
+	if err == nil || errors.Is(err, ErrNotFound) || ctx.Err() != nil {
+		return ctx.Err()
 	}
-	return err
+	t.dropCopy(d, err)
+	return nil
 }
 
 // SetAside ends that the object of a blob is served; it is removed after 30 days. If the tier has
@@ -55,7 +55,7 @@ func (t *Tiered) SetAside(ctx context.Context, d Digest, why Aside) error {
 
 // uploadCopy uploads the copy in the tier if it is there and intact.
 func (t *Tiered) uploadCopy(ctx context.Context, d Digest) error {
-	f, err := t.disk.open(ctx, d)
+	f, err := t.openTier(ctx, d, -1)
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
@@ -65,11 +65,13 @@ func (t *Tiered) uploadCopy(ctx context.Context, d Digest) error {
 	defer f.Close()
 	hash := NewHasher()
 	if _, err := io.Copy(hash, f); err != nil {
-		return fmt.Errorf("read the copy of blob %s: %w", d, err)
+		t.dropCopy(d, err)
+		return nil
 	}
 	sums := hash.Sums()
 	if sums.SHA256 != d {
-		return t.removeCopy(d)
+		t.dropCopy(d, errDamaged)
+		return nil
 	}
 	key, err := t.upload(ctx, f, sums)
 	if err != nil {
@@ -78,9 +80,31 @@ func (t *Tiered) uploadCopy(ctx context.Context, d Digest) error {
 	return t.name(ctx, key, sums, nil)
 }
 
-// TakeBack tells whether a blob has a stored object.
+// TakeBack tells whether a blob has a stored object. If it has none, one that was set aside becomes
+// that again, if its bytes are right now and a revision names the blob.
 func (t *Tiered) TakeBack(ctx context.Context, d Digest) (bool, error) {
-	_, err := t.find(ctx, d)
+	if _, err := t.find(ctx, d); !errors.Is(err, ErrNotFound) {
+		return err == nil, err
+	}
+	aside, err := t.keys.AsideObjects(ctx, d)
+	if err != nil {
+		return false, err
+	}
+	for _, o := range aside {
+		good, err := t.intactObject(ctx, o, nil)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return false, err
+		}
+		if !good {
+			continue
+		}
+		t.log.Warn("an object that was set aside is intact and is taken back", zap.String("key", o.Key))
+		if err := t.keys.TakeObjectBack(ctx, o); err != nil {
+			return false, err
+		}
+		break
+	}
+	_, err = t.find(ctx, d)
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}
@@ -91,8 +115,8 @@ func (t *Tiered) TakeBack(ctx context.Context, d Digest) (bool, error) {
 // business of their server, and reading them all again and again may cost money.
 type Copies struct{ *Tiered }
 
-// Verify reads the copy in the tier, if there is one; a damaged one is removed. A blob without an
-// object is ErrNotFound.
+// Verify reads the copy in the tier, if there is one; one that is damaged or cannot be read is
+// removed. A blob without an object is ErrNotFound.
 func (c Copies) Verify(ctx context.Context, d Digest, wait func(context.Context, int) error) (bool, error) {
 	if _, err := c.find(ctx, d); err != nil {
 		return false, err

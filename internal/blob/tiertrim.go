@@ -25,19 +25,26 @@ func (t *Tiered) trimIfFull(ctx context.Context) error {
 		t.metrics.stored.Set(float64(t.used.Load()))
 		return nil
 	}
+	before := t.used.Load()
 	copies, used, err := t.copies(ctx)
 	if err != nil {
 		return err
 	}
-	excess := used - bound
-	if excess > 0 {
-		excess += bound / 10
-	}
-	freed, err := t.removeOldest(ctx, copies, max(excess, lacking))
-	t.used.Store(used - freed)
-	t.metrics.stored.Set(float64(used - freed))
+	freed, err := t.removeOldest(ctx, copies, toTrim(used, bound, lacking))
+	// What is stored meanwhile is counted beside this, and stays counted.
+	t.metrics.stored.Set(float64(t.used.Add(used - freed - before)))
 	t.metrics.trimmed.Add(float64(freed))
 	return err
+}
+
+// toTrim is how many bytes have to go: what exceeds the bound or lacks on the disk, and a tenth of
+// the tier to spare, so that the next walk is not soon.
+func toTrim(used, bound, lacking int64) int64 {
+	over := max(used-bound, lacking)
+	if over <= 0 {
+		return 0
+	}
+	return over + min(used, bound)/10
 }
 
 // tierCopy is a file of the tier.

@@ -114,6 +114,18 @@ func (db *DB) ForgetBlob(ctx context.Context, sha256 string) (named bool, err er
 	return named, nil
 }
 
+// KeepGarbage has a digest be garbage again, since its bytes could not be deleted.
+func (db *DB) KeepGarbage(ctx context.Context, sha256 string) error {
+	return db.update(ctx, func(ctx context.Context, tx *transaction) error {
+		if _, err := tx.ExecContext(ctx, addGarbage, sha256); err != nil {
+			return fmt.Errorf("keep the garbage %s: %w", sha256, err)
+		}
+		return nil
+	})
+}
+
+const addGarbage = `INSERT INTO garbage (sha256) VALUES ($1) ON CONFLICT DO NOTHING`
+
 // DropCachedFiles removes the rows of upstreams that name a blob, so that it is fetched again when
 // it is asked for; rows of stores stay. The blob becomes garbage.
 func (db *DB) DropCachedFiles(ctx context.Context, sha256 string) error {
@@ -124,7 +136,7 @@ func (db *DB) DropCachedFiles(ctx context.Context, sha256 string) error {
 		}
 		_, err := tx.ExecContext(ctx, `DELETE FROM files WHERE sha256 = $1 AND `+cached, sha256)
 		if err == nil {
-			_, err = tx.ExecContext(ctx, `INSERT INTO garbage (sha256) VALUES ($1) ON CONFLICT DO NOTHING`, sha256)
+			_, err = tx.ExecContext(ctx, addGarbage, sha256)
 		}
 		if err != nil {
 			return fmt.Errorf("drop cached files of blob %s: %w", sha256, err)

@@ -84,6 +84,25 @@ func (db *DB) SetObjectAside(ctx context.Context, key string) error {
 	return db.objects(ctx, `UPDATE objects SET state = 'aside', since = $2 WHERE key = $1 AND state = 'stored'`, key, time.Now().UnixMicro())
 }
 
+// AsideObjects implements blob.Keys.
+func (db *DB) AsideObjects(ctx context.Context, d blob.Digest) ([]blob.Object, error) {
+	return collect(ctx, db.read, "list objects that were set aside", scanObject,
+		`SELECT `+objectColumns+` FROM objects WHERE sha256 = $1 AND state = 'aside' ORDER BY key DESC`, d)
+}
+
+// LostBlobs implements blob.Keys.
+func (db *DB) LostBlobs(ctx context.Context, before time.Time) ([]blob.Digest, error) {
+	return column[blob.Digest](ctx, db.read, "list blobs without an object", `SELECT DISTINCT a.sha256 FROM objects a
+		JOIN blobs b ON b.sha256 = a.sha256 WHERE a.state = 'aside' AND a.since < $1
+		AND NOT EXISTS (SELECT 1 FROM objects o WHERE o.sha256 = a.sha256 AND o.state = 'stored')`, before.UnixMicro())
+}
+
+// TakeObjectBack implements blob.Keys.
+func (db *DB) TakeObjectBack(ctx context.Context, o blob.Object) error {
+	return db.objects(ctx, `UPDATE objects SET state = 'stored', since = $3 WHERE key = $2 AND state = 'aside' AND (`+blobNamed+`)
+		AND NOT EXISTS (SELECT 1 FROM objects o WHERE o.sha256 = $1 AND o.state = 'stored')`, o.Digest, o.Key, time.Now().UnixMicro())
+}
+
 // objects runs one statement that changes rows of objects.
 func (db *DB) objects(ctx context.Context, query string, args ...any) error {
 	return db.update(ctx, func(ctx context.Context, tx *transaction) error {

@@ -122,6 +122,43 @@ func TestRetireObjects(t *testing.T) {
 	}
 }
 
+// What was set aside is listed and taken back only where a revision has no other bytes.
+func TestTakeObjectBack(t *testing.T) {
+	ctx := t.Context()
+	db := openForTest(t, t.TempDir())
+	put(t, db, center, testRevision(1), 1, testFile("conanfile.py", 1, 10))
+	put(t, db, center, testRevision(2), 1, testFile("conanfile.py", 2, 10))
+	aside := func(key string, n int) blob.Object {
+		t.Helper()
+		upload(t, db, object(key, n))
+		if err := db.SetObjectAside(ctx, key); err != nil {
+			t.Fatal(err)
+		}
+		return object(key, n)
+	}
+	first, last := aside("a1", 1), aside("a2", 1)
+	replaced, unnamed := aside("b", 2), aside("c", 3)
+	upload(t, db, object("b2", 2))
+
+	past, future := time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	for before, want := range map[time.Time][]blob.Digest{past: nil, future: {first.Digest}} {
+		if lost, err := db.LostBlobs(ctx, before); err != nil || !cmp.Equal(lost, want) {
+			t.Errorf("lost %q, %v; want %q", lost, err, want)
+		}
+	}
+	if list, err := db.AsideObjects(ctx, first.Digest); err != nil || !cmp.Equal(list, []blob.Object{last, first}) {
+		t.Errorf("aside %v, %v", list, err)
+	}
+	for _, o := range []blob.Object{last, first, replaced, unnamed} {
+		if err := db.TakeObjectBack(ctx, o); err != nil {
+			t.Error(err)
+		}
+	}
+	wantObject(t, db, 1, "a2")
+	wantObject(t, db, 2, "b2")
+	wantObject(t, db, 3, "")
+}
+
 // Rows are made again of a list; the last key of a blob counts.
 func TestAdoptObjects(t *testing.T) {
 	ctx := t.Context()

@@ -56,6 +56,7 @@ func TestPlans(t *testing.T) {
 			return err
 		},
 		"DeadObjects":      func() error { _, err := db.DeadObjects(ctx, 10); return err },
+		"AsideObjects":     func() error { _, err := db.AsideObjects(ctx, blob.Digest(sumOf(1))); return err },
 		"UnknownObjects":   func() error { _, err := db.UnknownObjects(ctx, []string{"k"}); return err },
 		"Coldest":          func() error { _, err := db.Coldest(ctx, 10); return err },
 		"Frees":            func() error { _, err := db.Frees(ctx, []int64{1}); return err },
@@ -176,6 +177,7 @@ func TestWritePlans(t *testing.T) {
 		{"BeginObject", db.BeginObject(ctx, blob.Object{Key: "k", Digest: blob.Digest(sumOf(9))})},
 		{"CompleteObject", db.CompleteObject(ctx, "k")},
 		{"DropObject", onlyError(db.DropObject(ctx, blob.Digest(sumOf(9))))},
+		{"TakeObjectBack", db.TakeObjectBack(ctx, blob.Object{Key: "k", Digest: blob.Digest(sumOf(9))})},
 		{"ForgetObjects", db.ForgetObjects(ctx, []string{"k"})},
 		{"DeleteDocuments", db.DeleteDocuments(ctx, center, "list", "k")},
 	} {

@@ -44,14 +44,18 @@ type Blobs interface {
 	// SetAside ends that a blob is served; a missing one is blob.ErrNotFound. The store may have it
 	// again at once, from another copy.
 	SetAside(ctx context.Context, d blob.Digest, why blob.Aside) error
+	// TakeBack has the store serve a blob again that was set aside and is intact, and tells whether
+	// it has the blob now.
+	TakeBack(ctx context.Context, d blob.Digest) (bool, error)
 }
 
 // Options of Check, Orphans and Run.
 type Options struct {
 	Index *index.DB
 	Blobs Blobs
-	// Repair sets damaged and orphaned blobs aside, drops the cached files that name a damaged or
-	// missing one, and fetches them again. It deletes nothing.
+	// Repair sets damaged and orphaned blobs aside, takes back what was set aside and is intact,
+	// drops the cached files that name a damaged or missing one, and fetches them again. It deletes
+	// nothing.
 	Repair bool
 	// Fetch gets one file again from an upstream that has it; nil: nothing is fetched.
 	Fetch func(context.Context, index.FileRow) error
@@ -142,14 +146,20 @@ func one(ctx context.Context, o Options, row index.BlobRow) (*Finding, error) {
 	return f, ctx.Err()
 }
 
-// heal sets the blob aside, drops the cached files that name it and fetches every file again.
+// heal sets the blob aside. Unless the store has it then, heal drops the cached files that name it
+// and fetches every file again.
 func heal(ctx context.Context, o Options, f *Finding) {
 	if err := o.Blobs.SetAside(ctx, f.Digest, blob.Damaged); err != nil && !errors.Is(err, blob.ErrNotFound) {
 		f.Trouble = err.Error()
 		return
 	}
-	if _, err := o.Blobs.Stat(ctx, f.Digest); err == nil {
-		f.Healed = true // from another copy
+	back, err := o.Blobs.TakeBack(ctx, f.Digest)
+	if err != nil {
+		f.Trouble = err.Error()
+		return
+	}
+	if back {
+		f.Healed = true // from another copy, or what was set aside is intact
 		return
 	}
 	if err := o.Index.DropCachedFiles(ctx, string(f.Digest)); err != nil {

@@ -184,6 +184,22 @@ func TestCheckFindsAndHeals(t *testing.T) {
 	}
 }
 
+// A file that was set aside and is intact is taken back, published or not.
+func TestRepairTakesBack(t *testing.T) {
+	s := newStore(t)
+	f := s.write("conan_export.tgz", "set aside by mistake")
+	s.put(s.mine, "mine", f)
+	if err := s.blobs.SetAside(t.Context(), blob.Digest(f.SHA256), blob.Orphaned); err != nil {
+		t.Fatal(err)
+	}
+	if sum, findings := s.check(Options{Repair: true}); sum.Missing != 1 || sum.Unhealed != 0 {
+		t.Errorf("with repair: %+v %+v", sum, findings)
+	}
+	if sum, findings := s.check(Options{}); len(findings) != 0 {
+		t.Errorf("after it: %+v %+v", sum, findings)
+	}
+}
+
 func TestDamagedSmallBlobIsNeverOpened(t *testing.T) {
 	s := newStore(t)
 	f := s.write("conanfile.py", "some lines")

@@ -1,8 +1,10 @@
 package space
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sort"
 
@@ -77,10 +79,10 @@ func (b *Budget) Purge(ctx context.Context, ids []int64, pinned bool) (kept int,
 	return kept, freed, err
 }
 
-// DeleteUnused deletes the blobs that no index entry refers to any more. A failure is logged; the
-// next sweep tries again.
-func (b *Budget) DeleteUnused(ctx context.Context) {
-	b.log("unused blobs could not be deleted", b.exclusively(ctx, b.deleteUnused))
+// DeleteUnused deletes the blobs that no index entry refers to any more. It is an error if some
+// could not be deleted; the next sweep tries them again.
+func (b *Budget) DeleteUnused(ctx context.Context) error {
+	return b.exclusively(ctx, b.deleteUnused)
 }
 
 // exclusively runs f while nothing else removes revisions or deletes blobs.
@@ -116,25 +118,44 @@ func (b *Budget) addDeleting(bytes int64) {
 	b.deleting += bytes
 }
 
+// deleteUnused goes on with the others if a blob cannot be deleted.
 func (b *Budget) deleteUnused(ctx context.Context) error {
 	const batch = 500
+	failed := make(map[string]bool)
+	var first error
 	for {
-		garbage, err := b.o.Index.Garbage(ctx, batch)
-		if err != nil || len(garbage) == 0 {
+		garbage, err := b.o.Index.Garbage(ctx, batch+len(failed))
+		if err != nil {
 			return err
+		}
+		garbage = slices.DeleteFunc(garbage, func(d string) bool { return failed[d] })
+		if len(garbage) == 0 {
+			break
 		}
 		for _, d := range garbage {
 			if _, err := b.deleteBlob(ctx, blob.Digest(d)); err != nil {
-				return err
+				if ctx.Err() != nil {
+					return err
+				}
+				failed[d] = true
+				first = cmp.Or(first, err)
 			}
 		}
 	}
+	if first != nil {
+		return fmt.Errorf("%d blobs are not deleted, the first of them because: %w", len(failed), first)
+	}
+	return nil
 }
 
-// deleteBlob deletes a blob unless a row refers to it, and returns the bytes that this freed.
+// deleteBlob deletes a blob unless a row refers to it, and returns the bytes that this freed. One
+// that cannot be deleted stays garbage.
 func (b *Budget) deleteBlob(ctx context.Context, d blob.Digest) (freed int64, err error) {
 	freed, err = b.o.Blobs.Delete(ctx, d, func() (bool, error) { return b.o.Index.ForgetBlob(ctx, string(d)) })
 	b.o.Metrics.deletedBytes.Add(float64(freed))
+	if err != nil {
+		err = errors.Join(err, b.o.Index.KeepGarbage(context.WithoutCancel(ctx), string(d)))
+	}
 	return freed, err
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,6 +44,7 @@ func newLimited(t testing.TB, block int64) *bench {
 
 // bench is a budget with all that it stands on.
 type bench struct {
+	dir     string
 	index   *index.DB
 	blobs   *blob.Disk
 	budget  *Budget
@@ -60,7 +63,7 @@ func newBench(t testing.TB, change func(*Options)) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{index: db, blobs: blobs, members: make(map[string]index.MemberID)}
+	b := &bench{dir: dir, index: db, blobs: blobs, members: make(map[string]index.MemberID)}
 	for name, kind := range map[string]index.Kind{"local": index.KindStore, "center": index.KindUpstream, "gone": index.KindUpstream} {
 		if b.members[name], err = db.Member(context.Background(), name, kind); err != nil {
 			t.Fatal(err)
@@ -333,6 +336,50 @@ func TestEvictionIsFinished(t *testing.T) {
 	release()
 	if ctx.Err() == nil || len(b.left(t, "center")) != 0 || b.onDisk(t) != 0 {
 		t.Errorf("left: %v, and %d bytes on the disk", b.left(t, "center"), b.onDisk(t))
+	}
+}
+
+// A blob that cannot be deleted does not keep the others from it, and is tried again.
+func TestDeleteUnusedGoesOn(t *testing.T) {
+	ctx := t.Context()
+	b := newBench(t, func(*Options) {})
+	var ids []int64
+	for version := range 3 {
+		row, err := b.index.Find(ctx, b.members["center"], b.put(t, "center", version, 300, time.Unix(10, 0)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, row.RowID)
+	}
+	if err := b.index.RemoveRevisions(ctx, ids); err != nil {
+		t.Fatal(err)
+	}
+	garbage, err := b.index.Garbage(ctx, 10)
+	if err != nil || len(garbage) != 3 {
+		t.Fatalf("garbage %q, %v", garbage, err)
+	}
+	// A folder that is not empty cannot be removed like a file.
+	path := filepath.Join(b.dir, "blobs", "sha256", garbage[0][:2], garbage[0][2:])
+	inTheWay := filepath.Join(path, "in the way")
+	if err := errors.Join(os.Remove(path), os.MkdirAll(inTheWay, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := b.budget.DeleteUnused(ctx); err == nil {
+			t.Error("no error although a blob could not be deleted")
+		}
+		if n := b.onDisk(t); n != 0 {
+			t.Errorf("%d bytes of other blobs are left", n)
+		}
+	}
+	if err := os.Remove(inTheWay); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.budget.DeleteUnused(ctx); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the blob was not deleted later: %v", err)
 	}
 }
 

@@ -37,7 +37,7 @@ func (b *Budget) Run(ctx context.Context) {
 
 func (b *Budget) sweep(ctx context.Context) {
 	b.log("the times of last use could not be written", b.writeTouched(ctx))
-	b.DeleteUnused(ctx)
+	b.log("unused blobs could not be deleted", b.DeleteUnused(ctx))
 	b.log("the sums of bytes could not be written", b.o.Index.FoldBytes(ctx))
 	u, err := b.usage(ctx)
 	if err != nil {

@@ -15,7 +15,9 @@ import (
 	"conanproxy/internal/blob"
 	"conanproxy/internal/blob/blobtest"
 	"conanproxy/internal/blob/bucket"
+	"conanproxy/internal/conan"
 	"conanproxy/internal/harness"
+	"conanproxy/internal/index"
 )
 
 // commit stores b and returns the error.
@@ -114,6 +116,106 @@ func TestDamagedObject(t *testing.T) {
 				wantBytes(t, s, b)
 			})
 		}
+	}
+}
+
+// An object that is not found once is asked for again before it counts as lost.
+func TestNotFoundOnce(t *testing.T) {
+	t.Parallel()
+	s := newStand(t, nil)
+	b := blobtest.Content(1, 1000)
+	d := blobtest.Put(t, s, b).SHA256
+	s.loseTier(t)
+	var asked atomic.Int64
+	s.relay.Fault(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodGet || asked.Add(1) > 1 {
+			return false
+		}
+		harness.S3Error(w, http.StatusNotFound, "NoSuchKey")
+		return true
+	})
+	if _, err := readAll(t, s, d); !errors.Is(err, blob.ErrUnavailable) {
+		t.Errorf("Open = %v, want ErrUnavailable", err)
+	}
+	wantBytes(t, s, b)
+}
+
+// named has a published revision name a blob.
+func named(t *testing.T, s *stand, sums blob.Sums) {
+	t.Helper()
+	member, err := s.index.Member(t.Context(), "store", index.KindStore)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rev := conan.Revision{Ref: conan.Ref{Name: "lib", Version: "1.0"}, RRev: "r"}
+	files := []conan.FileInfo{index.FileInfo(conan.RecipeFile, sums)}
+	if err := s.index.PutRevision(t.Context(), member, rev, index.PutOptions{Time: time.Now(), Files: files}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What was set aside by mistake is taken back: when it is asked for, and before it is removed. A
+// damaged object is not.
+func TestTakeBack(t *testing.T) {
+	t.Parallel()
+	takeBack := func(t *testing.T, s *stand, d blob.Digest) {
+		t.Helper()
+		if _, err := s.TakeBack(t.Context(), d); err != nil {
+			t.Error(err)
+		}
+	}
+	clean := func(t *testing.T, s *stand, _ blob.Digest) {
+		t.Helper()
+		if err := s.Clean(t.Context(), time.Now().Add(31*24*time.Hour)); err != nil {
+			t.Error(err)
+		}
+	}
+	for name, c := range map[string]struct {
+		mend    func(*testing.T, *stand, blob.Digest)
+		named   bool
+		damaged bool
+		silent  bool // the bucket does not send objects
+		stays   bool // the object, in the bucket
+		back    bool
+	}{
+		"asked for":                  {mend: takeBack, named: true, stays: true, back: true},
+		"asked for, damaged":         {mend: takeBack, named: true, damaged: true, stays: true},
+		"asked for, without a name":  {mend: takeBack, stays: true},
+		"after 30 days":              {mend: clean, named: true, stays: true, back: true},
+		"after 30 days, damaged":     {mend: clean, named: true, damaged: true},
+		"after 30 days, not wanted":  {mend: clean},
+		"after 30 days, but not now": {mend: clean, named: true, silent: true, stays: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStand(t, nil)
+			b := blobtest.Content(1, 1000)
+			sums := blobtest.Put(t, s, b)
+			if c.named {
+				named(t, s, sums)
+			}
+			file := s.objectFile(t, sums.SHA256)
+			s.loseTier(t)
+			if err := s.SetAside(t.Context(), sums.SHA256, blob.Damaged); err != nil {
+				t.Fatal(err)
+			}
+			if c.damaged {
+				if err := os.WriteFile(file, bytes.ToUpper(b), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if c.silent {
+				s.relay.Change(func(_ *http.Request, body io.Reader) io.Reader { return &cut{body, 0} })
+			}
+			c.mend(t, s, sums.SHA256)
+			s.relay.Change(nil)
+			if _, err := os.Stat(file); c.stays != (err == nil) {
+				t.Errorf("the object: %v; it stays: %v", err, c.stays)
+			}
+			if _, err := readAll(t, s, sums.SHA256); c.back != (err == nil) {
+				t.Errorf("it is read: %v; want it back: %v", err, c.back)
+			}
+		})
 	}
 }
 

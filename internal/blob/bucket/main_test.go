@@ -116,6 +116,11 @@ func (s *stand) loseTier(t testing.TB) {
 	}
 }
 
+// copyFile is where the tier has the copy of a blob.
+func (s *stand) copyFile(d blob.Digest) string {
+	return filepath.Join(s.dir, "sha256", string(d[:2]), string(d[2:]))
+}
+
 // objectFile is the file of a blob's object in the server.
 func (s *stand) objectFile(t testing.TB, d blob.Digest) string {
 	t.Helper()

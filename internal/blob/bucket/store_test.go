@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"conanproxy/internal/blob"
 	"conanproxy/internal/blob/blobtest"
 	"conanproxy/internal/blob/bucket"
@@ -235,6 +237,53 @@ func TestDamagedTier(t *testing.T) {
 	}
 }
 
+// A copy in the tier that cannot be read is as good as none: the bucket has the bytes, and the
+// object is not to blame.
+func TestUnreadableCopy(t *testing.T) {
+	t.Parallel()
+	verify := func(t *testing.T, good bool, err error) {
+		t.Helper()
+		if !good || err != nil {
+			t.Errorf("Verify = %v, %v", good, err)
+		}
+	}
+	for name, use := range map[string]func(t *testing.T, s *stand, d blob.Digest){
+		"opened": func(*testing.T, *stand, blob.Digest) {},
+		"not to be removed": func(t *testing.T, s *stand, d blob.Digest) {
+			if err := os.Mkdir(filepath.Join(s.copyFile(d), "in the way"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"verified": func(t *testing.T, s *stand, d blob.Digest) {
+			good, err := s.Verify(t.Context(), d, nil)
+			verify(t, good, err)
+		},
+		"verified alone": func(t *testing.T, s *stand, d blob.Digest) {
+			good, err := blob.Copies{Tiered: s.Tiered}.Verify(t.Context(), d, nil)
+			verify(t, good, err)
+		},
+		"uploaded in place of the object": func(t *testing.T, s *stand, d blob.Digest) {
+			if err := s.SetAside(t.Context(), d, blob.Damaged); err != nil {
+				t.Error(err)
+			}
+			blobtest.Put(t, s, blobtest.Content(1, 1000))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStand(t, nil)
+			b := blobtest.Content(1, 1000)
+			d := blobtest.Put(t, s, b).SHA256
+			// No process can read a folder as a file, whatever its rights are.
+			if err := errors.Join(os.Remove(s.copyFile(d)), os.Mkdir(s.copyFile(d), 0o700)); err != nil {
+				t.Fatal(err)
+			}
+			use(t, s, d)
+			wantBytes(t, s, b)
+		})
+	}
+}
+
 // The tier keeps its bound: what was unused longest goes, and open files stay readable.
 func TestTierIsBounded(t *testing.T) {
 	t.Parallel()
@@ -378,6 +427,59 @@ func TestRemoveDead(t *testing.T) {
 	}
 	s.loseTier(t)
 	wantBytes(t, s, b)
+}
+
+// A blob that is deleted while its copy is made has none afterwards. Readers get the rest.
+func TestDeleteDuringFill(t *testing.T) {
+	t.Parallel()
+	metrics := prometheus.NewRegistry()
+	s := newStand(t, func(_ *bucket.Options, o *blob.TieredOptions) { o.Metrics = blob.NewTierMetrics(metrics) })
+	b := blobtest.Content(1, 4<<20)
+	d := blobtest.Put(t, s, b).SHA256
+	s.loseTier(t)
+	open := make(chan struct{})
+	s.relay.Change(func(_ *http.Request, r io.Reader) io.Reader {
+		return &gate{Reader: r, left: 1 << 20, open: open}
+	})
+	r, err := s.Open(t.Context(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if _, err := s.Delete(t.Context(), d, func() (bool, error) { return false, nil }); err != nil {
+		t.Fatal(err)
+	}
+	close(open)
+	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b) {
+		t.Errorf("the reader got %d bytes, %v; want %d", len(got), err, len(b))
+	}
+	for fillsEnded(t, metrics) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if _, err := os.Stat(s.copyFile(d)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the copy: %v", err)
+	}
+	if _, err := s.Open(t.Context(), d); !errors.Is(err, blob.ErrNotFound) {
+		t.Errorf("Open = %v, want ErrNotFound", err)
+	}
+}
+
+// fillsEnded counts the fills of a tier that ended.
+func fillsEnded(t *testing.T, metrics prometheus.Gatherer) (sum float64) {
+	t.Helper()
+	families, err := metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != "conanproxy_tier_fills_total" {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			sum += m.GetCounter().GetValue()
+		}
+	}
+	return sum
 }
 
 // Lost rows are made again from the bucket.
